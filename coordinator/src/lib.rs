@@ -1,0 +1,14 @@
+//! The coordinator decides: job state, plan, schedule, stitch, publish. It never opens media.
+#![forbid(unsafe_code)]
+
+pub mod farm;
+pub mod job;
+pub mod ladder;
+pub mod plan;
+pub mod profile;
+pub mod publish;
+pub mod retry;
+pub mod run;
+pub mod schedule;
+pub mod stitch;
+pub mod store;

@@ -1,0 +1,6 @@
+//! Generated protobuf types; no logic and no conversions (those live in `shared::wire`).
+
+#[expect(missing_docs, reason = "generated; the comments are in the .proto files")]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/farm.v1.rs"));
+}

@@ -1,0 +1,54 @@
+//! What coordinator and worker agree on. No media library, no network client of one side only.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`time`] | ticks, timescales, the segment grid |
+//! | [`rendition`] | what is made |
+//! | [`source`] | what indexing found |
+//! | [`index`] | packet lists: a chunk is one, not a file |
+//! | [`task`] | tasks, reports, receipts |
+//! | [`error`] | why a task failed |
+//! | [`cmaf`] | init and media segments, decoder configs |
+//! | [`storage`] | objects and their keys |
+//! | [`queue`] | the hand-over of work |
+//! | [`wire`] | between these types and `proto`: the only place that checks wire values |
+//!
+//! # Words
+//!
+//! Field words, used as the standards use them. They bind code, logs, metrics and documents.
+//!
+//! | word | means here |
+//! |---|---|
+//! | **job** | one source → one presentation |
+//! | **source** | the input object and what indexing found |
+//! | **rendition** | one encoded version (codec, size, rate) of the video or of an audio track |
+//! | **ladder** | the video renditions of a job; a **rung** is a rendition at work inside a worker |
+//! | **chunk** | our unit of encode work: a whole number of segments of source time; never a CMAF chunk (we write none) |
+//! | **task / attempt** | one item of work / one try at it |
+//! | **GOP, IDR** | closed GOP, starts with an IDR; a segment starts with one |
+//! | **fragment** | one `moof`+`mdat` (ISO/IEC 14496-12 8.8) |
+//! | **segment** | the addressable media object in a playlist; here exactly one fragment |
+//! | **init segment** | `ftyp`+`moov`: CMAF header |
+//! | **track** | the segments of one rendition with its init segment; *stream* is the source's |
+//! | **timescale, ticks** | ticks per second of a track; ticks are the only stored time |
+//! | **presentation time / decode time** | `pts` / `dts` only as field names |
+//! | **composition offset** | pts − dts, signed (`trun` version 1) |
+//! | **edit list** | used for audio priming only; video starts on time by signed offsets |
+//! | **priming / remainder** | encoder-added audio samples before / after the signal |
+//! | **receipt** | what a finished attempt claims to have made |
+//! | **stitch** | check receipts and make tracks; moves no bytes |
+//! | **publish** | write init segments and playlists, multivariant playlist last |
+//! | **slot** | capacity for one attempt: a child process of a worker |
+#![forbid(unsafe_code)]
+
+pub mod cmaf;
+pub mod error;
+pub mod hex;
+pub mod index;
+pub mod queue;
+pub mod rendition;
+pub mod source;
+pub mod storage;
+pub mod task;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,122 @@
+//! Objects: a URI names a store and a prefix; keys below it are written once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use sha2::{Digest, Sha256};
+
+use crate::task::StoredObject;
+
+/// An object could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Not a URI this build can open.
+    #[error("{0:?} is not a place this farm can read or write: give a path or a file: URI")]
+    Uri(String),
+    /// The store said no.
+    #[error("{key}: {source}")]
+    Store {
+        /// Which object.
+        key: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+}
+
+/// A store and a prefix in it.
+#[derive(Clone)]
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    root: PathBuf,
+}
+
+impl Storage {
+    /// Opens the prefix a `file:` URI names; the folder is made if it is missing.
+    pub fn open(uri: &str) -> Result<Self, StorageError> {
+        let root = local_path(uri)?;
+        let failed = |source| StorageError::Store { key: uri.to_owned(), source };
+        std::fs::create_dir_all(&root)
+            .map_err(|error| failed(object_store::Error::Generic { store: "file", source: error.into() }))?;
+        let store = LocalFileSystem::new_with_prefix(&root).map_err(failed)?.with_automatic_cleanup(true);
+        Ok(Self { store: Arc::new(store), root })
+    }
+
+    /// Writes an object whole: a reader sees all of it or none.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<StoredObject, StorageError> {
+        let object =
+            StoredObject { key: key.to_owned(), size: bytes.len() as u64, sha256: Sha256::digest(&bytes).to_vec() };
+        self.store
+            .put(&Path::from(key), PutPayload::from_bytes(bytes))
+            .await
+            .map_err(|source| StorageError::Store { key: key.to_owned(), source })?;
+        Ok(object)
+    }
+
+    /// Reads an object whole.
+    pub async fn get(&self, key: &str) -> Result<Bytes, StorageError> {
+        let failed = |source| StorageError::Store { key: key.to_owned(), source };
+        self.store.get(&Path::from(key)).await.map_err(failed)?.bytes().await.map_err(failed)
+    }
+
+    /// Reads `len` bytes from `offset`.
+    pub async fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StorageError> {
+        self.store
+            .get_range(&Path::from(key), offset..offset + len)
+            .await
+            .map_err(|source| StorageError::Store { key: key.to_owned(), source })
+    }
+
+    /// The size of an object; `None` if there is none of that key.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        match self.store.head(&Path::from(key)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(StorageError::Store { key: key.to_owned(), source }),
+        }
+    }
+
+    /// All keys below `prefix`, sorted.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let failed = |source| StorageError::Store { key: prefix.to_owned(), source };
+        let prefix = (!prefix.is_empty()).then(|| Path::from(prefix));
+        let found: Vec<_> = self.store.list(prefix.as_ref()).try_collect().await.map_err(failed)?;
+        let mut keys: Vec<String> = found.into_iter().map(|meta| meta.location.to_string()).collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// Removes an object; one that is not there counts as removed.
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        match self.store.delete(&Path::from(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(StorageError::Store { key: key.to_owned(), source }),
+        }
+    }
+
+    /// Where an object lies on this host, for handing a file descriptor to a slot.
+    pub fn local_file(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+}
+
+/// The path a `file:` URI or a bare path names.
+pub fn local_path(uri: &str) -> Result<PathBuf, StorageError> {
+    match uri.split_once(':') {
+        Some(("file", path)) => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
+        Some((scheme, rest)) if rest.starts_with("//") && !scheme.contains('/') => {
+            Err(StorageError::Uri(uri.to_owned()))
+        }
+        _ => Ok(PathBuf::from(uri)),
+    }
+}
+
+/// The key of a segment: the content's hash is in it, so a key has one content whoever writes it and however often.
+pub fn segment_key(rendition: &str, number: u64, bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    format!("{rendition}/{number:06}.{}.m4s", crate::hex::encode(&digest[..8]))
+}

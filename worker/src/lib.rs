@@ -1,0 +1,16 @@
+//! The worker does: index, decode, scale, encode, segment, upload. It never knows about other tasks.
+//!
+//! `unsafe` is allowed in one module: [`av`], the few FFmpeg calls that have no safe form.
+#![deny(unsafe_code)]
+
+pub mod audio;
+pub mod av;
+pub mod child;
+pub mod codec;
+pub mod index;
+pub mod run;
+pub mod segmenter;
+pub mod slot;
+pub mod storyboard;
+pub mod task;
+pub mod video;
