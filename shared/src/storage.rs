@@ -48,8 +48,7 @@ impl Storage {
 
     /// Writes an object whole: a reader sees all of it or none.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<StoredObject, StorageError> {
-        let object =
-            StoredObject { key: key.to_owned(), size: bytes.len() as u64, sha256: Sha256::digest(&bytes).to_vec() };
+        let object = StoredObject::of(key, &bytes);
         self.store
             .put(&Path::from(key), PutPayload::from_bytes(bytes))
             .await
@@ -101,6 +100,13 @@ impl Storage {
     /// Where an object lies on this host, for handing a file descriptor to a slot.
     pub fn local_file(&self, key: &str) -> PathBuf {
         self.root.join(key)
+    }
+}
+
+impl StoredObject {
+    /// What a store will hold under `key` once `bytes` are written there.
+    pub fn of(key: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { key: key.into(), size: bytes.len() as u64, sha256: Sha256::digest(bytes).to_vec() }
     }
 }
 
