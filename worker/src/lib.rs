@@ -8,6 +8,8 @@ pub mod av;
 pub mod child;
 pub mod codec;
 pub mod index;
+pub mod jpeg;
+pub mod meter;
 pub mod run;
 pub mod segmenter;
 pub mod slot;
