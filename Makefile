@@ -1,0 +1,105 @@
+# What people and the CI run. `make demo` and `make test` need Debian and Rust; what else they need they install.
+#
+#   make demo     build, transcode a real clip, check the result, say how to watch it
+#   make test     formatting, lints, documentation, licences, every test
+#   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
+#   make corpus   every clip of ../shared/media, where that folder exists
+#   make chaos    kill the farm 20 times at random moments
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench corpus chaos packages test-packages players
+
+# What a build links and what checks its result.
+PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
+  libavutil-dev libswscale-dev libswresample-dev
+
+# Installs the packages of $(1) that are missing; asks for root only then.
+define install
+if command -v dpkg-query >/dev/null; then
+  missing=()
+  for package in $(1); do
+    dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed || missing+=("$$package")
+  done
+  if [ $${#missing[@]} -gt 0 ]; then
+    echo "installing $${missing[*]}"
+    root=; [ "$$(id -u)" = 0 ] || root=sudo
+    $$root env DEBIAN_FRONTEND=noninteractive sh -c \
+      'apt-get update -q && apt-get install -qy --no-install-recommends "$$@"' sh "$${missing[@]}"
+  fi
+else
+  echo "this is not Debian: make sure that these are there: $(1)"
+fi
+endef
+
+help:
+	sed -n 's/^#   //p' Makefile
+
+packages:
+	$(call install,$(PACKAGES))
+
+# Node may come from elsewhere than Debian, so it is looked for by its command.
+test-packages: packages
+	wanted=(chromium)
+	command -v node >/dev/null || wanted+=(nodejs)
+	command -v npm >/dev/null || wanted+=(npm)
+	$(call install,"$${wanted[@]}")
+
+demo: packages
+	cargo build --release --locked -p farm
+	clip=farm/tests/media/bunny_720p25.mp4 out=target/demo
+	rm -rf "$$out"
+	target/release/farm transcode "$$clip" "$$out" --segment 2s
+	count() { ffprobe -v error -select_streams "$$1" -count_packets -show_entries stream=nb_read_packets -of csv=p=0 "$$2" \
+	  | tr -dc '0-9\n' | sed '/^$$/d'; }
+	want=$$(count v:0 "$$clip")
+	for list in "$$out"/master.m3u8 "$$out"/manifest.mpd; do
+	  got=$$(count v "$$list" | sort -u)
+	  [ "$$got" = "$$want" ] || { echo "$$list: frames $$got, the source has $$want" >&2; exit 1; }
+	  said=$$(ffmpeg -nostdin -v error -i "$$list" -map 0 -f null - 2>&1 || true)
+	  [ -z "$$said" ] || { echo "$$list: $$said" >&2; exit 1; }
+	  echo "$$list: $$want frames in every rendition, as in the source; all of it decodes"
+	done
+	echo
+	echo "Watch it:  target/release/farm play $$out"
+
+# The three players, as the lock file says. No scripts of packages are run.
+PLAYERS := farm/tests/players
+$(PLAYERS)/node_modules/.package-lock.json: $(PLAYERS)/package.json $(PLAYERS)/package-lock.json
+	npm ci --prefix $(PLAYERS) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+players: test-packages
+	$(MAKE) --no-print-directory $(PLAYERS)/node_modules/.package-lock.json
+
+test: players
+	for part in fmt clippy; do cargo $$part --version >/dev/null 2>&1 || rustup component add "$${part/fmt/rustfmt}"; done
+	set -x
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+	if cargo deny --version >/dev/null 2>&1; then
+	  cargo deny --locked check licenses bans sources
+	else
+	  { echo "SKIPPED: cargo deny is not installed, licences are checked by farm/tests/tidy.rs alone"; } 2>/dev/null
+	fi
+	cargo test --locked --workspace --doc
+	if cargo nextest --version >/dev/null 2>&1; then
+	  cargo nextest run --locked --workspace --no-fail-fast
+	else
+	  cargo test --locked --workspace --lib --bins --tests --no-fail-fast
+	fi
+
+bench: packages
+	cargo build --release --locked -p farm -p benches
+	benches/transcode.py --farm target/release/farm $(ARGS)
+	target/release/publish
+
+corpus: packages
+	cargo test --release --locked -p farm --test corpus -- --ignored --nocapture
+
+chaos: packages
+	FARM_KILLS=20 cargo test --release --locked -p farm --test kill -- --nocapture
