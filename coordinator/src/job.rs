@@ -1,1 +1,327 @@
-//! To be written.
+//! One job: what was asked for, what is remembered of it, and what people are shown.
+//!
+//! Legal moves between states; any other is a bug:
+//!
+//! ```text
+//! Probing → Encoding → Publishing → Completed
+//!    └─────────┴───────────┴──→ Failed | Cancelled
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use shared::error::ErrorKind;
+use shared::rendition::AudioRendition;
+use shared::source::{Finding, SourceInfo, Verdict};
+use shared::task::{AttemptId, JobId, Places, Receipt, TaskId, Work, WorkerId};
+use shared::time::SegmentGrid;
+
+use crate::ladder::{Ladder, Rungs};
+use crate::profile::{Profile, check_preset};
+
+/// Problems kept of a job; the first ones tell most.
+pub const MOST_PROBLEMS: usize = 100;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Unique for ever; the same id with the same content continues the job.
+    pub id: JobId,
+    /// Where its bytes are.
+    pub places: Places,
+    /// What to make of it.
+    pub profile: Profile,
+    /// Segment duration.
+    pub segment_ms: u32,
+    /// Which of the profile's rungs.
+    pub rungs: Rungs,
+    /// Overrules the preset of every rung.
+    pub preset: Option<String>,
+    /// Write each rendition as one progressive MP4 besides.
+    pub mp4: bool,
+}
+
+impl JobSpec {
+    /// Everything that is wrong with it.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let mut complaints = Vec::new();
+        if SegmentGrid::new(self.segment_ms).is_none() {
+            let (least, most) = (SegmentGrid::SHORTEST_MS, SegmentGrid::LONGEST_MS);
+            complaints.push(format!("segments of {} ms: they may last {least} to {most} ms", self.segment_ms));
+        }
+        complaints.extend(self.rungs.check(&self.profile).err());
+        if let (Some(preset), Some(video)) = (&self.preset, &self.profile.video) {
+            let refusal = video.rungs.iter().find_map(|rung| check_preset(rung.codec, preset).err());
+            complaints.extend(refusal);
+        }
+        if complaints.is_empty() { Ok(()) } else { Err(complaints) }
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Nothing is known of the source yet.
+    Probing,
+    /// The ladder is known; tasks are being made and done.
+    Encoding,
+    /// Everything is made; the last round of playlists is being written.
+    Publishing,
+    /// The presentation is whole.
+    Completed,
+    /// It can't be made; what was published has been taken away.
+    Failed(ErrorKind),
+    /// It was called off; what was published has been taken away.
+    Cancelled,
+}
+
+impl JobState {
+    /// Nothing more will be made.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed(_) | Self::Cancelled)
+    }
+
+    /// Whether the table above has the move.
+    pub fn may_become(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Probing, Self::Encoding)
+            | (Self::Encoding, Self::Publishing)
+            | (Self::Publishing, Self::Completed) => true,
+            (from, Self::Failed(_) | Self::Cancelled) => !from.is_final(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Probing => "probing",
+            Self::Encoding => "encoding",
+            Self::Publishing => "publishing",
+            Self::Completed => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// What the store remembers of a job, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// Where it stands.
+    pub state: JobState,
+    /// The final state has been carried out: nothing of the job is left to do or to remove.
+    pub settled: bool,
+    /// What indexing found; `None` while probing.
+    pub source: Option<SourceInfo>,
+    /// The last word of the index; `None` until it has ended.
+    pub verdict: Option<Verdict>,
+    /// All findings, those of the index and those of the tasks.
+    pub findings: Vec<Finding>,
+    /// The ladder; empty while probing.
+    pub ladder: Ladder,
+    /// The audio renditions; empty until the index has ended.
+    pub audio: Vec<AudioRendition>,
+    /// What went wrong, bounded by [`MOST_PROBLEMS`]. A job may complete in spite of them.
+    pub problems: Vec<Problem>,
+    /// When it was submitted, in milliseconds of UNIX time.
+    pub submitted_ms: u64,
+    /// When it reached its final state, in milliseconds of UNIX time.
+    pub ended_ms: Option<u64>,
+}
+
+/// Something that went wrong, for people and scripts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable, `snake_case`.
+    pub code: String,
+    /// Whose problem it is.
+    pub class: ProblemClass,
+    /// What happened.
+    pub text: String,
+    /// Where: a chunk with its time and renditions, an audio track, or the whole job.
+    pub scope: String,
+    /// What a person can do about it.
+    pub advice: String,
+    /// The job failed of it; otherwise it was overcome.
+    pub fatal: bool,
+}
+
+/// Whose problem it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ProblemClass {
+    /// The source's.
+    Input,
+    /// The machine's.
+    Worker,
+    /// Network or storage.
+    Storage,
+    /// Memory, disk or encoder sessions.
+    Capacity,
+    /// Ours: a bug.
+    Internal,
+}
+
+impl From<ErrorKind> for ProblemClass {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Input => Self::Input,
+            ErrorKind::Unsupported => Self::Worker,
+            ErrorKind::Transient | ErrorKind::Cancelled => Self::Storage,
+            ErrorKind::Exhausted => Self::Capacity,
+            ErrorKind::Bug => Self::Internal,
+        }
+    }
+}
+
+/// What the store remembers of a task, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Which task.
+    pub id: TaskId,
+    /// What to do. The packet lists are emptied once it is done.
+    pub work: Work,
+    /// The latest attempt that may have been handed out; 0 before the first.
+    pub attempt: AttemptId,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Attempts that failed or were refused, in order.
+    pub failures: Vec<Failure>,
+    /// The receipt refused last, to see whether the next attempt claims the same.
+    pub refused: Option<Box<Receipt>>,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// To be handed out.
+    Waiting,
+    /// An attempt is queued or running.
+    Out,
+    /// The first receipt that passed the checks.
+    Done(Box<Accepted>),
+}
+
+/// The result that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The attempt that made it.
+    pub attempt: AttemptId,
+    /// Who made it.
+    pub worker: WorkerId,
+    /// When it arrived, in milliseconds of UNIX time.
+    pub at_ms: u64,
+    /// What it claims.
+    pub receipt: Receipt,
+}
+
+/// An attempt that did not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which attempt.
+    pub attempt: AttemptId,
+    /// Reduced to what is done about it.
+    pub kind: ErrorKind,
+    /// Stable, `snake_case`.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// A job as people see it: small, always whole.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobView {
+    /// Which job.
+    pub id: JobId,
+    /// Where it stands.
+    pub state: JobState,
+    /// The final state has been carried out: the farm is done with the job.
+    pub settled: bool,
+    /// The judgement of the source so far.
+    pub verdict: Option<Verdict>,
+    /// What is unusual about the source and what was done about it.
+    pub findings: Vec<Finding>,
+    /// What indexing found.
+    pub source: Option<SourceInfo>,
+    /// The video renditions and what was left out.
+    pub ladder: Ladder,
+    /// Video and audio renditions in order.
+    pub renditions: Vec<RenditionView>,
+    /// How the chunks stand.
+    pub chunks: ChunkCounts,
+    /// Segments per rendition that a player can play now, from the start.
+    pub playable_segments: u64,
+    /// Their duration.
+    pub playable_ms: u64,
+    /// CPU time of all accepted attempts.
+    pub cpu_ms: u64,
+    /// What went wrong; a failed job has one that is fatal.
+    pub problems: Vec<Problem>,
+}
+
+/// How far a rendition has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RenditionView {
+    /// Its name.
+    pub name: String,
+    /// Milliseconds of presentation encoded, running attempts included. Never falls within one run of the farm unless an
+    /// attempt is lost.
+    pub done_ms: u64,
+    /// Milliseconds in all: exact once the index has ended, what the source declares before, `None` if it declares
+    /// nothing.
+    pub total_ms: Option<u64>,
+}
+
+/// Chunks by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ChunkCounts {
+    /// So far; final once `complete`.
+    pub planned: u32,
+    /// No more will be planned.
+    pub complete: bool,
+    /// With an accepted receipt.
+    pub done: u32,
+    /// Queued or being encoded.
+    pub running: u32,
+    /// Attempts made again.
+    pub retried: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_moves_of_the_table_are_legal() {
+        use JobState::*;
+        let failed = Failed(ErrorKind::Input);
+        let all = [Probing, Encoding, Publishing, Completed, failed, Cancelled];
+        let legal: Vec<(usize, usize)> = (0..all.len())
+            .flat_map(|from| (0..all.len()).map(move |to| (from, to)))
+            .filter(|&(from, to)| all[from].may_become(all[to]))
+            .collect();
+        assert_eq!(legal, [(0, 1), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5)]);
+    }
+
+    #[test]
+    fn a_wrong_spec_is_refused_with_all_complaints() {
+        let spec = JobSpec {
+            id: JobId::new("a").unwrap(),
+            places: Places { source: "s".into(), target: "t".into(), work: "w".into() },
+            profile: Profile::named("web").unwrap(),
+            segment_ms: 1_000,
+            rungs: Rungs::Named(vec![144]),
+            preset: Some("warp".into()),
+            mp4: false,
+        };
+        assert_eq!(spec.check().unwrap_err().len(), 3);
+        let right = JobSpec { segment_ms: 6_000, rungs: Rungs::All, preset: None, ..spec };
+        assert_eq!(right.check(), Ok(()));
+    }
+}
