@@ -7,8 +7,8 @@
 mod check;
 
 use shared::cmaf::DecoderConfig;
-use shared::rendition::{AudioRendition, VideoRendition};
-use shared::source::Color;
+use shared::rendition::{AudioCodec, AudioRendition, VideoCodec, VideoRendition};
+use shared::source::{Color, VideoStream};
 use shared::task::{AudioReceipt, AudioTask, SegmentInfo, StoredObject, TrackPart, VideoReceipt, VideoTask};
 use shared::time::{FrameRate, MediaTime, SegmentGrid, Timescale};
 
@@ -78,9 +78,10 @@ pub struct Storyboard {
 pub struct Presentation {
     /// Where segments are cut.
     pub grid: SegmentGrid,
-    /// Largest first.
+    /// One per rendition of the ladder, largest first, made or not ([`VideoTrack::pending`]). Empty iff the job makes no
+    /// video.
     pub video: Vec<VideoTrack>,
-    /// One per rendition. A track that is not made yet is listed without segments.
+    /// One per audio rendition of the job, made or not ([`AudioTrack::pending`]).
     pub audio: Vec<AudioTrack>,
     /// A still for people.
     pub poster: Option<StoredObject>,
@@ -157,6 +158,24 @@ pub enum Refusal {
 }
 
 impl VideoTrack {
+    /// A track of which nothing is made yet: it holds back the multivariant playlist. Its decoder config is empty.
+    pub fn pending(rendition: &VideoRendition, stream: &VideoStream, color: Color) -> Self {
+        let config = match rendition.codec {
+            VideoCodec::H264 => DecoderConfig::Avc(Vec::new()),
+            VideoCodec::Hevc => DecoderConfig::Hevc(Vec::new()),
+            VideoCodec::Av1 => DecoderConfig::Av1(Vec::new()),
+        };
+        Self {
+            rendition: rendition.clone(),
+            timescale: stream.timescale,
+            config,
+            frame_rate: stream.frame_rate,
+            color,
+            segments: Vec::new(),
+            encoder: String::new(),
+        }
+    }
+
     /// Presentation time and duration of each segment, in ticks. A segment lasts until the next one starts: where the
     /// source is damaged its last picture is held.
     pub fn timeline(&self) -> impl Iterator<Item = (i64, u64)> {
@@ -169,6 +188,23 @@ impl VideoTrack {
 }
 
 impl AudioTrack {
+    /// A track that is not made yet: it holds back the multivariant playlist. Its decoder config is empty.
+    pub fn pending(rendition: &AudioRendition) -> Self {
+        let config = match rendition.codec {
+            AudioCodec::Aac => DecoderConfig::Aac(Vec::new()),
+            AudioCodec::Opus => DecoderConfig::Opus(Vec::new()),
+        };
+        Self {
+            rendition: rendition.clone(),
+            config,
+            segments: Vec::new(),
+            start: MediaTime::new(0, Timescale::MILLIS),
+            priming: 0,
+            samples: 0,
+            encoder: String::new(),
+        }
+    }
+
     /// Ticks per second: the sample rate.
     pub fn timescale(&self) -> Timescale {
         Timescale::new(self.rendition.sample_rate_hz).unwrap_or(Timescale::MILLIS)
@@ -261,7 +297,7 @@ fn check_seam(track: &VideoTrack, part: &TrackPart, at: i64, damaged: bool) -> R
         return refuse("timescale", track.timescale.to_string(), part.timescale.to_string());
     }
     if part.config != track.config {
-        return refuse("decoder config", hex(&track.config), hex(&part.config));
+        return refuse("decoder config", track.config.digest(), part.config.digest());
     }
     let (Some(last), Some(next)) = (track.segments.last(), part.segments.first()) else {
         return Ok(());
@@ -275,17 +311,6 @@ fn check_seam(track: &VideoTrack, part: &TrackPart, at: i64, damaged: bool) -> R
         return refuse("first presentation time", end.to_string(), start.to_string());
     }
     Ok(())
-}
-
-fn hex(config: &DecoderConfig) -> String {
-    let (name, bytes) = match config {
-        DecoderConfig::Avc(bytes) => ("avcC", bytes),
-        DecoderConfig::Hevc(bytes) => ("hvcC", bytes),
-        DecoderConfig::Av1(bytes) => ("av1C", bytes),
-        DecoderConfig::Aac(bytes) => ("esds", bytes),
-        DecoderConfig::Opus(bytes) => ("dOps", bytes),
-    };
-    format!("{name} {}", shared::hex::encode(bytes))
 }
 
 /// The track an audio receipt makes. The receipt should have passed [`check_audio`].

@@ -1,1 +1,219 @@
-//! To be written.
+//! Tracks → init segments, playlists, manifest. Media bytes are already where they belong.
+//!
+//! ```text
+//! <target>/master.m3u8                  multivariant playlist: leads only to what exists; written last in each round
+//!          manifest.mpd                 DASH, over the same segments; once complete
+//!          presentation.json            the job's certificate; once complete
+//!          run.json                     what differs from run to run
+//!          poster.jpg, storyboard.vtt, storyboard/…jpg
+//!          <rendition>/init.mp4
+//!                      playlist.m3u8    EVENT while it grows, then VOD
+//!                      iframes.m3u8     video only
+//!                      <number>.<hash>.m4s
+//! ```
+//!
+//! [`Publisher::publish`] is called whenever the tracks have grown, and once more with everything. Each round writes
+//! whole playlists, so a coordinator should not call it more often than about once per segment duration.
+
+pub mod certificate;
+mod dash;
+mod hls;
+mod init;
+mod outline;
+mod rate;
+mod run_report;
+mod storyboard;
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use shared::cmaf::CmafError;
+use shared::storage::{Storage, StorageError};
+use shared::task::StoredObject;
+
+use crate::stitch::Presentation;
+use outline::Outline;
+
+pub use certificate::Certificate;
+pub use run_report::{RunReport, TaskRun};
+
+const MULTIVARIANT: &str = "master.m3u8";
+const MANIFEST: &str = "manifest.mpd";
+const CERTIFICATE: &str = "presentation.json";
+const THUMBNAILS: &str = "storyboard.vtt";
+const INIT: &str = "init.mp4";
+const MEDIA_PLAYLIST: &str = "playlist.m3u8";
+const I_FRAME_PLAYLIST: &str = "iframes.m3u8";
+
+/// A presentation could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// An object could not be written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A decoder configuration is not well-formed, so there is no init segment.
+    #[error("{rendition}: {source}")]
+    Init {
+        /// Name of the rendition.
+        rendition: String,
+        /// Why.
+        source: CmafError,
+    },
+    /// The presentation is said to be complete and has a rendition without a segment.
+    #[error("{rendition}: complete, but without a single segment")]
+    Empty {
+        /// Name of the rendition.
+        rendition: String,
+    },
+    /// The storyboard has more or fewer sheets than its tiles need.
+    #[error("storyboard: {found} sheets for {tiles} tiles, expected {expected}")]
+    Sheets {
+        /// Tiles.
+        tiles: usize,
+        /// Sheets that they need.
+        expected: usize,
+        /// Sheets that there are.
+        found: usize,
+    },
+}
+
+/// What a round left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// There is a multivariant playlist: the presentation can be played.
+    pub multivariant: bool,
+    /// Objects written in this round. Those that have not changed since the last one are not written again.
+    pub objects: u64,
+}
+
+/// Writes one presentation, round after round. A new one (after a restart) writes everything once.
+pub struct Publisher {
+    target: Storage,
+    /// What the store holds of ours, by key.
+    written: HashMap<String, StoredObject>,
+}
+
+impl Publisher {
+    /// For the presentation at `target`.
+    pub fn new(target: Storage) -> Self {
+        Self { target, written: HashMap::new() }
+    }
+
+    /// Writes what has changed: init segments, media playlists, I-frame playlists; when everything is there also the
+    /// thumbnail track, the DASH manifest and the certificate `document`; then, if every rendition has a segment, the
+    /// multivariant playlist.
+    pub async fn publish(
+        &mut self,
+        presentation: &Presentation,
+        document: Option<&Certificate>,
+    ) -> Result<Published, PublishError> {
+        let outline = Outline::of(presentation)?;
+        let empty = outline.all().find(|listing| listing.segments.is_empty());
+        if let (true, Some(empty)) = (presentation.complete, empty) {
+            return Err(PublishError::Empty { rendition: empty.name.to_owned() });
+        }
+        let multivariant = outline.all().next().is_some() && empty.is_none();
+        let mut objects = Vec::new();
+        for track in presentation.video.iter().filter(|track| !track.segments.is_empty()) {
+            objects.push((key(&track.rendition.name, INIT), init::video(track)?));
+        }
+        for track in presentation.audio.iter().filter(|track| !track.segments.is_empty()) {
+            objects.push((key(&track.rendition.name, INIT), init::audio(track)?));
+        }
+        for listing in outline.begun() {
+            objects.push((key(listing.name, MEDIA_PLAYLIST), hls::media(&outline, listing).into()));
+        }
+        for listing in outline.video.iter().filter(|listing| !listing.segments.is_empty()) {
+            objects.push((key(listing.name, I_FRAME_PLAYLIST), hls::i_frames(&outline, listing).into()));
+        }
+        if presentation.complete {
+            if let Some(storyboard) = &presentation.storyboard {
+                objects.push((THUMBNAILS.to_owned(), storyboard::thumbnails(storyboard)?.into()));
+            }
+            objects.push((MANIFEST.to_owned(), dash::manifest(&outline).into()));
+            if let Some(document) = document {
+                objects.push((CERTIFICATE.to_owned(), document.to_json()));
+            }
+        }
+        if multivariant {
+            objects.push((MULTIVARIANT.to_owned(), hls::multivariant(&outline).into()));
+        }
+        let mut count = 0;
+        for (key, bytes) in objects {
+            count += u64::from(self.write(key, bytes).await?);
+        }
+        Ok(Published { multivariant, objects: count })
+    }
+
+    /// Says whether the object had to be written.
+    async fn write(&mut self, key: String, bytes: Bytes) -> Result<bool, StorageError> {
+        let object = StoredObject::of(key, &bytes);
+        if self.written.get(&object.key) == Some(&object) {
+            return Ok(false);
+        }
+        self.target.put(&object.key, bytes).await?;
+        self.written.insert(object.key.clone(), object);
+        Ok(true)
+    }
+}
+
+/// Takes a failed or cancelled presentation away from players: everything that leads to a segment, the multivariant
+/// playlist first. Segments and init segments stay: another run continues with them.
+///
+/// Only folders that hold an init segment of ours are touched.
+pub async fn unpublish(target: &Storage) -> Result<(), StorageError> {
+    for key in [MULTIVARIANT, MANIFEST, CERTIFICATE, THUMBNAILS] {
+        target.delete(key).await?;
+    }
+    let keys: HashSet<String> = target.list("").await?.into_iter().collect();
+    for folder in keys.iter().filter_map(|key| key.strip_suffix(INIT)?.strip_suffix('/')) {
+        for name in [MEDIA_PLAYLIST, I_FRAME_PLAYLIST] {
+            let key = key(folder, name);
+            if keys.contains(&key) {
+                target.delete(&key).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes segments that the final presentation does not lead to (those of attempts that lost or were killed) and
+/// returns how many. Looks only into the presentation's rendition folders and touches nothing but names of the form
+/// `<number>.<hash>.m4s`.
+pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64, StorageError> {
+    let mut removed = 0;
+    let video = presentation.video.iter().map(|track| (&track.rendition.name, &track.segments));
+    let audio = presentation.audio.iter().map(|track| (&track.rendition.name, &track.segments));
+    for (name, segments) in video.chain(audio) {
+        let kept: HashSet<&str> = segments.iter().map(|segment| segment.object.key.as_str()).collect();
+        for key in target.list(name).await? {
+            if !kept.contains(key.as_str()) && is_segment_key(name, &key) {
+                target.delete(&key).await?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// `<rendition>/<number:06>.<hash16>.m4s`.
+fn is_segment_key(rendition: &str, key: &str) -> bool {
+    let parts =
+        key.strip_prefix(rendition).and_then(|key| key.strip_prefix('/')?.strip_suffix(".m4s")?.split_once('.'));
+    parts.is_some_and(|(number, hash)| {
+        let digit = |b: u8| b.is_ascii_digit();
+        let plain = number.len() >= 6 && number.bytes().all(digit);
+        plain && hash.len() == 16 && hash.bytes().all(|b| digit(b) || (b'a'..=b'f').contains(&b))
+    })
+}
+
+fn key(rendition: &str, name: &str) -> String {
+    format!("{rendition}/{name}")
+}
+
+/// Readable JSON with a line end.
+fn json(value: &impl serde::Serialize) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain data should serialise");
+    text.push(b'\n');
+    text.into()
+}

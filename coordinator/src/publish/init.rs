@@ -1,0 +1,59 @@
+//! Init segments from tracks.
+
+use bytes::Bytes;
+use shared::cmaf::{Edit, InitKind, InitSegment};
+
+use super::PublishError;
+use crate::stitch::{AudioTrack, VideoTrack};
+
+/// The init segment of a video track. No edit list: composition offsets are signed, so presentation times are exact.
+pub(super) fn video(track: &VideoTrack) -> Result<Bytes, PublishError> {
+    let init = InitSegment {
+        kind: InitKind::Video {
+            width_px: track.rendition.width_px,
+            height_px: track.rendition.height_px,
+            color: track.color,
+        },
+        timescale: track.timescale,
+        config: track.config.clone(),
+        language: "und".to_owned(),
+    };
+    init.write().map_err(|source| PublishError::Init { rendition: track.rendition.name.clone(), source })
+}
+
+/// The init segment of an audio track.
+pub(super) fn audio(track: &AudioTrack) -> Result<Bytes, PublishError> {
+    let init = InitSegment {
+        kind: InitKind::Audio {
+            sample_rate_hz: track.rendition.sample_rate_hz,
+            channels: track.rendition.channels,
+            edits: edits(track),
+        },
+        timescale: track.timescale(),
+        config: track.config.clone(),
+        language: track.rendition.language.clone(),
+    };
+    init.write().map_err(|source| PublishError::Init { rendition: track.rendition.name.clone(), source })
+}
+
+/// The edit list that puts an audio signal in its place (ISO/IEC 14496-12 8.6.6).
+///
+/// The first packet has decode time 0 and the signal begins `priming` samples after it; it is to be heard `lead`
+/// samples after the presentation's start.
+///
+/// - `priming > lead`: the presentation starts inside the priming. One edit skips what has no room.
+/// - `priming = lead > 0`: the worker has put silence in front of a late start, so that decode times *are*
+///   presentation times. An empty edit holds the place of priming and silence, a second one skips them. Players that
+///   ignore either or both (browsers' media source does) play the silence and are in sync too.
+/// - `priming = lead = 0`: nothing is skipped, there is no edit list.
+fn edits(track: &AudioTrack) -> Vec<Edit> {
+    let lead = track.lead();
+    let skip = |samples: u64| Edit { media_time: Some(i64::try_from(samples).unwrap_or(i64::MAX)), duration: None };
+    if lead > 0 && track.priming == lead {
+        return vec![Edit { media_time: None, duration: Some(lead) }, skip(lead)];
+    }
+    match track.shift() {
+        0 => Vec::new(),
+        shift => vec![skip(shift)],
+    }
+}

@@ -1,0 +1,104 @@
+//! A presentation as playlists and manifests see it.
+
+use shared::cmaf::DecoderConfig;
+use shared::task::SegmentInfo;
+use shared::time::Timescale;
+
+use super::PublishError;
+use crate::stitch::{AudioTrack, Presentation, VideoTrack};
+
+/// What is worked out once per round.
+pub(super) struct Outline<'a> {
+    pub(super) presentation: &'a Presentation,
+    /// In the order of the presentation's video tracks.
+    pub(super) video: Vec<Listing<'a>>,
+    /// In the order of the presentation's audio tracks.
+    pub(super) audio: Vec<Listing<'a>>,
+    /// `EXT-X-TARGETDURATION` of every playlist, in seconds.
+    pub(super) target_s: u64,
+}
+
+/// One track.
+pub(super) struct Listing<'a> {
+    pub(super) name: &'a str,
+    /// RFC 6381 codecs parameter; empty while there is no segment.
+    pub(super) codecs: String,
+    pub(super) timescale: Timescale,
+    pub(super) segments: &'a [SegmentInfo],
+    /// Presentation time and duration of each segment, in ticks, without gaps.
+    pub(super) timeline: Vec<(i64, u64)>,
+}
+
+impl<'a> Outline<'a> {
+    pub(super) fn of(presentation: &'a Presentation) -> Result<Self, PublishError> {
+        let video = presentation.video.iter().map(Listing::video).collect::<Result<Vec<_>, _>>()?;
+        let audio = presentation.audio.iter().map(Listing::audio).collect::<Result<Vec<_>, _>>()?;
+        let mut outline = Self { presentation, video, audio, target_s: 0 };
+        outline.target_s = outline.target_duration();
+        Ok(outline)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Listing<'a>> {
+        self.video.iter().chain(&self.audio)
+    }
+
+    /// Those that have a segment.
+    pub(super) fn begun(&self) -> impl Iterator<Item = &Listing<'a>> {
+        self.all().filter(|listing| !listing.segments.is_empty())
+    }
+
+    /// Length of the longest track.
+    pub(super) fn duration_ms(&self) -> u64 {
+        let ends = self.all().map(|listing| Timescale::MILLIS.rescale_ceil(listing.end(), listing.timescale));
+        ends.max().and_then(|end| u64::try_from(end).ok()).unwrap_or(0)
+    }
+
+    /// All playlists must agree on it (RFC 8216 6.2.4), and it must not change while they grow, so it allows for the
+    /// longest segment that a grid makes: a tail of less than a second may be merged into the last one. Only a source
+    /// with a long still breaks that. The final playlists carry what is true.
+    fn target_duration(&self) -> u64 {
+        let longest = self.all().flat_map(|listing| {
+            let timescale = u128::from(listing.timescale.get());
+            // Rounded to the nearest second (RFC 8216 4.3.3.1).
+            listing.timeline.iter().map(move |(_, ticks)| (u128::from(*ticks) * 2 + timescale) / (2 * timescale))
+        });
+        let longest = longest.max().map_or(0, |seconds| u64::try_from(seconds).unwrap_or(u64::MAX));
+        let growing = u64::from(self.presentation.grid.segment_ms()).div_ceil(1000) + 1;
+        longest.max(if self.presentation.complete { 1 } else { growing })
+    }
+}
+
+impl<'a> Listing<'a> {
+    fn video(track: &'a VideoTrack) -> Result<Self, PublishError> {
+        let timeline = track.timeline().collect();
+        Self::new(&track.rendition.name, &track.config, track.timescale, &track.segments, timeline)
+    }
+
+    fn audio(track: &'a AudioTrack) -> Result<Self, PublishError> {
+        let timeline = track.timeline().collect();
+        Self::new(&track.rendition.name, &track.config, track.timescale(), &track.segments, timeline)
+    }
+
+    fn new(
+        name: &'a str,
+        config: &DecoderConfig,
+        timescale: Timescale,
+        segments: &'a [SegmentInfo],
+        timeline: Vec<(i64, u64)>,
+    ) -> Result<Self, PublishError> {
+        let failed = |source| PublishError::Init { rendition: name.to_owned(), source };
+        let codecs = if segments.is_empty() { String::new() } else { config.codecs().map_err(failed)? };
+        Ok(Self { name, codecs, timescale, segments, timeline })
+    }
+
+    /// Name of a segment's object inside the rendition's folder.
+    pub(super) fn file<'b>(&self, segment: &'b SegmentInfo) -> &'b str {
+        let key = segment.object.key.as_str();
+        key.strip_prefix(self.name).and_then(|key| key.strip_prefix('/')).unwrap_or(key)
+    }
+
+    /// Presentation time after the last segment, in ticks.
+    pub(super) fn end(&self) -> i64 {
+        self.timeline.last().map_or(0, |(start, duration)| start.saturating_add_unsigned(*duration))
+    }
+}
