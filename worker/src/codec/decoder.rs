@@ -1,0 +1,128 @@
+//! A chunk's packets to frames, in presentation order, with the times the packet lists give them.
+
+use std::collections::VecDeque;
+
+use ffmpeg_next::{Error, Packet, decoder, frame};
+use shared::error::{ErrorKind, TaskError};
+use shared::index::{PacketEntry, PacketList};
+use shared::source::{Timing, VideoStream};
+
+use super::setup::Setup;
+use crate::av;
+use crate::task::{Inputs, Objects, ffmpeg_error};
+
+/// Largest coded picture a decoder may be asked for inside a stream that began smaller.
+const MAX_PIXELS: u64 = 8192 * 8192;
+
+/// A software decoder fed from packet lists: no container in here.
+pub struct Decoder<'a> {
+    decoder: decoder::Video,
+    rows: VecDeque<Row<'a>>,
+    objects: &'a Objects,
+    by_order: Option<i64>, // next time, and
+    frame_duration: i64,   // its step
+    drained: bool,
+    errors: u64,
+    sent: u64,
+}
+
+struct Row<'a> {
+    packet: &'a PacketEntry,
+    list: &'a PacketList,
+    row: u32,
+}
+
+impl<'a> Decoder<'a> {
+    /// Opens a decoder that will see the packets needed for every frame before `end`, and no more.
+    pub fn open(stream: &VideoStream, inputs: &'a Inputs, end: Option<i64>) -> Result<Self, TaskError> {
+        let failed = |error| ffmpeg_error(ErrorKind::Unsupported, "video_decoder", &stream.codec, error);
+        let mut setup = Setup::open(&stream.setup)?;
+        if let Some(extradata) = inputs.lists.first().and_then(|list| list.extradata.clone()) {
+            setup.extradata = extradata;
+        }
+        let context = av::decoder_context(&setup, stream.timescale, MAX_PIXELS).map_err(failed)?;
+        let decoder = context.decoder().video().map_err(failed)?;
+        let mut rows: VecDeque<Row> = inputs.lists.iter().flat_map(rows_of).collect();
+        let needed = |row: &Row| !row.packet.discard && end.is_none_or(|end| row.packet.pts < end);
+        while rows.back().is_some_and(|row| !needed(row)) && end.is_some() {
+            rows.pop_back();
+        }
+        let by_order = (stream.timing == Timing::Order).then_some(0);
+        let frame_duration = i64::from(stream.frame_rate.denominator);
+        let objects = &inputs.objects;
+        Ok(Self { decoder, rows, objects, by_order, frame_duration, drained: false, errors: 0, sent: 0 })
+    }
+
+    /// Packets and frames the decoder complained about so far.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// Packets fed so far.
+    pub fn packets_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The next frame in presentation order; `None` at the end. Damage is counted, not fatal.
+    pub fn next_frame(&mut self) -> Result<Option<frame::Video>, TaskError> {
+        let mut frame = frame::Video::empty();
+        loop {
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) => {
+                    self.set_time(&mut frame);
+                    return Ok(Some(frame));
+                }
+                Err(Error::Eof) => return Ok(None),
+                Err(Error::Other { errno }) if errno == ffmpeg_next::error::EAGAIN => self.feed()?,
+                Err(error) => self.count(error)?,
+            }
+        }
+    }
+
+    fn feed(&mut self) -> Result<(), TaskError> {
+        let Some(row) = self.rows.pop_front() else {
+            if self.drained {
+                return Err(TaskError::bug("the decoder asks for packets after its end"));
+            }
+            self.drained = true;
+            return self.decoder.send_eof().or_else(|error| self.count(error));
+        };
+        let mut packet = Packet::copy(&self.objects.read(row.packet)?);
+        packet.set_pts(Some(row.packet.pts));
+        packet.set_dts(Some(row.packet.dts));
+        packet.set_duration(i64::from(row.packet.duration));
+        if row.packet.key {
+            packet.set_flags(ffmpeg_next::packet::Flags::KEY);
+        }
+        for side in row.list.side.iter().filter(|side| side.packet == row.row) {
+            av::attach_side_data(&mut packet, side.kind, &side.data)
+                .map_err(|error| ffmpeg_error(ErrorKind::Bug, "side_data", "side data", error))?;
+        }
+        self.sent += 1;
+        self.decoder.send_packet(&packet).or_else(|error| self.count(error))
+    }
+
+    /// Damage in the source is counted; running out of memory ends the attempt.
+    fn count(&mut self, error: Error) -> Result<(), TaskError> {
+        let error = ffmpeg_error(ErrorKind::Input, "decode", "decoder", error);
+        if error.kind == ErrorKind::Exhausted {
+            return Err(error);
+        }
+        self.errors += 1;
+        Ok(())
+    }
+
+    fn set_time(&mut self, frame: &mut frame::Video) {
+        if let Some(next) = &mut self.by_order {
+            frame.set_pts(Some(*next));
+            *next += self.frame_duration;
+        } else if frame.pts().is_none() {
+            let guessed = frame.timestamp();
+            frame.set_pts(guessed);
+        }
+    }
+}
+
+fn rows_of(list: &PacketList) -> impl Iterator<Item = Row<'_>> {
+    list.packets.iter().enumerate().map(move |(row, packet)| Row { packet, list, row: row as u32 })
+}

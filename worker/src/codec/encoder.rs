@@ -1,0 +1,254 @@
+//! Software encoders through libavcodec: x264, x265 and SVT-AV1, each on one thread and with nothing of the clock in
+//! its bytes.
+
+use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, frame, picture};
+use shared::cmaf::DecoderConfig;
+use shared::error::{ErrorKind, TaskError};
+use shared::rendition::{VideoCodec, VideoRendition};
+use shared::task::VideoTask;
+
+use super::{Encoder, Packet, level};
+use crate::av;
+use crate::task::ffmpeg_error;
+
+/// Share of the decoder buffer that is full when a chunk begins.
+const INITIAL_FILL: f64 = 0.9;
+
+/// What every chunk's encoder of a rendition is opened with.
+#[derive(Debug, Clone)]
+pub struct EncoderPlan {
+    rendition: VideoRendition,
+    timescale: i32,
+    frames_per_second: f64,
+    frame_rate: (i32, i32),
+    color: (u8, u8, u8),
+    vbv: Vbv,
+}
+
+/// Buffer model of one chunk, such that chunks join: see [`Vbv::of_chunk`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Vbv {
+    /// Kilobits per second.
+    pub maxrate_kbps: u32,
+    /// Kilobits.
+    pub bufsize_kbit: u32,
+}
+
+impl Vbv {
+    /// Declared are `R` bits per second into a buffer of `B` bits. A chunk of `seconds` that others follow is encoded
+    /// with a buffer `b = B ÷ (1 + f)`, of which `f` is full at its start, and the rate `R − f·b ÷ seconds`: it takes
+    /// at most `R · seconds` bits, so the next chunk finds the joined buffer as full as this one did. The last chunk
+    /// (`None`) owes nobody anything and has the whole rate.
+    pub fn of_chunk(maxrate_bps: u32, bufsize_bits: u32, seconds: Option<f64>) -> Self {
+        let buffer = f64::from(bufsize_bits) / (1.0 + INITIAL_FILL);
+        let owed = seconds.map_or(0.0, |seconds| INITIAL_FILL * buffer / seconds.max(0.1));
+        let rate = (f64::from(maxrate_bps) - owed).max(f64::from(maxrate_bps) / 4.0);
+        Self { maxrate_kbps: (rate / 1000.0) as u32, bufsize_kbit: (buffer / 1000.0) as u32 }
+    }
+}
+
+impl EncoderPlan {
+    /// For rendition number `rung` of a chunk.
+    pub fn new(task: &VideoTask, rung: usize) -> Self {
+        let rendition = task.renditions[rung].clone();
+        let rate = task.stream.frame_rate;
+        let seconds = task.end.map(|end| task.stream.timescale.seconds(end - task.start));
+        let frame_rate = (i32::try_from(rate.numerator).unwrap_or(25), i32::try_from(rate.denominator).unwrap_or(1));
+        Self {
+            vbv: Vbv::of_chunk(rendition.rate.maxrate_bps, rendition.rate.bufsize_bits, seconds),
+            timescale: i32::try_from(task.stream.timescale.get()).unwrap_or(i32::MAX),
+            frames_per_second: rate.per_second(),
+            frame_rate,
+            color: (task.color.primaries, task.color.transfer, task.color.matrix),
+            rendition,
+        }
+    }
+
+    /// Opens the encoder.
+    pub fn open(&self) -> Result<Box<dyn Encoder>, TaskError> {
+        match self.rendition.codec {
+            VideoCodec::H264 | VideoCodec::Hevc => Ok(Box::new(Software::open(self)?)),
+            VideoCodec::Av1 => Ok(Box::new(PerGop { plan: self.clone(), open: Software::open(self)? })),
+        }
+    }
+
+    fn library(&self) -> &'static str {
+        match self.rendition.codec {
+            VideoCodec::H264 => "libx264",
+            VideoCodec::Hevc => "libx265",
+            VideoCodec::Av1 => "libsvtav1",
+        }
+    }
+
+    fn options(&self) -> Dictionary<'static> {
+        let mut options = Dictionary::new();
+        let VideoRendition { width_px, height_px, rate, preset, .. } = &self.rendition;
+        options.set("preset", preset);
+        options.set("crf", &rate.crf.to_string());
+        let Vbv { maxrate_kbps, bufsize_kbit } = self.vbv;
+        let vbv = format!("vbv-maxrate={maxrate_kbps}:vbv-bufsize={bufsize_kbit}:vbv-init={INITIAL_FILL}");
+        let fps = self.frames_per_second;
+        match self.rendition.codec {
+            VideoCodec::H264 => {
+                let level = level::h264(*width_px, *height_px, fps, rate.maxrate_bps, rate.bufsize_bits);
+                let gop = "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0:stitchable=1:threads=1";
+                options.set("profile", "high");
+                options.set("forced-idr", "1");
+                options.set("x264-params", &format!("{gop}:level={level}:{vbv}"));
+            }
+            VideoCodec::Hevc => {
+                let level = level::hevc(*width_px, *height_px, fps, rate.maxrate_bps);
+                let gop = "keyint=-1:min-keyint=1:scenecut=0:open-gop=0:pools=none:frame-threads=1:wpp=0";
+                options.set("forced-idr", "1");
+                options.set("x265-params", &format!("{gop}:info=0:log-level=none:level-idc={level}:{vbv}"));
+            }
+            VideoCodec::Av1 => {
+                options.set("svtav1-params", &format!("lp=1:mbr={maxrate_kbps}:keyint=-1:scd=0"));
+            }
+        }
+        options
+    }
+
+    fn error(&self, what: &str, error: Error) -> TaskError {
+        ffmpeg_error(
+            ErrorKind::Unsupported,
+            "encoder",
+            &format!("{} for {}: {what}", self.library(), self.rendition.name),
+            error,
+        )
+    }
+}
+
+/// One libavcodec encoder from its first frame to its last.
+struct Software {
+    plan: EncoderPlan,
+    encoder: encoder::Video,
+    config: DecoderConfig,
+    name: String,
+    fed: bool,
+}
+
+impl Software {
+    fn open(plan: &EncoderPlan) -> Result<Self, TaskError> {
+        let library = encoder::find_by_name(plan.library()).ok_or_else(|| {
+            let text = format!("this FFmpeg has no {}: install a build that has it", plan.library());
+            TaskError::unsupported("encoder", text)
+        })?;
+        let mut context = codec::Context::new_with_codec(library);
+        av::set_color(&mut context, plan.color.0, plan.color.1, plan.color.2);
+        context.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::CLOSED_GOP);
+        context.set_threading(codec::threading::Config::count(1));
+        let mut video = context.encoder().video().map_err(|error| plan.error("context", error))?;
+        video.set_width(plan.rendition.width_px);
+        video.set_height(plan.rendition.height_px);
+        video.set_format(format::Pixel::YUV420P);
+        video.set_time_base((1, plan.timescale));
+        video.set_frame_rate(Some(plan.frame_rate));
+        video.set_aspect_ratio((1, 1));
+        let encoder = video.open_with(plan.options()).map_err(|error| plan.error("open", error))?;
+        let headers = av::extradata(&encoder);
+        let config = match plan.rendition.codec {
+            VideoCodec::H264 => DecoderConfig::from_annexb_h264(&headers),
+            VideoCodec::Hevc => DecoderConfig::from_annexb_hevc(&headers),
+            VideoCodec::Av1 => DecoderConfig::from_av1(&headers),
+        };
+        let config = config.map_err(|error| TaskError::bug(format!("{} headers: {error}", plan.library())))?;
+        let name = format!("{} (libavcodec {})", plan.library(), av::codec_version());
+        Ok(Self { plan: plan.clone(), encoder, config, name, fed: false })
+    }
+
+    fn receive(&mut self) -> Result<Vec<Packet>, TaskError> {
+        let mut packets = Vec::new();
+        let mut packet = AvPacket::empty();
+        loop {
+            match self.encoder.receive_packet(&mut packet) {
+                Ok(()) => packets.push(self.convert(&packet)?),
+                Err(Error::Eof) => return Ok(packets),
+                Err(Error::Other { errno }) if errno == ffmpeg_next::error::EAGAIN => return Ok(packets),
+                Err(error) => return Err(self.plan.error("encode", error)),
+            }
+        }
+    }
+
+    fn convert(&self, packet: &AvPacket) -> Result<Packet, TaskError> {
+        let data = self
+            .config
+            .sample_data(packet.data().unwrap_or_default())
+            .map_err(|error| TaskError::bug(format!("{} packet: {error}", self.plan.library())))?;
+        let pts = packet.pts().ok_or_else(|| TaskError::bug("a packet left the encoder without its time"))?;
+        Ok(Packet { data, pts, idr: packet.is_key() })
+    }
+}
+
+impl Encoder for Software {
+    fn push(&mut self, mut frame: frame::Video, idr: bool) -> Result<Vec<Packet>, TaskError> {
+        frame.set_kind(if idr { picture::Type::I } else { picture::Type::None });
+        self.fed = true;
+        self.encoder.send_frame(&frame).map_err(|error| self.plan.error("encode", error))?;
+        self.receive()
+    }
+
+    fn finish(&mut self) -> Result<Vec<Packet>, TaskError> {
+        self.encoder.send_eof().map_err(|error| self.plan.error("drain", error))?;
+        self.receive()
+    }
+
+    fn decoder_config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// An encoder that can't be told where key frames go gets a new life for every GOP.
+struct PerGop {
+    plan: EncoderPlan,
+    open: Software,
+}
+
+impl Encoder for PerGop {
+    fn push(&mut self, frame: frame::Video, idr: bool) -> Result<Vec<Packet>, TaskError> {
+        let mut packets = Vec::new();
+        if idr && self.open.fed {
+            packets = self.open.finish()?;
+            let next = Software::open(&self.plan)?;
+            if next.config != self.open.config {
+                return Err(TaskError::bug("two GOPs of one rendition have different decoder configurations"));
+            }
+            self.open = next;
+        }
+        packets.append(&mut self.open.push(frame, idr)?);
+        Ok(packets)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Packet>, TaskError> {
+        self.open.finish()
+    }
+
+    fn decoder_config(&self) -> &DecoderConfig {
+        self.open.decoder_config()
+    }
+
+    fn name(&self) -> &str {
+        self.open.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_chunks_keep_the_declared_buffer() {
+        let (rate, buffer) = (5_000_000.0, 10_000_000.0);
+        for seconds in [2.0, 6.0, 24.0] {
+            let vbv = Vbv::of_chunk(5_000_000, 10_000_000, Some(seconds));
+            let (r, b) = (f64::from(vbv.maxrate_kbps) * 1000.0, f64::from(vbv.bufsize_kbit) * 1000.0);
+            assert!(r * seconds + INITIAL_FILL * b <= rate * seconds + 2000.0 * seconds, "{seconds} s take too much");
+            assert!(b * (1.0 + INITIAL_FILL) <= buffer + 2000.0);
+        }
+        assert_eq!(Vbv::of_chunk(5_000_000, 10_000_000, None).maxrate_kbps, 5_000);
+    }
+}
