@@ -1,0 +1,198 @@
+//! Our CMAF, read by FFmpeg: encoder output goes into init and media segments, and FFmpeg must find in them what it put
+//! into a container of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use shared::cmaf::{CmafError, DecoderConfig, Edit, InitKind, InitSegment, MediaSegment, Sample, read_segment};
+use shared::source::Color;
+use shared::time::Timescale;
+
+const COLOR: Color = Color { primaries: 1, transfer: 1, matrix: 1, full_range: false };
+
+/// What FFmpeg encoded, packet by packet. NUT keeps packets and extradata as the encoder gave them.
+struct Encoded {
+    file: PathBuf,
+    timescale: Timescale,
+    extradata: Vec<u8>,
+    packets: Vec<Packet>,
+}
+
+struct Packet {
+    data: Vec<u8>,
+    pts: i64, // from the first frame on
+    key: bool,
+}
+
+/// Standard output of a command; `None` if this machine does not have it or it fails.
+fn output(program: &str, args: &[&str]) -> Option<Vec<u8>> {
+    let output = Command::new(program).args(args).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+fn probe(file: &Path, args: &[&str]) -> Value {
+    let all = [&["-v", "error", "-of", "json"], args, &[file.to_str().unwrap()]].concat();
+    serde_json::from_slice(&output("ffprobe", &all).expect("ffprobe should read the file")).unwrap()
+}
+
+/// `None`, with a word about it, where the encoder is missing.
+fn encode(dir: &Path, input: &str, args: &str) -> Option<Encoded> {
+    let file = dir.join("encoded.nut");
+    let args: Vec<_> = args.split(' ').collect();
+    let input = ["-v", "error", "-f", "lavfi", "-i", input];
+    let run = output("ffmpeg", &[&input, args.as_slice(), &["-flags", "+global_header", file.to_str()?]].concat());
+    if run.is_none() {
+        eprintln!("SKIPPED {}: no ffmpeg that does {args:?}", std::thread::current().name().unwrap_or("test"));
+        return None;
+    }
+    let entries = "stream=extradata,time_base:packet=pts,flags,data";
+    let probed = probe(&file, &["-show_data", "-show_packets", "-show_entries", entries]);
+    let stream = &probed["streams"][0];
+    let packets = probed["packets"].as_array().unwrap();
+    let first = packets.iter().map(|packet| packet["pts"].as_i64().unwrap()).min().unwrap();
+    let packets = packets.iter().map(|packet| Packet {
+        data: dumped(&packet["data"]),
+        pts: packet["pts"].as_i64().unwrap() - first,
+        key: packet["flags"].as_str().unwrap().starts_with('K'),
+    });
+    let ticks = stream["time_base"].as_str().unwrap().strip_prefix("1/").unwrap().parse().unwrap();
+    Some(Encoded {
+        timescale: Timescale::new(ticks).unwrap(),
+        extradata: dumped(&stream["extradata"]),
+        packets: packets.collect(),
+        file,
+    })
+}
+
+/// Bytes of ffprobe's dump: lines of `00000000: 0164 000c ffe1  .d.....`.
+fn dumped(dump: &Value) -> Vec<u8> {
+    let lines = dump.as_str().unwrap().lines().filter_map(|line| line.split_once(": "));
+    let digits: String = lines.map(|(_, line)| &line[..line.len().min(40)]).collect();
+    shared::hex::decode(&digits.replace(' ', "")).unwrap()
+}
+
+/// Segments of `packets` as the farm times them: decode times are the sorted presentation times of the segment.
+fn segment(sequence: u32, packets: &[Packet], next: i64, config: &DecoderConfig) -> MediaSegment {
+    let mut times: Vec<_> = packets.iter().map(|packet| packet.pts).collect();
+    times.sort_unstable();
+    times.push(next);
+    let samples = packets.iter().zip(times.windows(2)).map(|(packet, times)| Sample {
+        data: config.sample_data(&packet.data).unwrap(),
+        duration: (times[1] - times[0]) as u32,
+        composition: (packet.pts - times[0]) as i32,
+        sync: packet.key,
+    });
+    MediaSegment { sequence, decode_time: times[0] as u64, samples: samples.collect() }
+}
+
+/// FFmpeg's checksums of the decoded frames, in order.
+fn frames(file: &Path) -> Vec<String> {
+    let all =
+        ["-v", "error", "-xerror", "-i", file.to_str().unwrap(), "-fps_mode", "passthrough", "-f", "framemd5", "-"];
+    let text = String::from_utf8(output("ffmpeg", &all).expect("ffmpeg should decode the file")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.rsplit(", ").next().unwrap().to_owned()).collect()
+}
+
+fn video(encoder: &str, config: fn(&[u8]) -> Result<DecoderConfig, CmafError>) {
+    const FRAMES: usize = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let args = format!("-pix_fmt yuv420p -c:v {encoder}");
+    let Some(encoded) = encode(dir.path(), "testsrc2=s=320x180:r=25:d=2", &args) else { return };
+    let config = config(&encoded.extradata).unwrap();
+    let timescale = encoded.timescale;
+    let frame = i64::from(timescale.get() / 25);
+    let init = InitSegment {
+        kind: InitKind::Video { width_px: 320, height_px: 180, color: COLOR },
+        timescale,
+        config: config.clone(),
+        language: "und".to_owned(),
+    };
+    let mut bytes = init.write().unwrap().to_vec();
+    let starts = (0..encoded.packets.len()).filter(|at| encoded.packets[*at].key);
+    let edges: Vec<_> = starts.chain([encoded.packets.len()]).collect();
+    let mut shift = 0;
+    for (number, edge) in edges.windows(2).enumerate() {
+        let packets = &encoded.packets[edge[0]..edge[1]];
+        let segment = segment(number as u32 + 1, packets, edge[1] as i64 * frame, &config);
+        let written = segment.write().unwrap();
+        let read = read_segment(&written.bytes).unwrap();
+        assert_eq!(read.samples.len(), packets.len());
+        assert_eq!(written.first_sample_end, (read.data.start + segment.samples[0].data.len()) as u64);
+        shift = segment.samples.iter().map(|sample| -i64::from(sample.composition)).fold(shift, i64::max);
+        bytes.extend(written.bytes);
+    }
+    let file = dir.path().join("ours.mp4");
+    std::fs::write(&file, bytes).unwrap();
+
+    let entries = "stream=width,height:frame=pts,key_frame";
+    let probed = probe(&file, &["-show_frames", "-show_entries", entries]);
+    let shown = probed["frames"].as_array().unwrap();
+    let times: Vec<_> = shown.iter().map(|frame| frame["pts"].as_i64().unwrap()).collect();
+    // FFmpeg moves a track by its lowest composition offset, so that no decode time is after its presentation time.
+    assert_eq!(times, (0..FRAMES as i64).map(|number| shift + number * frame).collect::<Vec<_>>());
+    assert_eq!(shown[0]["key_frame"], 1);
+    let stream = &probed["streams"][0];
+    assert_eq!([&stream["width"], &stream["height"]], [320, 180]);
+    assert_eq!(frames(&file), frames(&encoded.file), "the same pictures as in FFmpeg's container");
+}
+
+#[test]
+fn ffmpeg_reads_our_h264() {
+    // B-frames and two GOPs; each is a segment.
+    video("libx264 -g 25 -sc_threshold 0 -bf 3", DecoderConfig::from_annexb_h264);
+}
+
+#[test]
+fn ffmpeg_reads_our_hevc() {
+    video("libx265 -x265-params log-level=none:keyint=25:scenecut=0:open-gop=0", DecoderConfig::from_annexb_hevc);
+}
+
+#[test]
+fn ffmpeg_reads_our_av1() {
+    video("libsvtav1 -preset 12 -g 25", DecoderConfig::from_av1);
+}
+
+fn audio(encoder: &str, priming: i64, config: fn(&[u8]) -> Result<DecoderConfig, CmafError>) {
+    let dir = tempfile::tempdir().unwrap();
+    let args = format!("-ac 2 -c:a {encoder}");
+    let Some(encoded) = encode(dir.path(), "aevalsrc=sin(t*t*2000):d=1:s=48000", &args) else { return };
+    let config = config(&encoded.extradata).unwrap();
+    let edits = vec![Edit { media_time: Some(priming), duration: None }];
+    let init = InitSegment {
+        kind: InitKind::Audio { sample_rate_hz: 48_000, channels: 2, edits },
+        timescale: encoded.timescale,
+        config: config.clone(),
+        language: "deu".to_owned(),
+    };
+    let end = 2 * encoded.packets.last().unwrap().pts - encoded.packets[encoded.packets.len() - 2].pts;
+    let mut bytes = init.write().unwrap().to_vec();
+    for (number, packets) in encoded.packets.chunks(20).enumerate() {
+        let next = encoded.packets.get((number + 1) * 20).map_or(end, |packet| packet.pts);
+        bytes.extend(segment(number as u32 + 1, packets, next, &config).write().unwrap().bytes);
+    }
+    let file = dir.path().join("ours.mp4");
+    std::fs::write(&file, bytes).unwrap();
+
+    let entries = "stream=start_pts,sample_rate,channels:stream_tags=language";
+    let stream = &probe(&file, &["-show_entries", entries])["streams"][0];
+    assert_eq!(stream["start_pts"], -priming, "the signal starts at 0");
+    assert_eq!(stream["channels"], 2);
+    assert_eq!(stream["sample_rate"], "48000");
+    assert_eq!(stream["tags"]["language"], "deu");
+    let decode = |file: &Path| output("ffmpeg", &["-v", "error", "-i", file.to_str().unwrap(), "-f", "s16le", "-"]);
+    let ours = decode(&file).expect("ffmpeg should decode the file");
+    assert!(ours.len() > 4 * 48_000, "a second of stereo");
+    assert!(Some(ours) == decode(&encoded.file), "the same signal as in FFmpeg's container");
+}
+
+#[test]
+fn ffmpeg_reads_our_aac() {
+    audio("aac", 1024, DecoderConfig::from_aac);
+}
+
+#[test]
+fn ffmpeg_reads_our_opus() {
+    audio("libopus", 312, DecoderConfig::from_opus);
+}
