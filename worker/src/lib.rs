@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod av;
+pub mod av_audio;
 pub mod child;
 pub mod codec;
 pub mod images;
