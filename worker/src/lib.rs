@@ -8,6 +8,7 @@ pub mod av;
 pub mod av_audio;
 pub mod child;
 pub mod codec;
+pub mod config;
 pub mod images;
 pub mod index;
 pub mod jpeg;

@@ -1,1 +1,237 @@
-//! To be written.
+//! The worker: pulls tasks, runs each in a slot, stores what it makes and reports.
+//!
+//! As many loops as there are slots, and each does one thing at a time: take a delivery, run it, answer for it. The
+//! worker tries once and says why it failed; trying again is the coordinator's decision.
+
+mod attempt;
+mod inputs;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use shared::error::{ErrorKind, TaskError};
+use shared::queue::{Delivery, Queue, QueueError};
+use shared::task::{JobId, Outcome, Receipt, Spent, TaskReport, WorkerId};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::WorkerConfig;
+use crate::slot::Slot;
+use crate::slot::spawner::Spawner;
+use attempt::{Attempt, Stop};
+
+/// Cancelled jobs a worker remembers; what is older has left the queue, which is short.
+const REMEMBERED_CANCELLATIONS: usize = 1024;
+
+/// Tells a worker which jobs are not wanted any more. Clones speak to the same worker.
+#[derive(Debug, Clone)]
+pub struct Cancellations(watch::Sender<VecDeque<JobId>>);
+
+impl Default for Cancellations {
+    fn default() -> Self {
+        Self(watch::Sender::new(VecDeque::new()))
+    }
+}
+
+impl Cancellations {
+    /// Kills the running attempts of a job, and refuses those that are still to come.
+    pub fn cancel(&self, job: JobId) {
+        self.0.send_if_modified(|jobs| {
+            let new = !jobs.contains(&job);
+            if new {
+                jobs.push_back(job);
+                if jobs.len() > REMEMBERED_CANCELLATIONS {
+                    jobs.pop_front();
+                }
+            }
+            new
+        });
+    }
+
+    /// Waits until the job is cancelled.
+    pub async fn cancelled(&self, job: &JobId) {
+        // Can't fail: the sender is `self`.
+        drop(self.0.subscribe().wait_for(|jobs| jobs.contains(job)).await);
+    }
+}
+
+/// Why a worker ends before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// There is nobody to work for.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// No thread to start slots from.
+    #[error("starting slots: {0}")]
+    Spawner(io::Error),
+}
+
+/// Runs attempts in slots.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+/// What all slots of a worker share.
+struct Shared {
+    config: Arc<WorkerConfig>,
+    queue: Arc<dyn Queue>,
+    id: WorkerId,
+    cancellations: Cancellations,
+}
+
+impl Worker {
+    /// A worker that takes its tasks from `queue`.
+    pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId) -> Self {
+        let cancellations = Cancellations::default();
+        Self { shared: Arc::new(Shared { config: Arc::new(config), queue, id, cancellations }) }
+    }
+
+    /// The handle that cancels jobs here.
+    pub fn cancellations(&self) -> Cancellations {
+        self.shared.cancellations.clone()
+    }
+
+    /// Works until the queue is closed or `draining` is cancelled, and then finishes what it has begun; `abort` kills
+    /// what runs and gives it back. No child is left when this returns.
+    pub async fn run(self, draining: CancellationToken, abort: CancellationToken) -> Result<(), WorkerError> {
+        let spawner = Spawner::start().map_err(WorkerError::Spawner)?;
+        let abort = abort.child_token(); // also cancelled here, when one loop finds that the queue is gone
+        let mut loops = JoinSet::new();
+        for _ in 0..self.shared.config.slots.get() {
+            let slot_loop = SlotLoop {
+                shared: self.shared.clone(),
+                spawner: spawner.clone(),
+                draining: draining.clone(),
+                abort: abort.clone(),
+                slot: None,
+            };
+            loops.spawn(slot_loop.run());
+        }
+        info!(worker = %self.shared.id, slots = loops.len(), "worker started");
+        let mut result = Ok(());
+        while let Some(ended) = loops.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    abort.cancel();
+                    result = result.and(Err(error.into()));
+                }
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => warn!(%error, "a loop of the worker was cancelled"),
+                },
+            }
+        }
+        info!(worker = %self.shared.id, "worker stopped");
+        result
+    }
+}
+
+/// One slot's worth of a worker.
+struct SlotLoop {
+    shared: Arc<Shared>,
+    spawner: Spawner,
+    draining: CancellationToken,
+    abort: CancellationToken,
+    slot: Option<Slot>,
+}
+
+impl SlotLoop {
+    async fn run(mut self) -> Result<(), QueueError> {
+        let result = self.serve_all().await;
+        self.close_slot().await;
+        result
+    }
+
+    async fn serve_all(&mut self) -> Result<(), QueueError> {
+        loop {
+            // The next slot starts while there is nothing to do: loading the media libraries takes longer than forking.
+            let opened = self.open_slot().await;
+            let delivery = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return Ok(()),
+                () = self.draining.cancelled() => return Ok(()),
+                delivery = self.shared.queue.pull() => match delivery? {
+                    Some(delivery) => delivery,
+                    None => return Ok(()),
+                },
+            };
+            // It may have died since, or may not have been possible then.
+            let opened = if opened.is_ok() { self.open_slot().await } else { opened };
+            self.serve(delivery, opened).await?;
+        }
+    }
+
+    /// Makes sure that there is a slot that takes a task.
+    async fn open_slot(&mut self) -> Result<(), TaskError> {
+        if self.slot.as_mut().is_some_and(Slot::is_ready) {
+            return Ok(());
+        }
+        self.close_slot().await;
+        let config = &self.shared.config;
+        let slot = Slot::open(config.clone(), &self.spawner).await.map_err(|error| {
+            let text = format!("starting {}: {error}", config.slot_program.path.display());
+            TaskError::new(ErrorKind::Exhausted, "slot_spawn", text)
+        })?;
+        self.slot = Some(slot);
+        Ok(())
+    }
+
+    async fn close_slot(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.close().await;
+        }
+    }
+
+    /// Runs one attempt and answers for it. A queue that does not answer ends the worker.
+    async fn serve(&mut self, delivery: Box<dyn Delivery>, opened: Result<(), TaskError>) -> Result<(), QueueError> {
+        let task = delivery.task();
+        info!(task = %task.id, attempt = task.attempt.0, "attempt started");
+        let attempt = Attempt::new(&self.shared, &*delivery, &self.abort);
+        let result = match (opened, &mut self.slot) {
+            (Ok(()), Some(slot)) => attempt.run(slot).await,
+            (Ok(()), None) => Err(Stop::Failed(TaskError::bug("a slot that was opened is gone"))),
+            (Err(error), _) => Err(Stop::Failed(error)),
+        };
+        if result.is_err() {
+            self.close_slot().await; // before the report: whoever reads it may rely on the attempt being over
+        }
+        let outcome = match result {
+            Ok(receipt) => {
+                let Spent { wall_ms, cpu_ms } = spent(&receipt);
+                info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
+                Outcome::Done(receipt)
+            }
+            Err(Stop::Failed(error)) => {
+                let TaskError { kind, code, message } = &error;
+                warn!(task = %task.id, attempt = task.attempt.0, ?kind, code, message, "attempt failed");
+                Outcome::Failed(error)
+            }
+            Err(Stop::Aborted) => {
+                info!(task = %task.id, attempt = task.attempt.0, "attempt given back");
+                return delivery.give_back().await;
+            }
+            Err(Stop::Queue(error)) => return Err(error),
+        };
+        let report =
+            TaskReport { task: task.id.clone(), attempt: task.attempt, worker: self.shared.id.clone(), outcome };
+        tokio::select! {
+            biased;
+            sent = self.shared.queue.report(report) => sent?,
+            () = self.abort.cancelled() => return delivery.give_back().await,
+        }
+        delivery.ack().await
+    }
+}
+
+fn spent(receipt: &Receipt) -> Spent {
+    match receipt {
+        Receipt::Index(receipt) => receipt.spent,
+        Receipt::Video(receipt) => receipt.spent,
+        Receipt::Audio(receipt) => receipt.spent,
+        Receipt::Storyboard(receipt) => receipt.spent,
+    }
+}

@@ -1,1 +1,329 @@
-//! To be written.
+//! A slot, seen from the worker: owns one child process and runs attempts in it, one after another.
+//!
+//! The child gets a socket as its standard input, the files of the attempt, and nothing else: no environment, no
+//! network handle, no credentials. It is killed when an attempt stalls, outlives its time or breaks the protocol, and
+//! with the slot itself. After any error the slot is spent: close it and open another.
+
+pub(crate) mod exit;
+pub mod request;
+pub mod spawner;
+pub(crate) mod stderr;
+pub(crate) mod wire;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::v1::slot_reply::Content;
+use proto::v1::{SlotArea, SlotObject, SlotReply};
+use shared::error::{ErrorKind, TaskError};
+use shared::task::{AttemptId, IndexReport, Outcome, Progress, Receipt, TaskId};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use crate::config::WorkerConfig;
+use crate::task::Area;
+use request::Request;
+use spawner::Spawner;
+use stderr::SlotStderr;
+use wire::{FILES_PER_MESSAGE, FrameError, FrameReader};
+
+/// Variables of the worker that its slots see too: where shared libraries lie, and how much a panic tells.
+const KEPT_VARIABLES: [&str; 2] = ["LD_LIBRARY_PATH", "RUST_BACKTRACE"];
+
+/// How long the kernel may take to end a child that was killed or has closed its socket.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// Longest report of a slot: half a million GOPs.
+const LARGEST_REPORT_BYTES: usize = 64 << 20;
+
+/// Longest text a slot may put into an error.
+const LONGEST_ERROR_BYTES: usize = 4096;
+
+/// Descriptors of a slot besides those of its attempt: standard streams, and what libraries open.
+const OWN_FILES: u64 = 32;
+
+/// A child process that runs attempts. Dropping it kills the child.
+#[derive(Debug)]
+pub struct Slot {
+    child: Child,
+    socket: UnixStream,
+    frames: FrameReader,
+    stderr: SlotStderr,
+    config: Arc<WorkerConfig>,
+    tasks: u32,
+    running: Option<Running>,
+    _spawner: Spawner, // the child dies with its thread
+}
+
+#[derive(Debug)]
+struct Running {
+    task: TaskId,
+    attempt: AttemptId,
+    ends_at: Instant,
+    stalls_at: Instant,
+    last: Progress,
+    advanced: bool, // since the caller was last given something
+}
+
+/// What an attempt hands out, in order.
+#[derive(Debug)]
+pub enum Step {
+    /// An object to store.
+    Object {
+        /// Below which prefix.
+        area: Area,
+        /// Key below the prefix, as the slot says.
+        key: String,
+        /// All of it.
+        bytes: Bytes,
+    },
+    /// Frames have advanced.
+    Progress(Progress),
+    /// A piece of the index.
+    Index(IndexReport),
+    /// The attempt has succeeded; the slot is free.
+    Done(Receipt),
+}
+
+impl Slot {
+    /// Starts a child. Call it inside a runtime with I/O and time.
+    pub async fn open(config: Arc<WorkerConfig>, spawner: &Spawner) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = Command::new(&config.slot_program.path);
+        command
+            .args(&config.slot_program.args)
+            .env_clear()
+            .envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0) // Ctrl-C is for the worker, which lets its slots finish
+            .kill_on_drop(true);
+        let mut child = spawner.spawn(command).await?;
+        let stderr = SlotStderr::new(child.stderr.take());
+        let socket = UnixStream::from_std(ours)?;
+        debug!(pid = child.id(), "slot opened");
+        Ok(Self {
+            child,
+            socket,
+            frames: FrameReader::default(),
+            stderr,
+            config,
+            tasks: 0,
+            running: None,
+            _spawner: spawner.clone(),
+        })
+    }
+
+    /// Process id of the child; `None` once it has been reaped.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Whether it can take another task: it lives, is free and has not had its share of tasks.
+    pub fn is_ready(&mut self) -> bool {
+        let lives = matches!(self.child.try_wait(), Ok(None));
+        lives && self.running.is_none() && self.tasks < self.config.slot_tasks
+    }
+
+    /// Hands over an attempt.
+    pub async fn begin(&mut self, request: &Request<'_>) -> Result<(), TaskError> {
+        if self.running.is_some() {
+            return Err(TaskError::bug("the slot has a task already"));
+        }
+        let files = request.files.len() as u64;
+        if files + OWN_FILES > self.config.slot_files {
+            let text = format!("the task needs {files} files, slot_files allows {}", self.config.slot_files);
+            return Err(TaskError::new(ErrorKind::Exhausted, "slot_files", text));
+        }
+        let now = Instant::now();
+        self.stderr.forget();
+        self.tasks += 1;
+        self.running = Some(Running {
+            task: request.task.id.clone(),
+            attempt: request.task.attempt,
+            ends_at: now + self.config.attempt_timeout(),
+            stalls_at: now,
+            last: Progress { done_ms: 0, frames: 0 },
+            advanced: true,
+        });
+        let frame = wire::frame(&request.to_wire(&self.config))
+            .map_err(|error| TaskError::new(ErrorKind::Exhausted, "slot_request", error.to_string()))?;
+        match timeout(self.config.stall_timeout(), self.send(&frame, request)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SendError::Task(error))) => Err(error),
+            Ok(Err(SendError::Socket(error))) => {
+                debug!(%error, "a slot does not take its task");
+                Err(self.ended().await)
+            }
+            Err(_) => Err(self.stalled()),
+        }
+    }
+
+    async fn send(&mut self, frame: &[u8], request: &Request<'_>) -> Result<(), SendError> {
+        self.socket.write_all(frame).await?;
+        for batch in request.files.chunks(FILES_PER_MESSAGE) {
+            let batch = batch.to_vec();
+            let open = move || batch.iter().map(request::InputFile::open).collect::<Result<Vec<_>, _>>();
+            let files = tokio::task::spawn_blocking(open)
+                .await
+                .map_err(|error| TaskError::bug(format!("opening files: {error}")))??;
+            let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+            self.socket.async_io(Interest::WRITABLE, || wire::send_files(self.socket.as_fd(), &files)).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what the attempt hands out next. Can be dropped and called again. The time until the next call does
+    /// not count as standstill of the attempt.
+    pub async fn next(&mut self) -> Result<Step, TaskError> {
+        let running = self.running.as_mut().ok_or_else(|| TaskError::bug("the slot has no task"))?;
+        if std::mem::take(&mut running.advanced) {
+            running.stalls_at = Instant::now() + self.config.stall_timeout();
+        }
+        loop {
+            let running = self.running.as_ref().ok_or_else(|| TaskError::bug("the slot has no task"))?;
+            let (ends_at, stalls_at) = (running.ends_at, running.stalls_at);
+            tokio::select! {
+                frame = self.frames.next(&mut self.socket) => match frame {
+                    Ok(Some(frame)) => if let Some(step) = self.understand(frame)? { return Ok(step) },
+                    Ok(None) | Err(FrameError::Truncated | FrameError::Io(_)) => return Err(self.ended().await),
+                    Err(error) => return Err(nonsense(error)),
+                },
+                line = self.stderr.line(), if !self.stderr.ended() => if let Some(line) = line {
+                    debug!(task = %running.task, line, "slot says");
+                },
+                () = sleep_until(ends_at) => return Err(self.too_long()),
+                () = sleep_until(stalls_at) => return Err(self.stalled()),
+            }
+        }
+    }
+
+    /// `None` for what is of no interest.
+    fn understand(&mut self, frame: Bytes) -> Result<Option<Step>, TaskError> {
+        let running = self.running.as_mut().ok_or_else(|| nonsense("it speaks without a task"))?;
+        let len = frame.len();
+        let reply = SlotReply::decode(frame).map_err(nonsense)?;
+        let report = match reply.content {
+            Some(Content::Object(object)) => {
+                running.advanced = true;
+                return object_step(object).map(Some);
+            }
+            Some(Content::Report(report)) if len <= LARGEST_REPORT_BYTES => report,
+            Some(Content::Report(_)) => return Err(nonsense(format!("a report of {len} bytes"))),
+            None => return Err(nonsense("a reply without content")),
+        };
+        let report = shared::wire::decode_report(&report).map_err(nonsense)?;
+        if report.task != running.task || report.attempt != running.attempt {
+            return Err(nonsense(format!("a report on {} instead of {}", report.task, running.task)));
+        }
+        match report.outcome {
+            Outcome::Started => Err(nonsense("a report that it has started")),
+            Outcome::Progress(now) => {
+                let advanced = now.frames > running.last.frames || now.done_ms > running.last.done_ms;
+                running.last = now;
+                running.advanced |= advanced;
+                Ok(advanced.then_some(Step::Progress(now)))
+            }
+            Outcome::Index(report) => {
+                running.advanced = true;
+                Ok(Some(Step::Index(report)))
+            }
+            Outcome::Done(receipt) => {
+                self.running = None;
+                Ok(Some(Step::Done(receipt)))
+            }
+            Outcome::Failed(error) => Err(credible(error)),
+        }
+    }
+
+    /// The socket has ended, so the child has or is about to.
+    async fn ended(&mut self) -> TaskError {
+        match timeout(EXIT_GRACE, self.child.wait()).await {
+            Ok(Ok(status)) => {
+                if timeout(EXIT_GRACE, self.stderr.drain()).await.is_err() {
+                    debug!("a slot's standard error outlives it");
+                }
+                exit::judge(status, &self.stderr.last_words(), &self.config)
+            }
+            Ok(Err(error)) => TaskError::bug(format!("waiting for the slot: {error}")),
+            Err(_) => nonsense("it closed its socket and lives on"),
+        }
+    }
+
+    fn stalled(&self) -> TaskError {
+        let text = format!("no frame in {} ms (stall_timeout_ms){}", self.config.stall_timeout_ms, self.words());
+        TaskError::new(ErrorKind::Bug, "slot_stalled", text)
+    }
+
+    fn too_long(&self) -> TaskError {
+        let text = format!("not done in {} ms (attempt_timeout_ms){}", self.config.attempt_timeout_ms, self.words());
+        TaskError::new(ErrorKind::Bug, "slot_timeout", text)
+    }
+
+    fn words(&self) -> String {
+        let words = self.stderr.last_words();
+        if words.is_empty() { words } else { format!("; the slot said: {words}") }
+    }
+
+    /// Kills the child and waits until it is gone.
+    pub async fn close(mut self) {
+        let pid = self.child.id();
+        match timeout(EXIT_GRACE, self.child.kill()).await {
+            Ok(Ok(())) => debug!(pid, "slot closed"),
+            Ok(Err(error)) => warn!(pid, %error, "a slot could not be killed"),
+            Err(_) => warn!(pid, "a slot was killed and does not end; the kernel holds it"),
+        }
+    }
+}
+
+enum SendError {
+    Socket(io::Error),
+    Task(TaskError),
+}
+
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
+}
+
+impl From<TaskError> for SendError {
+    fn from(error: TaskError) -> Self {
+        Self::Task(error)
+    }
+}
+
+fn nonsense(what: impl std::fmt::Display) -> TaskError {
+    TaskError::new(ErrorKind::Bug, "slot_protocol", format!("the slot broke the protocol: {what}"))
+}
+
+fn object_step(object: SlotObject) -> Result<Step, TaskError> {
+    let area = match object.area() {
+        SlotArea::Target => Area::Target,
+        SlotArea::Work => Area::Work,
+        SlotArea::Unspecified => return Err(nonsense("an object without an area")),
+    };
+    Ok(Step::Object { area, key: object.key, bytes: object.bytes })
+}
+
+/// A slot has read hostile bytes: its words are cut to size, and only the worker may say that it was asked to stop.
+fn credible(mut error: TaskError) -> TaskError {
+    let plain = error.code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !plain || error.code.len() > 64 || error.kind == ErrorKind::Cancelled {
+        return nonsense("an error without a proper kind and code");
+    }
+    let end = error.message.floor_char_boundary(LONGEST_ERROR_BYTES);
+    error.message.truncate(end);
+    error
+}

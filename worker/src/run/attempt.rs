@@ -1,0 +1,207 @@
+//! One attempt: inputs to the slot, objects to storage, reports to the queue.
+
+use std::collections::HashMap;
+use std::io;
+
+use bytes::Bytes;
+use shared::error::{ErrorKind, TaskError};
+use shared::queue::{Delivery, QueueError};
+use shared::storage::{Storage, StorageError};
+use shared::task::{Outcome, Progress, Receipt, StoredObject, Task, TaskReport};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, inputs};
+use crate::slot::request::Request;
+use crate::slot::{Slot, Step};
+use crate::task::Area;
+
+/// Longest key a slot may name.
+const LONGEST_KEY_BYTES: usize = 256;
+
+/// Why an attempt ends without a receipt.
+#[derive(Debug)]
+pub enum Stop {
+    /// It failed or was cancelled; the coordinator must know.
+    Failed(TaskError),
+    /// The worker goes; somebody else may have the task.
+    Aborted,
+    /// Nobody listens.
+    Queue(QueueError),
+}
+
+impl From<TaskError> for Stop {
+    fn from(error: TaskError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One attempt on its way.
+pub struct Attempt<'a> {
+    shared: &'a Shared,
+    task: &'a Task,
+    delivery: &'a dyn Delivery,
+    abort: &'a CancellationToken,
+    target: Prefix,
+    work: Prefix,
+    unsent: Option<Progress>,
+    sent_at: Instant,
+}
+
+impl<'a> Attempt<'a> {
+    /// An attempt at the task of `delivery`.
+    pub fn new(shared: &'a Shared, delivery: &'a dyn Delivery, abort: &'a CancellationToken) -> Self {
+        let task = delivery.task();
+        let (target, work) = (Prefix::new(&task.places.target), Prefix::new(&task.places.work));
+        Self { shared, task, delivery, abort, target, work, unsent: None, sent_at: Instant::now() }
+    }
+
+    /// Runs it. Unless this succeeds, the slot is spent.
+    pub async fn run(mut self, slot: &mut Slot) -> Result<Receipt, Stop> {
+        self.report(Outcome::Started).await?;
+        let work = self.work.storage()?.clone();
+        let (lists, files) = self.unless_stopped(inputs::gather(self.task, &work)).await?;
+        let request = Request { task: self.task, worker: &self.shared.id, lists, files };
+        self.unless_stopped(slot.begin(&request)).await?;
+        drop(request); // the lists of a long track are large
+        loop {
+            match self.unless_stopped(slot.next()).await? {
+                Step::Progress(progress) => self.unsent = Some(progress),
+                Step::Object { area: Area::Target, key, bytes } => self.target.store(key, bytes).await?,
+                Step::Object { area: Area::Work, key, bytes } => self.work.store(key, bytes).await?,
+                Step::Index(report) => self.report(Outcome::Index(report)).await?,
+                Step::Done(receipt) => {
+                    self.check(&receipt)?;
+                    self.send_progress().await?;
+                    return Ok(receipt);
+                }
+            }
+            if self.sent_at.elapsed() >= self.shared.config.progress_interval() {
+                self.sent_at = Instant::now();
+                self.send_progress().await?;
+                self.delivery.still_working().await.map_err(Stop::Queue)?;
+            }
+        }
+    }
+
+    async fn send_progress(&mut self) -> Result<(), Stop> {
+        match self.unsent.take() {
+            Some(progress) => self.report(Outcome::Progress(progress)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn report(&self, outcome: Outcome) -> Result<(), Stop> {
+        let Task { id, attempt, .. } = self.task;
+        let report = TaskReport { task: id.clone(), attempt: *attempt, worker: self.shared.id.clone(), outcome };
+        tokio::select! {
+            biased;
+            sent = self.shared.queue.report(report) => sent.map_err(Stop::Queue),
+            () = self.abort.cancelled() => Err(Stop::Aborted), // the coordinator may have stopped reading
+        }
+    }
+
+    /// Waits for the slot, but not longer than it is wanted. Storing is not interrupted: when a cancelled attempt has
+    /// been reported, it writes nothing more.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, TaskError>>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            () = self.abort.cancelled() => Err(Stop::Aborted),
+            () = self.shared.cancellations.cancelled(&self.task.id.job) => Err(TaskError::cancelled().into()),
+            done = work => Ok(done?),
+        }
+    }
+
+    /// A receipt may only name what was stored, as it was stored.
+    fn check(&self, receipt: &Receipt) -> Result<(), TaskError> {
+        let (target, work): (Vec<&StoredObject>, Vec<&StoredObject>) = match receipt {
+            Receipt::Index(_) => return Ok(()),
+            Receipt::Video(video) => {
+                let segments = video.parts.iter().flat_map(|part| &part.segments).map(|segment| &segment.object);
+                (segments.chain(&video.poster).collect(), video.tiles.iter().map(|(_, tile)| tile).collect())
+            }
+            Receipt::Audio(audio) => (audio.part.segments.iter().map(|segment| &segment.object).collect(), vec![]),
+            Receipt::Storyboard(storyboard) => (storyboard.sheets.iter().collect(), vec![]),
+        };
+        let wrong = target
+            .into_iter()
+            .find(|object| !self.target.holds(object))
+            .or_else(|| work.into_iter().find(|object| !self.work.holds(object)));
+        match wrong {
+            None => Ok(()),
+            Some(object) => {
+                let text = format!("the receipt names {:?}, which was not stored like that", object.key);
+                Err(TaskError::new(ErrorKind::Bug, "receipt_object", text))
+            }
+        }
+    }
+}
+
+/// One of the two places an attempt writes to. Opened when first used: a refused source leaves no folder behind.
+struct Prefix {
+    uri: String,
+    storage: Option<Storage>,
+    stored: HashMap<String, StoredObject>,
+}
+
+impl Prefix {
+    fn new(uri: &str) -> Self {
+        Self { uri: uri.to_owned(), storage: None, stored: HashMap::new() }
+    }
+
+    fn storage(&mut self) -> Result<&Storage, TaskError> {
+        match &mut self.storage {
+            Some(storage) => Ok(storage),
+            unopened => Ok(unopened.insert(Storage::open(&self.uri).map_err(store_failure)?)),
+        }
+    }
+
+    async fn store(&mut self, key: String, bytes: Bytes) -> Result<(), TaskError> {
+        if !is_plain_key(&key) {
+            let text = format!("the slot broke the protocol: {key:?} is not a key");
+            return Err(TaskError::new(ErrorKind::Bug, "slot_protocol", text));
+        }
+        let object = self.storage()?.put(&key, bytes).await.map_err(store_failure)?;
+        self.stored.insert(key, object);
+        Ok(())
+    }
+
+    fn holds(&self, object: &StoredObject) -> bool {
+        self.stored.get(&object.key) == Some(object)
+    }
+}
+
+/// Whether a key stays below its prefix on any kind of store: short plain names between slashes, none of them hidden.
+pub fn is_plain_key(key: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let name = |name: &str| !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain);
+    key.len() <= LONGEST_KEY_BYTES && key.split('/').all(name)
+}
+
+/// A full disk is not the network's fault: trying again here would not help.
+fn store_failure(error: StorageError) -> TaskError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::StorageFull) {
+            return TaskError::new(ErrorKind::Exhausted, "store_full", error.to_string());
+        }
+        cause = error.source();
+    }
+    TaskError::transient("store_failed", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_below_their_prefix() {
+        for key in ["720p/000001.0a1b2c3d.m4s", "index/0-000000", "poster.jpg"] {
+            assert!(is_plain_key(key), "{key}");
+        }
+        for key in ["", "/etc/passwd", "a/../b", "..", "a//b", "a/", ".farm/state", "a b", "a\\b", "ü", "a\0"] {
+            assert!(!is_plain_key(key), "{key}");
+        }
+        assert!(!is_plain_key(&"a".repeat(LONGEST_KEY_BYTES + 1)));
+    }
+}
