@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message;
 use proto::v1::slot_reply::Content;
@@ -22,6 +22,7 @@ use shared::index::{PacketList, Place};
 use shared::task::{Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
 use shared::wire;
 
+use crate::meter::Meter;
 use crate::slot::wire::{FILES_PER_MESSAGE, FrameError, frame, read_frame, receive_files};
 use crate::task::{Area, Emission, Emit, Inputs, execute};
 
@@ -78,7 +79,7 @@ pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, 
     while let Some(request) = read_frame(&mut &socket)? {
         let request = Attempt::receive(&request, &socket)?;
         let Attempt { task, worker, inputs } = &request;
-        let started = (Instant::now(), cpu_time());
+        let meter = Meter::start();
         let report = |outcome| {
             let report = TaskReport { task: task.id.clone(), attempt: task.attempt, worker: worker.clone(), outcome };
             Content::Report(wire::encode_report(&report))
@@ -95,13 +96,9 @@ pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, 
             Ok(inputs) => catch_unwind(AssertUnwindSafe(|| execute(task, inputs, &mut emit))),
             Err(error) => Ok(Err(error.clone())),
         };
-        let spent = Spent {
-            wall_ms: started.0.elapsed().as_millis() as u64,
-            cpu_ms: cpu_time().saturating_sub(started.1).as_millis() as u64,
-        };
         let panicked = result.is_err();
         let outcome = match result {
-            Ok(Ok(receipt)) => Outcome::Done(with_spent(receipt, spent)),
+            Ok(Ok(receipt)) => Outcome::Done(with_spent(receipt, meter.spent())),
             Ok(Err(error)) => Outcome::Failed(error),
             Err(_) => {
                 let last = last_panic.lock().unwrap_or_else(PoisonError::into_inner).take();
