@@ -70,12 +70,12 @@ impl Timeline {
     pub fn place(&mut self, pts: Option<i64>, samples: usize) -> Placement {
         let length = samples as i64;
         let at = pts.map(|pts| self.rate.rescale_nearest(pts, self.ticks));
-        let advances = self.last_pts.zip(pts).is_none_or(|(last, now)| now > last);
+        let again = pts.is_some() && pts == self.last_pts;
         self.last_pts = pts.or(self.last_pts);
         let Some(next) = self.next else { return self.place_first(at.unwrap_or(0), length) };
 
         let off = at.map_or(0, |at| at.saturating_sub(next));
-        let tolerance = if self.lost || !advances { self.rounding() } else { self.tolerance() };
+        let tolerance = if self.lost || again { self.rounding() } else { self.tolerance() };
         if off > tolerance {
             self.keep(next.saturating_add(off), length);
             Placement { silence: off.unsigned_abs(), ..Placement::default() }
