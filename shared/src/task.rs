@@ -164,7 +164,6 @@ pub struct Task {
 /// What a task asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a task is moved a few times and never kept in bulk")]
 pub enum Work {
     /// Find out what the source is.
     Index(IndexTask),
@@ -306,6 +305,7 @@ pub struct Progress {
 /// A piece of the index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a report is moved a few times and never kept in bulk")]
 pub enum IndexReport {
     /// First, once.
     Source(SourceInfo),
