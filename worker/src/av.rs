@@ -190,6 +190,14 @@ pub fn is_discarded(packet: &Packet) -> bool {
     flags & ffi::AV_PKT_FLAG_DISCARD as i32 != 0
 }
 
+/// Makes the decoder drop the frame of this packet after decoding it.
+pub fn discard(packet: &mut Packet) {
+    let raw = ffmpeg_next::packet::Mut::as_mut_ptr(packet);
+    // SAFETY: the packet is live and borrowed by nobody else.
+    let raw = unsafe { &mut *raw };
+    raw.flags |= ffi::AV_PKT_FLAG_DISCARD as i32;
+}
+
 /// Another reference to the same picture; nothing is copied.
 pub fn share(frame: &frame::Video) -> Result<frame::Video, Error> {
     let mut shared = frame::Video::empty();

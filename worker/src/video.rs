@@ -31,7 +31,7 @@ const PROGRESS_FRAMES: u64 = 12;
 pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<VideoReceipt, TaskError> {
     let meter = Meter::start();
     let promise = Promise::of(task, &inputs.lists);
-    let mut decoder = Decoder::open(&task.stream, inputs, task.end)?;
+    let mut decoder = Decoder::open(&task.stream, inputs)?;
     let mut scaler = Scaler::new(task);
     let plans: Vec<EncoderPlan> = (0..task.renditions.len()).map(|rung| EncoderPlan::new(task, rung)).collect();
     thread::scope(|scope| {

@@ -33,8 +33,9 @@ struct Row<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Opens a decoder that will see the packets needed for every frame before `end`, and no more.
-    pub fn open(stream: &VideoStream, inputs: &'a Inputs, end: Option<i64>) -> Result<Self, TaskError> {
+    /// Opens a decoder of all packets in the lists. Who wants only some of their frames stops asking: a decoder that is
+    /// drained in the middle of a stream may lose frames it would have shown had it seen what follows.
+    pub fn open(stream: &VideoStream, inputs: &'a Inputs) -> Result<Self, TaskError> {
         let failed = |error| ffmpeg_error(ErrorKind::Unsupported, "video_decoder", &stream.codec, error);
         let mut setup = Setup::open(&stream.setup)?;
         if let Some(extradata) = inputs.lists.first().and_then(|list| list.extradata.clone()) {
@@ -42,11 +43,7 @@ impl<'a> Decoder<'a> {
         }
         let context = av::decoder_context(&setup, stream.timescale, MAX_PIXELS).map_err(failed)?;
         let decoder = context.decoder().video().map_err(failed)?;
-        let mut rows: VecDeque<Row> = inputs.lists.iter().flat_map(rows_of).collect();
-        let needed = |row: &Row| !row.packet.discard && end.is_none_or(|end| row.packet.pts < end);
-        while rows.back().is_some_and(|row| !needed(row)) && end.is_some() {
-            rows.pop_back();
-        }
+        let rows = inputs.lists.iter().flat_map(rows_of).collect();
         let by_order = (stream.timing == Timing::Order).then_some(0);
         let frame_duration = i64::from(stream.frame_rate.denominator);
         let objects = &inputs.objects;
@@ -93,6 +90,9 @@ impl<'a> Decoder<'a> {
         packet.set_duration(i64::from(row.packet.duration));
         if row.packet.key {
             packet.set_flags(ffmpeg_next::packet::Flags::KEY);
+        }
+        if row.packet.discard {
+            av::discard(&mut packet);
         }
         for side in row.list.side.iter().filter(|side| side.packet == row.row) {
             av::attach_side_data(&mut packet, side.kind, &side.data)

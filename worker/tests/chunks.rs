@@ -1,0 +1,187 @@
+//! Index and encode real clips chunk by chunk, in this process, and let FFmpeg judge the joined track.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use shared::cmaf::{InitKind, InitSegment};
+use shared::error::TaskError;
+use shared::index::{Gop, ListRef, PacketList, Place, packed_key};
+use shared::rendition::{RateControl, VideoCodec, VideoRendition};
+use shared::source::{Color, SourceInfo};
+use shared::task::{IndexReceipt, IndexReport, IndexTask, Transform, VideoReceipt, VideoTask};
+use shared::time::{MediaTime, SegmentGrid};
+use worker::index::index_source;
+use worker::task::{Emission, Inputs, Objects};
+use worker::video::encode_chunk;
+
+fn clip(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../farm/tests/media").join(name)
+}
+
+/// An indexed source with what the index task stored.
+struct Indexed {
+    source: PathBuf,
+    stored: tempfile::TempDir,
+    info: SourceInfo,
+    gops: Vec<Gop>,
+    receipt: IndexReceipt,
+}
+
+fn index(source: &Path) -> Result<Indexed, TaskError> {
+    let stored = tempfile::tempdir().unwrap();
+    let (mut info, mut gops) = (None, Vec::new());
+    let mut emit = |emission| {
+        match emission {
+            Emission::Object { key, bytes, .. } => {
+                let path = stored.path().join(key);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, bytes).unwrap();
+            }
+            Emission::Index(IndexReport::Source(found)) => info = Some(found),
+            Emission::Index(IndexReport::Gops(mut more)) => gops.append(&mut more),
+            Emission::Index(IndexReport::Audio { .. }) | Emission::Progress(_) => {}
+        }
+        Ok(())
+    };
+    let receipt = index_source(&IndexTask { max_pixels: 8192 * 8192 }, &File::open(source).unwrap(), &mut emit)?;
+    Ok(Indexed { source: source.to_owned(), stored, info: info.expect("a source"), gops, receipt })
+}
+
+impl Indexed {
+    fn read(&self, list: ListRef) -> PacketList {
+        let bytes = std::fs::read(self.stored.path().join(list.key())).unwrap();
+        PacketList::decode(&bytes[list.offset as usize..][..list.len as usize]).unwrap()
+    }
+
+    fn inputs(&self, lists: &[ListRef]) -> Inputs {
+        let lists: Vec<PacketList> = lists.iter().map(|list| self.read(*list)).collect();
+        let stream = self.info.video.as_ref().unwrap().index;
+        let mut files = HashMap::from([(Place::Source, File::open(&self.source).unwrap())]);
+        for place in lists.iter().flat_map(|list| &list.packets).map(|packet| packet.place) {
+            if let Place::Packed(number) = place {
+                let path = self.stored.path().join(packed_key(stream, number));
+                files.entry(place).or_insert_with(|| File::open(path).unwrap());
+            }
+        }
+        Inputs { lists, objects: Objects(files), tiles: Vec::new() }
+    }
+
+    /// A chunk of every segment: the hardest case.
+    fn task(&self, segment: u64, count: u64, grid: SegmentGrid) -> VideoTask {
+        let stream = self.info.video.clone().unwrap();
+        let start = grid.start_of(segment, stream.timescale);
+        let end = (segment + 1 < count).then(|| grid.start_of(segment + 1, stream.timescale));
+        let from = self.gops.iter().rposition(|gop| gop.start <= start).unwrap_or(0);
+        let to = end.and_then(|end| self.gops.iter().position(|gop| gop.frames > 0 && gop.last >= end));
+        let lists = self.gops[from..to.map_or(self.gops.len(), |to| to + 1)].iter().map(|gop| gop.list).collect();
+        let (width, height) = stream.display_size();
+        let rendition = |name: &str, scale: u32| VideoRendition {
+            name: name.into(),
+            codec: VideoCodec::H264,
+            width_px: (width / scale) & !1,
+            height_px: (height / scale) & !1,
+            rate: RateControl { crf: 23.0, maxrate_bps: 5_000_000, bufsize_bits: 10_000_000 },
+            preset: "veryfast".into(),
+        };
+        VideoTask {
+            lists,
+            start,
+            end,
+            grid,
+            segment_count: Some(count),
+            transform: Transform { rotation: stream.rotation, mirror: stream.mirrored, deinterlace: stream.interlaced, tone_map: false },
+            color: Color { full_range: false, ..stream.color },
+            renditions: vec![rendition("large", 1), rendition("small", 2)],
+            images: None,
+            stream,
+        }
+    }
+
+    /// All chunks; returns the receipts and the joined track of each rendition.
+    fn encode(&self, segment_ms: u32) -> (Vec<VideoReceipt>, Vec<Vec<u8>>) {
+        let grid = SegmentGrid::new(segment_ms).unwrap();
+        let timescale = self.info.video.as_ref().unwrap().timescale;
+        let end = self.gops.iter().map(|gop| gop.end).max().unwrap();
+        let count = if self.info.video.as_ref().unwrap().timing == shared::source::Timing::Order { 1 } else { grid.count_until(MediaTime::new(end, timescale)) };
+        let mut receipts = Vec::new();
+        let mut tracks: Vec<Vec<u8>> = vec![Vec::new(); 2];
+        for segment in 0..count {
+            let task = self.task(segment, count, grid);
+            let mut emit = |emission| {
+                if let Emission::Object { key, bytes, .. } = emission {
+                    let rung = task.renditions.iter().position(|rendition| key.starts_with(&rendition.name)).unwrap();
+                    tracks[rung].extend(bytes);
+                }
+                Ok(())
+            };
+            receipts.push(encode_chunk(&task, &self.inputs(&task.lists), &mut emit).unwrap());
+        }
+        for (rung, track) in tracks.iter_mut().enumerate() {
+            let rendition = &self.task(0, count, grid).renditions[rung];
+            let kind = InitKind::Video {
+                width_px: rendition.width_px,
+                height_px: rendition.height_px,
+                color: self.info.video.as_ref().unwrap().color,
+            };
+            let config = receipts[0].parts[rung].config.clone();
+            let init = InitSegment { kind, timescale, config, language: "und".into() }.write().unwrap();
+            track.splice(0..0, init.iter().copied());
+        }
+        (receipts, tracks)
+    }
+}
+
+/// Seconds of each frame, as ffprobe sees them.
+fn frame_times(path: &Path) -> Vec<f64> {
+    let said = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .expect("ffprobe should be installed");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
+}
+
+fn judge(source: &Path, segment_ms: u32) {
+    let indexed = index(source).unwrap();
+    let (receipts, tracks) = indexed.encode(segment_ms);
+    let expected = frame_times(source);
+    for receipt in &receipts {
+        assert_eq!(receipt.frames, receipt.frames_expected, "{}", source.display());
+        assert_eq!(receipt.decode_errors, 0);
+    }
+    for pair in receipts.windows(2) {
+        let (before, after) = (&pair[0].parts[0].segments, &pair[1].parts[0].segments);
+        let end = before.last().map(|segment| segment.start + segment.duration as i64);
+        assert_eq!(end, after.first().map(|segment| segment.start), "a gap between chunks");
+        assert_eq!(pair[0].parts[0].config, pair[1].parts[0].config);
+    }
+    for track in tracks {
+        let mut file = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
+        file.write_all(&track).unwrap();
+        let times = frame_times(file.path());
+        assert_eq!(times.len(), expected.len(), "{}", source.display());
+        for (frame, (made, source)) in times.iter().zip(&expected).enumerate() {
+            let off = (made - times[0]) - (source - expected[0]);
+            assert!(off.abs() < 0.0011, "frame {frame} is {off} s off");
+        }
+    }
+}
+
+#[test]
+#[ignore = "for trying a clip by hand: CLIP=path"]
+fn a_clip_of_choice() {
+    let path = PathBuf::from(std::env::var("CLIP").expect("CLIP should name a file"));
+    match index(&path) {
+        Ok(indexed) => {
+            println!("{:#?}\n{:#?}", indexed.info.findings, indexed.receipt);
+            let video = indexed.info.video.as_ref().unwrap();
+            println!("{} {:?} {:?} gops {} frames {}", video.codec, video.timescale, video.timing, indexed.gops.len(), indexed.gops.iter().map(|gop| u64::from(gop.frames)).sum::<u64>());
+            judge(&path, 2000);
+        }
+        Err(error) => println!("refused: {error} {:?}", error.kind),
+    }
+}
