@@ -26,6 +26,10 @@ use crate::time::Timescale;
 #[error("wire: {0}")]
 pub struct WireError(pub String);
 
+/// Longest message that is read. The receipt of a 10 h audio track has 0.6 MiB; a message of empty parts grows to 50 times
+/// its size in memory.
+pub const LARGEST_MESSAGE_BYTES: usize = 8 << 20;
+
 /// A task as it crosses between processes (`farm.v1.Task`).
 pub fn encode_task(task: &Task) -> Vec<u8> {
     task.to_wire().encode_to_vec()
@@ -47,6 +51,12 @@ pub fn decode_report(bytes: &[u8]) -> Result<TaskReport, WireError> {
 }
 
 fn decode<M: Message + Default>(what: &str, bytes: &[u8]) -> Result<M, WireError> {
+    if bytes.len() > LARGEST_MESSAGE_BYTES {
+        return Err(WireError::at(
+            what,
+            format_args!("{} bytes, at most {LARGEST_MESSAGE_BYTES} are read", bytes.len()),
+        ));
+    }
     M::decode(bytes).map_err(|error| WireError::at(what, error))
 }
 

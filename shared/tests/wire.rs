@@ -15,7 +15,7 @@ use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, Vid
 use shared::source::{AudioStream, Color, DecoderSetup, Finding, SourceInfo, Timing, Verdict, VideoStream};
 use shared::task::*;
 use shared::time::{FrameRate, MediaTime, SegmentGrid, Timescale};
-use shared::wire::{decode_report, decode_task, encode_report, encode_task};
+use shared::wire::{LARGEST_MESSAGE_BYTES, decode_report, decode_task, encode_report, encode_task};
 
 const AVCC: &str = "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
 const HLG: Color = Color { primaries: 9, transfer: 18, matrix: 9, full_range: true };
@@ -419,6 +419,12 @@ fn fields_of_a_later_version_are_passed_over() {
     let mut bytes = encode_task(task);
     bytes.extend([0xfa, 0x3f, 3, b'n', b'e', b'w']); // field 1023, 3 bytes
     assert_eq!(decode_task(&bytes).unwrap(), *task);
+}
+
+#[test]
+fn messages_beyond_all_measure_are_not_read() {
+    let error = decode_report(&vec![0; LARGEST_MESSAGE_BYTES + 1]).unwrap_err();
+    assert_eq!(error.to_string(), "wire: report: 8388609 bytes, at most 8388608 are read");
 }
 
 proptest! {
