@@ -10,6 +10,7 @@
 
 mod decode;
 mod encode;
+mod frames;
 mod mix;
 mod resample;
 mod samples;
@@ -33,8 +34,9 @@ use crate::meter::Meter;
 use crate::segmenter::{Cutter, Segment, Segmenter};
 use crate::task::{Area, Emission, Emit, Inputs};
 
-/// Samples of silence that are made at once.
-const SILENCE_BLOCK: u64 = 8192;
+/// Samples that go through resampler and encoder at once, so that neither a long gap nor a long frame is ever held in
+/// memory at the rendition's rate.
+const BLOCK: usize = 8192;
 
 /// Longest silence that is put before or into a track. A source that asks for more has broken times.
 const LONGEST_SILENCE_S: u64 = 24 * 3600;
@@ -145,8 +147,8 @@ impl<'a> Track<'a> {
                         self.change_rate(rate, emit)?;
                     }
                     let pts = frame.pts();
-                    let mut samples = self.mixer.mix(&mut frame)?;
-                    self.place(pts, &mut samples, emit)?;
+                    let samples = self.mixer.mix(&mut frame)?;
+                    self.place(pts, samples, emit)?;
                 }
             }
         }
@@ -162,7 +164,7 @@ impl<'a> Track<'a> {
     }
 
     /// Puts samples where they belong.
-    fn place(&mut self, pts: Option<i64>, samples: &mut Samples, emit: &mut Emit<'_>) -> Result<(), TaskError> {
+    fn place(&mut self, pts: Option<i64>, mut samples: Samples, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         let placement = self.timeline.place(pts, samples.len());
         let source = self.timeline.rate();
         samples.take_front(placement.early + placement.overlap);
@@ -176,12 +178,11 @@ impl<'a> Track<'a> {
         }
         self.check_silence(placement.silence, source)?;
         self.filled += self.rescaled(placement.silence.try_into().unwrap_or(i64::MAX), source);
-        for block in silence(self.task.rendition.channels, placement.silence) {
+        for block in silence(self.task.rendition.channels, placement.silence).chain(samples.blocks(BLOCK)) {
             let ready = self.resampler.push(block)?;
             self.encode(&ready, emit)?;
         }
-        let ready = self.resampler.push(std::mem::replace(samples, Samples::silence(0, 0)))?;
-        self.encode(&ready, emit)
+        Ok(())
     }
 
     /// The signal starts at `start`. The encoder's priming comes first in any case. If the signal starts later than
@@ -293,9 +294,10 @@ impl<'a> Track<'a> {
 
 /// Silence in blocks.
 fn silence(channels: u32, samples: u64) -> impl Iterator<Item = Samples> {
-    let whole = (0..samples / SILENCE_BLOCK).map(|_| SILENCE_BLOCK);
-    let rest = Some(samples % SILENCE_BLOCK).filter(|rest| *rest > 0);
-    whole.chain(rest).map(move |count| Samples::silence(channels, count as usize))
+    let block = BLOCK as u64;
+    let rest = Some(samples % block).filter(|rest| *rest > 0);
+    let lengths = (0..samples / block).map(move |_| block).chain(rest);
+    lengths.map(move |length| Samples::silence(channels, length as usize))
 }
 
 fn timescale(rate_hz: u32) -> Result<Timescale, TaskError> {

@@ -1,24 +1,27 @@
 //! Packets to frames. What a decoder complains about is counted; the timeline fills what is missing.
 
+use std::ops::RangeInclusive;
+
 use ffmpeg_next::codec::packet::Flags;
 use ffmpeg_next::error::EAGAIN;
-use ffmpeg_next::{Error, Packet, codec, decoder, ffi, frame};
+use ffmpeg_next::{Error, Packet, decoder, ffi, frame};
 use shared::error::{ErrorKind, TaskError};
 use shared::index::{PacketEntry, PacketList, SideData};
 use shared::source::AudioStream;
 
+use super::frames;
 use crate::av;
 use crate::codec::setup::Setup;
 use crate::task::{Objects, ffmpeg_error};
 
-/// Highest sample rate that is believed: a frame that claims more is damaged. PCM in the field ends at 384 kHz.
-const HIGHEST_RATE_HZ: u32 = 768_000;
+/// Sample rates that are believed; a frame that claims another is damaged. Speech begins at 8 kHz, PCM ends at 384 kHz.
+const RATES_HZ: RangeInclusive<u32> = 1_000..=768_000;
 
 /// Most channels that are believed.
 const MOST_CHANNELS: u16 = 64;
 
-/// Largest packet that is read, in bytes: a second of 64 channels of 32-bit samples at 192 kHz, and some.
-const LARGEST_PACKET: u32 = 64 << 20;
+/// Largest packet that is read, in bytes: a second of 16 channels of 32-bit samples at 192 kHz, and some.
+const LARGEST_PACKET: u32 = 16 << 20;
 
 /// Times a decoder may refuse to give or take before it is taken for stuck.
 const MOST_REFUSALS: u32 = 64;
@@ -69,19 +72,30 @@ impl<'a> Decoding<'a> {
             self.note(Err(Error::InvalidData), &mut decoded)?;
             return Ok(decoded);
         }
-        let packet = build_packet(entry, side, &objects.read(entry)?)
-            .map_err(|error| ffmpeg_error(ErrorKind::Bug, "audio_packet", "building an audio packet", error))?;
-        for _ in 0..MOST_REFUSALS {
-            let sent = self.decoder.send_packet(&packet);
-            if !is_again(&sent) {
-                self.note(sent, &mut decoded)?;
-                self.drain(&mut decoded)?;
-                return Ok(decoded);
-            }
-            self.drain(&mut decoded)?;
+        let data = objects.read(entry)?;
+        for (number, frame) in frames::split(&self.stream.codec, &data).into_iter().enumerate() {
+            // What follows the first frame has no time of its own, and nothing to skip.
+            let (pts, side) = if number == 0 { (Some(entry.pts), side) } else { (None, &[][..]) };
+            let packet = build_packet(entry, pts, side, frame)
+                .map_err(|error| ffmpeg_error(ErrorKind::Bug, "audio_packet", "building an audio packet", error))?;
+            self.send(&packet, &mut decoded)?;
         }
-        self.note(Err(Error::InvalidData), &mut decoded)?;
         Ok(decoded)
+    }
+
+    fn send(&mut self, packet: &Packet, decoded: &mut Vec<Decoded>) -> Result<(), TaskError> {
+        for _ in 0..MOST_REFUSALS {
+            let sent = self.decoder.send_packet(packet);
+            let refused = is_again(&sent);
+            if !refused {
+                self.note(sent, decoded)?;
+            }
+            self.drain(decoded)?;
+            if !refused {
+                return Ok(());
+            }
+        }
+        self.note(Err(Error::InvalidData), decoded)
     }
 
     /// What the decoder still holds after the last packet.
@@ -136,9 +150,7 @@ fn is_again(result: &Result<(), Error>) -> bool {
 }
 
 fn is_believable(frame: &frame::Audio) -> bool {
-    frame.samples() > 0
-        && (1..=HIGHEST_RATE_HZ).contains(&frame.rate())
-        && (1..=MOST_CHANNELS).contains(&frame.channels())
+    frame.samples() > 0 && RATES_HZ.contains(&frame.rate()) && (1..=MOST_CHANNELS).contains(&frame.channels())
 }
 
 fn open_decoder(stream: &AudioStream, extradata: Option<&[u8]>) -> Result<decoder::Audio, TaskError> {
@@ -158,10 +170,10 @@ fn open_decoder(stream: &AudioStream, extradata: Option<&[u8]>) -> Result<decode
     })
 }
 
-fn build_packet(entry: &PacketEntry, side: &[SideData], data: &[u8]) -> Result<codec::packet::Packet, Error> {
+fn build_packet(entry: &PacketEntry, pts: Option<i64>, side: &[SideData], data: &[u8]) -> Result<Packet, Error> {
     let mut packet = Packet::copy(data);
-    packet.set_pts(Some(entry.pts));
-    packet.set_dts(Some(entry.dts));
+    packet.set_pts(pts);
+    packet.set_dts(pts.map(|_| entry.dts));
     packet.set_duration(entry.duration.into());
     let mut flags = Flags::empty();
     flags.set(Flags::KEY, entry.key);

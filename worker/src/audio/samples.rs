@@ -39,6 +39,14 @@ impl Samples {
         Self(self.0.iter_mut().map(|channel| channel.drain(..count).collect()).collect())
     }
 
+    /// All samples in blocks of at most `size`.
+    pub fn blocks(&self, size: usize) -> impl Iterator<Item = Self> {
+        (0..self.len()).step_by(size).map(move |start| {
+            let end = self.len().min(start + size);
+            Self(self.0.iter().map(|channel| channel[start..end].to_vec()).collect())
+        })
+    }
+
     /// Cuts or extends with silence to `count` samples.
     pub fn resize(&mut self, count: usize) {
         for channel in &mut self.0 {
