@@ -235,6 +235,14 @@ pub fn extradata(context: &codec::Context) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(raw.extradata, size) }.to_vec()
 }
 
+/// Samples an opened audio encoder puts before the signal.
+pub fn initial_padding(context: &codec::Context) -> u32 {
+    // SAFETY: reading the pointer of a live wrapper has no precondition.
+    let raw = unsafe { context.as_ptr() };
+    // SAFETY: the wrapper owns the struct for as long as it is borrowed.
+    u32::try_from(unsafe { &*raw }.initial_padding).unwrap_or(0)
+}
+
 /// Colour description an encoder writes into its headers, as ISO/IEC 23091-2 code points; limited range.
 pub fn set_color(context: &mut codec::Context, primaries: u8, transfer: u8, matrix: u8) {
     use ffmpeg_next::color::{Primaries, Range, Space, TransferCharacteristic};

@@ -5,7 +5,6 @@
 
 pub mod audio;
 pub mod av;
-pub mod av_audio;
 pub mod child;
 pub mod codec;
 pub mod config;

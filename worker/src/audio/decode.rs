@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use ffmpeg_next::codec::packet::Flags;
 use ffmpeg_next::error::EAGAIN;
-use ffmpeg_next::{Error, Packet, decoder, ffi, frame};
+use ffmpeg_next::{Error, Packet, decoder, frame};
 use shared::error::{ErrorKind, TaskError};
 use shared::index::{PacketEntry, PacketList, SideData};
 use shared::source::AudioStream;
@@ -175,12 +175,12 @@ fn build_packet(entry: &PacketEntry, pts: Option<i64>, side: &[SideData], data: 
     packet.set_pts(pts);
     packet.set_dts(pts.map(|_| entry.dts));
     packet.set_duration(entry.duration.into());
-    let mut flags = Flags::empty();
-    flags.set(Flags::KEY, entry.key);
-    if entry.discard {
-        flags |= Flags::from_bits_retain(ffi::AV_PKT_FLAG_DISCARD);
+    if entry.key {
+        packet.set_flags(Flags::KEY);
     }
-    packet.set_flags(flags);
+    if entry.discard {
+        av::discard(&mut packet);
+    }
     for side in side {
         av::attach_side_data(&mut packet, side.kind, &side.data)?;
     }

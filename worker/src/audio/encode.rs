@@ -11,8 +11,8 @@ use shared::rendition::{AudioCodec, AudioRendition};
 
 use super::mix::layout_of;
 use super::samples::Samples;
+use crate::av;
 use crate::task::ffmpeg_error;
-use crate::{av, av_audio};
 
 /// The rendition's encoder. Single-threaded and bit-exact: the same samples give the same bytes.
 pub struct Encoding {
@@ -62,7 +62,7 @@ impl Encoding {
 
     /// Samples that come out of a decoder before the first that went in.
     pub fn priming(&self) -> u64 {
-        av_audio::initial_padding(&self.encoder).into()
+        av::initial_padding(&self.encoder).into()
     }
 
     /// Samples that went in so far.
