@@ -3,11 +3,13 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use shared::error::{ErrorKind, TaskError};
 use shared::storage::StorageError;
 
 /// Exit codes. They never change meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "u8")]
 #[repr(u8)]
 pub enum Exit {
     /// What was asked for is there.
@@ -37,14 +39,20 @@ Exit codes:
   6  interrupted; what is finished is kept, the same command continues
   7  a fault of the farm itself";
 
+impl From<Exit> for u8 {
+    fn from(exit: Exit) -> Self {
+        exit as u8
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(u8::from(exit))
     }
 }
 
 /// Why a command did not do what was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Failure {
     /// The number the process ends with.
     pub exit: Exit,
@@ -103,8 +111,12 @@ impl From<StorageError> for Failure {
 impl From<TaskError> for Failure {
     fn from(error: TaskError) -> Self {
         let (exit, help) = match error.kind {
-            ErrorKind::Input => (Exit::Corrupt, "get the file again, or look at it with `farm probe`"),
-            ErrorKind::Unsupported => (Exit::Unsupported, "convert it to a common codec first"),
+            ErrorKind::Input => {
+                (Exit::Corrupt, "the file is damaged or not what it says: get it again from where it came")
+            }
+            ErrorKind::Unsupported => {
+                (Exit::Unsupported, "nothing here decodes it: convert it to a common format first")
+            }
             ErrorKind::Transient => (Exit::Storage, "run the same command again: it continues where it stopped"),
             ErrorKind::Exhausted => {
                 (Exit::Internal, "give it more memory or fewer --slots; the same command continues")

@@ -6,14 +6,22 @@ use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Starts logging. `level` wins over `RUST_LOG`; without either, warnings and errors are shown.
+/// What is logged unless something else is asked for. What worker and coordinator warn of, the commands tell people
+/// themselves.
+const DEFAULT_FILTER: &str = "warn,worker=error,coordinator=error";
+
+/// Starts logging. `level` wins over `RUST_LOG`.
 ///
 /// # Errors
-/// Says what is wrong with `level`.
+/// Says what is wrong with `level` or `RUST_LOG`.
 pub fn start(level: Option<&str>, json: bool, bars: &MultiProgress) -> Result<(), String> {
-    let from_env = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let directives = level.or(from_env.as_deref()).unwrap_or("warn");
-    let filter = EnvFilter::try_new(directives).map_err(|error| format!("log level {directives:?}: {error}"))?;
+    let filter = match level {
+        Some(directives) => {
+            EnvFilter::try_new(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?
+        }
+        None if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() => EnvFilter::new(DEFAULT_FILTER),
+        None => EnvFilter::try_from_default_env().map_err(|error| format!("RUST_LOG: {error}"))?,
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundBars(bars.clone()));
     if json {
         log.json().init()

@@ -1,10 +1,11 @@
 //! The command line: arguments, logging, exit code. Every command has a module of its own in the library.
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use farm::exit::{self, Exit, Failure};
-use farm::{logging, play};
+use farm::{ladder, logging, play, probe, recipe};
 use indicatif::MultiProgress;
 
 /// Makes adaptive HLS and DASH out of a video file, on this machine.
@@ -23,26 +24,36 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say what a source is, and what is unusual about it
+    Probe(probe::Args),
+    /// Say what would be made of a source, and why the rest would not
+    Ladder(ladder::Args),
     /// Serve a presentation with a player page
     Play(play::Args),
+    /// Look at profiles: what can be made of a source
+    Profile(recipe::ProfileArgs),
+    /// Run attempts for a worker that is the parent process
+    #[command(hide = true)]
+    Slot,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let bars = MultiProgress::new();
-    match logging::start(cli.log_level.as_deref(), cli.log_json, &bars) {
-        Err(message) => end(Err(Failure::new(Exit::Usage, "log_level", message))),
-        Ok(()) => end(run(cli.command)),
+    if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_json, &bars) {
+        return end(Err(Failure::new(Exit::Usage, "log_level", message)));
     }
-}
-
-fn run(command: Command) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::internal(error.to_string()))?;
-    runtime.block_on(async {
-        match command {
-            Command::Play(args) => play::run(args).await,
-        }
-    })
+    let command: Pin<Box<dyn Future<Output = Result<Exit, Failure>>>> = match cli.command {
+        Command::Probe(args) => Box::pin(probe::run(args, bars)),
+        Command::Ladder(args) => Box::pin(ladder::run(args, bars)),
+        Command::Play(args) => Box::pin(play::run(args)),
+        Command::Profile(args) => return end(recipe::run(&args)),
+        Command::Slot => return worker::child::run_child(), // blocking code: no runtime, no thread besides
+    };
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => end(runtime.block_on(command)),
+        Err(error) => end(Err(Failure::internal(error.to_string()))),
+    }
 }
 
 fn end(result: Result<Exit, Failure>) -> ExitCode {
