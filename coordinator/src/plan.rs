@@ -135,7 +135,7 @@ impl Planner {
 
     /// `None` until enough is known.
     fn cut(&self) -> Option<Cut> {
-        if self.timing == Timing::Order {
+        if self.timing != Timing::Packets {
             return self.end.map(|_| Cut::Nowhere);
         }
         let wanted = if self.number == 0 { Some(self.first_edge()) } else { self.choose() };

@@ -75,8 +75,11 @@ impl Color {
 pub enum Timing {
     /// Each packet carries the exact time of its frame.
     Packets,
-    /// The packets' times can't be trusted: frames are timed in output order by the nominal frame rate, so the stream
-    /// can only be decoded from its start, as one chunk.
+    /// The packets' presentation times contradict their order: frames are timed as the decoder sees fit, which depends
+    /// on all that came before, so the stream is decoded from its start, as one chunk.
+    Decoder,
+    /// The packets have no presentation times: frames are timed in output order by the nominal frame rate, so the
+    /// stream is decoded from its start, as one chunk.
     Order,
 }
 

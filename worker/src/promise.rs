@@ -17,7 +17,7 @@ pub struct Promise {
     next: Option<i64>, // the frame after the chunk
     end: i64,          // of the last frame, where no frame follows
     frame_duration: i64,
-    order: bool,
+    timing: Timing,
     start: MediaTime,
 }
 
@@ -35,7 +35,7 @@ impl Promise {
             next: None,
             end: task.start,
             frame_duration,
-            order: task.stream.timing == Timing::Order,
+            timing: task.stream.timing,
             start: MediaTime::new(task.start, task.stream.timescale),
         };
         for packet in lists.iter().flat_map(|list| &list.packets).filter(|packet| !packet.discard) {
@@ -48,7 +48,7 @@ impl Promise {
                 promise.end = promise.end.max(packet.pts.saturating_add(duration));
             }
         }
-        if promise.order {
+        if promise.timing != Timing::Packets {
             promise.first = None;
         }
         promise
@@ -58,14 +58,14 @@ impl Promise {
     pub fn end_after(&self, last: Option<i64>) -> i64 {
         match (self.next, last) {
             (Some(next), _) => next,
-            (None, Some(last)) if self.order => last + self.frame_duration,
+            (None, Some(last)) if self.timing != Timing::Packets => last + self.frame_duration,
             _ => self.end,
         }
     }
 
     /// Frames a receipt is held against. By order, how many packets show a frame is only known once decoded.
     pub fn expected(&self, made: u64) -> u64 {
-        if self.order { made } else { self.frames }
+        if self.timing == Timing::Order { made } else { self.frames }
     }
 
     /// Where the chunk begins, for messages.

@@ -92,7 +92,12 @@ impl Indexed {
             end,
             grid,
             segment_count: Some(count),
-            transform: Transform { rotation: stream.rotation, mirror: stream.mirrored, deinterlace: stream.interlaced, tone_map: false },
+            transform: Transform {
+                rotation: stream.rotation,
+                mirror: stream.mirrored,
+                deinterlace: stream.interlaced,
+                tone_map: false,
+            },
             color: Color { full_range: false, ..stream.color },
             renditions: vec![rendition("large", 1), rendition("small", 2)],
             images: None,
@@ -105,7 +110,11 @@ impl Indexed {
         let grid = SegmentGrid::new(segment_ms).unwrap();
         let timescale = self.info.video.as_ref().unwrap().timescale;
         let end = self.gops.iter().map(|gop| gop.end).max().unwrap();
-        let count = if self.info.video.as_ref().unwrap().timing == shared::source::Timing::Order { 1 } else { grid.count_until(MediaTime::new(end, timescale)) };
+        let count = if self.info.video.as_ref().unwrap().timing == shared::source::Timing::Order {
+            1
+        } else {
+            grid.count_until(MediaTime::new(end, timescale))
+        };
         let mut receipts = Vec::new();
         let mut tracks: Vec<Vec<u8>> = vec![Vec::new(); 2];
         for segment in 0..count {
@@ -137,7 +146,16 @@ impl Indexed {
 /// Seconds of each frame, as ffprobe sees them.
 fn frame_times(path: &Path) -> Vec<f64> {
     let said = Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"])
+        .args([
+            "-v",
+            "error",
+            "-select_streams",
+            "v:0",
+            "-show_entries",
+            "frame=best_effort_timestamp_time",
+            "-of",
+            "csv=p=0",
+        ])
         .arg(path)
         .output()
         .expect("ffprobe should be installed");
@@ -179,7 +197,14 @@ fn a_clip_of_choice() {
         Ok(indexed) => {
             println!("{:#?}\n{:#?}", indexed.info.findings, indexed.receipt);
             let video = indexed.info.video.as_ref().unwrap();
-            println!("{} {:?} {:?} gops {} frames {}", video.codec, video.timescale, video.timing, indexed.gops.len(), indexed.gops.iter().map(|gop| u64::from(gop.frames)).sum::<u64>());
+            println!(
+                "{} {:?} {:?} gops {} frames {}",
+                video.codec,
+                video.timescale,
+                video.timing,
+                indexed.gops.len(),
+                indexed.gops.iter().map(|gop| u64::from(gop.frames)).sum::<u64>()
+            );
             judge(&path, 2000);
         }
         Err(error) => println!("refused: {error} {:?}", error.kind),

@@ -13,7 +13,7 @@ use crate::source::{AudioStream, Color, DecoderSetup, Finding, SourceInfo, Timin
 use crate::time::FrameRate;
 
 wire_enum!(Verdict: Standard, NonStandard, Unsupported, Corrupt);
-wire_enum!(Timing: Packets, Order);
+wire_enum!(Timing: Packets, Decoder, Order);
 wire_enum!(VideoCodec: H264, Hevc, Av1);
 wire_enum!(AudioCodec: Aac, Opus);
 

@@ -19,8 +19,9 @@ pub struct Decoder<'a> {
     decoder: decoder::Video,
     rows: VecDeque<Row<'a>>,
     objects: &'a Objects,
-    by_order: Option<i64>, // next time, and
-    frame_duration: i64,   // its step
+    timing: Timing,
+    next_by_order: i64,
+    frame_duration: i64,
     drained: bool,
     errors: u64,
     sent: u64,
@@ -44,10 +45,19 @@ impl<'a> Decoder<'a> {
         let context = av::decoder_context(&setup, stream.timescale, MAX_PIXELS).map_err(failed)?;
         let decoder = context.decoder().video().map_err(failed)?;
         let rows = inputs.lists.iter().flat_map(rows_of).collect();
-        let by_order = (stream.timing == Timing::Order).then_some(0);
         let frame_duration = i64::from(stream.frame_rate.denominator);
         let objects = &inputs.objects;
-        Ok(Self { decoder, rows, objects, by_order, frame_duration, drained: false, errors: 0, sent: 0 })
+        Ok(Self {
+            decoder,
+            rows,
+            objects,
+            timing: stream.timing,
+            next_by_order: 0,
+            frame_duration,
+            drained: false,
+            errors: 0,
+            sent: 0,
+        })
     }
 
     /// Packets and frames the decoder complained about so far.
@@ -113,13 +123,13 @@ impl<'a> Decoder<'a> {
     }
 
     fn set_time(&mut self, frame: &mut frame::Video) {
-        if let Some(next) = &mut self.by_order {
-            frame.set_pts(Some(*next));
-            *next += self.frame_duration;
-        } else if frame.pts().is_none() {
-            let guessed = frame.timestamp();
-            frame.set_pts(guessed);
-        }
+        let time = match self.timing {
+            Timing::Packets => frame.pts().or(frame.timestamp()),
+            Timing::Decoder => frame.timestamp(),
+            Timing::Order => Some(self.next_by_order),
+        };
+        self.next_by_order += self.frame_duration;
+        frame.set_pts(time);
     }
 }
 

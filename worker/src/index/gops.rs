@@ -42,7 +42,6 @@ pub struct GopBuilder {
     skipped: u64,
     bumped: u64,
     filled: u64,
-    leading: u64,
 }
 
 impl GopBuilder {
@@ -64,7 +63,6 @@ impl GopBuilder {
             skipped: 0,
             bumped: 0,
             filled: 0,
-            leading: 0,
         }
     }
 
@@ -80,8 +78,7 @@ impl GopBuilder {
     pub fn push(&mut self, packet: Placed, store: &mut PacketStore, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         let access = is_access_point(&packet);
         if self.open.is_empty() && self.frames == 0 && !self.order {
-            let blind = access || packet.key || self.skipped >= LONGEST_BLIND;
-            if !blind {
+            if !begins(&packet) && self.skipped < LONGEST_BLIND {
                 self.skipped += 1;
                 return Ok(());
             }
@@ -108,11 +105,18 @@ impl GopBuilder {
         if self.open.is_empty() {
             return Ok(());
         }
-        let mut packets = std::mem::take(&mut self.open);
-        let times = if self.order { self.count_times(packets.len()) } else { self.mend(&mut packets) };
+        let packets = std::mem::take(&mut self.open);
+        let times = if self.order { self.count_times(packets.len()) } else { self.mend(&packets) };
         let mut list = PacketList { extradata: self.extradata.clone(), ..PacketList::default() };
-        let mut gop =
-            Gop { start: times[0], first: i64::MAX, last: i64::MIN, end: i64::MIN, frames: 0, bytes: 0, list: NO_LIST };
+        let mut gop = Gop {
+            start: times[0].max(self.floor),
+            first: i64::MAX,
+            last: i64::MIN,
+            end: i64::MIN,
+            frames: 0,
+            bytes: 0,
+            list: NO_LIST,
+        };
         for (packet, pts) in packets.into_iter().zip(times) {
             gop.bytes += u64::from(packet.stored.size);
             if !packet.discard {
@@ -152,15 +156,9 @@ impl GopBuilder {
     }
 
     /// Presentation times of the packets: missing ones filled into the holes, none twice, none before what is already
-    /// shown. Marks leading pictures that can't be decoded.
-    fn mend(&mut self, packets: &mut [Placed]) -> Vec<i64> {
+    /// shown.
+    fn mend(&mut self, packets: &[Placed]) -> Vec<i64> {
         let mut times = self.fill(packets);
-        if self.frames == 0 {
-            for (packet, time) in packets.iter_mut().zip(&times).filter(|(_, time)| **time < times[0]) {
-                self.leading += u64::from(!packet.discard && *time >= 0);
-                packet.discard = true;
-            }
-        }
         let mut shown: Vec<usize> = (0..packets.len()).filter(|row| !packets[*row].discard).collect();
         shown.sort_by_key(|row| times[*row]);
         let mut floor = self.floor;
@@ -214,13 +212,17 @@ impl GopBuilder {
     pub fn findings(&self) -> Vec<(&'static str, String, &'static str)> {
         let counted = [
             (self.skipped, "mid_gop_start", "packets before the first random access point", "left out"),
-            (self.leading, "leading_pictures", "leading pictures without their references", "left out"),
             (self.filled, "missing_times", "packets without a presentation time", "timed by the gaps they fit in"),
             (self.bumped, "duplicate_times", "frames not later than the frame before", "moved one tick later"),
         ];
         let seen = counted.into_iter().filter(|(count, ..)| *count > 0);
         seen.map(|(count, code, what, handling)| (code, format!("{count} {what}"), handling)).collect()
     }
+}
+
+/// A stream that starts elsewhere is read from here on.
+pub fn begins(packet: &RawPacket) -> bool {
+    is_access_point(packet) || packet.key
 }
 
 fn is_access_point(packet: &RawPacket) -> bool {
@@ -232,7 +234,6 @@ fn is_access_point(packet: &RawPacket) -> bool {
 
 /// The earliest time that will be shown, among packets in decode order from the start of a stream.
 pub fn first_shown<'a>(packets: impl Iterator<Item = &'a RawPacket>) -> Option<i64> {
-    let mut from_access = packets.skip_while(|packet| !is_access_point(packet) && !packet.key).peekable();
-    let start = from_access.peek()?.pts.unwrap_or(i64::MIN);
-    from_access.filter(|packet| !packet.discard).filter_map(|packet| packet.pts).filter(|pts| *pts >= start).min()
+    let from_access = packets.skip_while(|packet| !begins(packet));
+    from_access.filter(|packet| !packet.discard).filter_map(|packet| packet.pts).min()
 }

@@ -6,11 +6,13 @@
 //! GOP ([`gops`]).
 
 mod access;
+mod fields;
 mod gops;
 mod open;
 mod reader;
 mod streams;
 mod timeline;
+mod trial;
 mod writer;
 
 use std::fs::File;
@@ -22,9 +24,11 @@ use shared::source::{Finding, SourceInfo, Timing, Verdict};
 use shared::task::{IndexReceipt, IndexReport, IndexTask, Progress, Spent};
 
 use crate::task::{Emission, Emit, ffmpeg_error};
+use fields::FieldPairs;
 use gops::GopBuilder;
 use streams::Found;
 use timeline::{RawPacket, Timeline};
+use trial::Trial;
 use writer::{AudioWriter, PacketStore};
 
 /// Packets between two reports of progress.
@@ -68,6 +72,8 @@ struct Index {
     store: PacketStore,
     waiting: Vec<RawPacket>, // until the presentation's start is known
     begun: bool,
+    trial: Trial,
+    fields: Option<FieldPairs>,
     video: Option<GopBuilder>,
     audio: Vec<AudioWriter>,
 }
@@ -80,6 +86,8 @@ impl Index {
             store: PacketStore::new(source),
             waiting: Vec::new(),
             begun: false,
+            trial: Trial::default(),
+            fields: None,
             video: found.info.video.as_ref().map(GopBuilder::new),
             audio: found.info.audio.iter().map(AudioWriter::new).collect(),
             info: found.info,
@@ -104,9 +112,16 @@ impl Index {
         if streams::is_encrypted(packet) {
             return Err(streams::encrypted());
         }
-        let raw = self.timeline.read(packet, self.store.put(stream, packet, emit)?);
+        let mut raw = self.timeline.read(packet, self.store.put(stream, packet, emit)?);
+        let of_video = self.info.video.as_ref().is_some_and(|video| video.index == stream);
+        if let Some(pairs) = self.fields.as_mut().filter(|_| of_video) {
+            pairs.join(&mut raw);
+        }
         if self.begun {
             return self.pass_on(raw, emit);
+        }
+        if of_video {
+            self.trial.keep(packet, &raw);
         }
         self.waiting.push(raw);
         if self.start_is_known() { self.begin(emit) } else { Ok(()) }
@@ -122,13 +137,20 @@ impl Index {
 
     fn begin(&mut self, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         if let Some(video) = &mut self.info.video {
-            if video.timing == Timing::Packets && !self.timeline.trusts(video, &self.waiting) {
-                streams::time_by_order(video);
+            timeline::choose_timing(video, &self.waiting);
+            if let Some(mut pairs) = FieldPairs::of(video, &self.waiting) {
+                let of_video = self.waiting.iter_mut().filter(|packet| packet.stream == video.index);
+                of_video.for_each(|packet| pairs.join(packet));
+                self.fields = Some(pairs);
             }
-            if video.timing == Timing::Order {
-                let text = "the packets carry no usable presentation times".to_owned();
-                let rate = video.frame_rate.per_second();
-                self.find("no_times", text, &format!("frames are timed in output order at {rate:.3} per second"));
+            let hidden = std::mem::take(&mut self.trial).hide_undecodable(video, &mut self.waiting)?;
+            self.tell_timing();
+            if hidden > 0 {
+                self.find(
+                    "leading_pictures",
+                    format!("{hidden} pictures before the first lack their references"),
+                    "left out",
+                );
             }
         }
         self.video = self.info.video.as_ref().map(GopBuilder::new);
@@ -139,6 +161,24 @@ impl Index {
             self.pass_on(raw, emit)?;
         }
         Ok(())
+    }
+
+    fn tell_timing(&mut self) {
+        let Some(video) = &self.info.video else { return };
+        let rate = video.frame_rate.per_second();
+        match video.timing {
+            Timing::Packets => {}
+            Timing::Decoder => self.find(
+                "contradicting_times",
+                "the packets' presentation times contradict their order".to_owned(),
+                "frames are timed by the decoder, in one chunk",
+            ),
+            Timing::Order => self.find(
+                "no_times",
+                "the packets carry no presentation times".to_owned(),
+                &format!("frames are timed in output order at {rate:.3} per second, in one chunk"),
+            ),
+        }
     }
 
     fn pass_on(&mut self, raw: RawPacket, emit: &mut Emit<'_>) -> Result<(), TaskError> {

@@ -18,8 +18,6 @@ pub struct Found {
     pub tick_factors: Vec<i64>,
     /// The container's timestamps may jump (MPEG-TS and its kin).
     pub may_jump: bool,
-    /// The container stores no presentation times.
-    pub decode_times_only: bool,
 }
 
 /// Chooses the streams and describes them.
@@ -59,9 +57,8 @@ pub fn describe(input: &Input, size: u64, max_pixels: u64) -> Result<Found, Task
     }
     note_unusual(&mut info);
     let may_jump = ["mpegts", "mpeg"].contains(&info.container.as_str());
-    let decode_times_only = info.container == "avi";
     let tick_factors = input.streams().map(|stream| i64::from(stream.time_base().numerator().max(1))).collect();
-    Ok(Found { info, tick_factors, may_jump, decode_times_only })
+    Ok(Found { info, tick_factors, may_jump })
 }
 
 type Undecodable = Vec<(usize, (String, bool))>; // stream, (codec, is audio)
@@ -215,12 +212,6 @@ fn note_unusual(info: &mut SourceInfo) {
         info.findings.append(&mut findings);
         info.verdict = Verdict::NonStandard;
     }
-}
-
-/// Turns a stream into one that is timed in output order: a tick is a fraction of a frame.
-pub fn time_by_order(video: &mut VideoStream) {
-    video.timing = Timing::Order;
-    video.timescale = Timescale::new(video.frame_rate.numerator).unwrap_or(Timescale::MILLIS);
 }
 
 /// The packet's bytes are encrypted.

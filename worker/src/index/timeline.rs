@@ -3,7 +3,7 @@
 use ffmpeg_next::Packet;
 use ffmpeg_next::packet::side_data::Type;
 use shared::index::{Place, SideData};
-use shared::source::{SourceInfo, VideoStream};
+use shared::source::{SourceInfo, Timing, VideoStream};
 use shared::time::{MediaTime, Timescale};
 
 use super::streams::Found;
@@ -51,7 +51,6 @@ struct Clock {
 pub struct Timeline {
     clocks: Vec<Clock>,
     may_jump: bool,
-    decode_times_only: bool,
     shift: MediaTime, // added to every time after a jump
     jumps: u32,
     access: super::access::AccessReader,
@@ -69,7 +68,6 @@ impl Timeline {
         Self {
             clocks: found.tick_factors.iter().enumerate().map(clock).collect(),
             may_jump: found.may_jump,
-            decode_times_only: found.decode_times_only,
             shift: MediaTime::new(0, Timescale::new(90_000).unwrap_or(Timescale::MILLIS)),
             jumps: 0,
             access: super::access::AccessReader::new(found.info.video.as_ref()),
@@ -120,14 +118,6 @@ impl Timeline {
         shift
     }
 
-    /// Whether a video's packets carry presentation times one can go by.
-    pub fn trusts(&self, video: &VideoStream, packets: &[RawPacket]) -> bool {
-        let times: Vec<_> = packets.iter().filter(|packet| packet.stream == video.index).collect();
-        let known = times.iter().filter(|packet| packet.pts.is_some()).count();
-        let reordered = crate::codec::setup::Setup::open(&video.setup).is_ok_and(|setup| setup.video_delay > 0);
-        known * 2 > times.len() && !(self.decode_times_only && reordered)
-    }
-
     /// Zero is the earliest presentation time among the packets read so far.
     pub fn set_origin(&mut self, info: &SourceInfo, packets: &[RawPacket]) {
         let mut earliest: Option<MediaTime> = None;
@@ -140,7 +130,7 @@ impl Timeline {
                 earliest = Some(time);
             }
         };
-        if let Some(video) = info.video.as_ref().filter(|video| video.timing == shared::source::Timing::Packets) {
+        if let Some(video) = info.video.as_ref().filter(|video| video.timing != Timing::Order) {
             let shown = super::gops::first_shown(packets.iter().filter(|packet| packet.stream == video.index));
             if let Some(first) = shown {
                 consider(MediaTime::new(first, video.timescale));
@@ -176,6 +166,22 @@ impl Timeline {
             return Vec::new();
         }
         vec![("clock_jump", format!("the clock jumps {} times", self.jumps), "what follows is joined without a gap")]
+    }
+}
+
+/// Finds out from its first packets how a video's frames get their times.
+pub fn choose_timing(video: &mut VideoStream, packets: &[RawPacket]) {
+    let times: Vec<_> = packets.iter().filter(|packet| packet.stream == video.index).collect();
+    let known = times.iter().filter(|packet| packet.pts.is_some()).count();
+    let reordered = crate::codec::setup::Setup::open(&video.setup).is_ok_and(|setup| setup.video_delay > 0);
+    if known * 2 <= times.len() {
+        video.timing = Timing::Order;
+        video.timescale = Timescale::new(video.frame_rate.numerator).unwrap_or(Timescale::MILLIS);
+    } else if reordered
+        && times.len() > 1
+        && times.iter().all(|packet| packet.pts.is_some() && packet.pts == packet.dts)
+    {
+        video.timing = Timing::Decoder;
     }
 }
 
