@@ -110,7 +110,7 @@ impl Indexed {
         let grid = SegmentGrid::new(segment_ms).unwrap();
         let timescale = self.info.video.as_ref().unwrap().timescale;
         let end = self.gops.iter().map(|gop| gop.end).max().unwrap();
-        let count = if self.info.video.as_ref().unwrap().timing == shared::source::Timing::Order {
+        let count = if self.info.video.as_ref().unwrap().timing != shared::source::Timing::Packets {
             1
         } else {
             grid.count_until(MediaTime::new(end, timescale))

@@ -16,7 +16,7 @@ impl FieldPairs {
     pub fn of(video: &VideoStream, packets: &[RawPacket]) -> Option<Self> {
         let FrameRate { numerator, denominator } = video.frame_rate;
         let frame = u64::from(video.timescale.get()) * u64::from(denominator) / u64::from(numerator.max(1));
-        let halves = |duration: u32| duration > 0 && (u64::from(duration) * 2).abs_diff(frame) <= 2;
+        let halves = |duration: u32| duration > 0 && (u64::from(duration) * 2).abs_diff(frame) * 50 <= frame;
         let mut of_video = packets.iter().filter(|packet| packet.stream == video.index).peekable();
         let fields = video.interlaced && of_video.peek().is_some() && of_video.all(|packet| halves(packet.duration));
         fields.then(Self::default)
