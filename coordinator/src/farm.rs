@@ -1,1 +1,291 @@
-//! To be written.
+//! The pure core of the farm: events in, commands out; no clock, no I/O, no waiting.
+//!
+//! Five invariants, each with a test of its name in `coordinator/tests/events/invariants.rs`:
+//!
+//! 1. *Save before Enqueue*: nothing is asked of a worker that a restarted coordinator wouldn't know of.
+//! 2. *First complete report wins*: a task has at most one accepted report; later ones change nothing.
+//! 3. *A key has one content*: a key carries its content's hash, so no attempt can overwrite what counts.
+//! 4. *Master means done*: the multivariant playlist leads only to objects that exist and were checked.
+//! 5. *One decoder config a track*: all segments of a rendition were made for the same init segment, or the job fails
+//!    loudly.
+//!
+//! Commands are carried out in the order they are given. A restart is: load the records, [`Event::Restored`], and
+//! whatever is unfinished comes out again as commands.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`active`] | what is kept in memory of a job that is under way |
+//! | [`indexing`] | what an index report means: ladder, plan, refusal |
+//! | [`results`] | what a task's end means: accepted, refused, again |
+//! | [`publication`] | when to publish, and what |
+//! | [`ending`] | completed, failed, cancelled; what is removed |
+//! | [`view`] | what people see |
+
+mod active;
+mod ending;
+mod indexing;
+mod publication;
+mod results;
+mod view;
+
+use std::collections::BTreeMap;
+
+use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskReport};
+
+use crate::job::{JobRecord, JobSpec, JobView, TaskRecord, TaskState};
+use crate::publish::{Certificate, RunReport};
+use crate::schedule::{self, Backlog};
+use crate::stitch::Presentation;
+use active::ActiveJob;
+
+/// What the core must know of the farm around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FarmConfig {
+    /// Attempts that can run at once.
+    pub slots: usize,
+    /// An attempt that has begun and says nothing for so long is lost, in milliseconds.
+    pub silence_ms: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A job was asked for. One that is known and was asked for in the same words goes on as it is, unless it failed or
+    /// was cancelled: then it starts over.
+    Submitted(Box<JobSpec>),
+    /// The coordinator has started; this is what the store remembers. Comes first.
+    Restored(Vec<JobRecord>, Vec<TaskRecord>),
+    /// A worker said something.
+    Report(Box<TaskReport>),
+    /// A task could not be put on the queue.
+    NotEnqueued(TaskId, AttemptId, String),
+    /// The queue has lost what was on it.
+    QueueLost,
+    /// A round of publishing has ended well.
+    Published {
+        /// Of which job.
+        job: JobId,
+        /// There is a multivariant playlist.
+        multivariant: bool,
+    },
+    /// A round of publishing has failed.
+    PublishFailed {
+        /// Of which job.
+        job: JobId,
+        /// Trying again may help.
+        transient: bool,
+        /// What happened.
+        message: String,
+    },
+    /// What [`Command::CleanUp`] asked for is done, or why not.
+    CleanedUp(JobId, Result<(), String>),
+    /// A person called a job off.
+    Cancelled(JobId),
+    /// Time has passed.
+    Tick,
+}
+
+/// Something to be done. Saves are durable before any later command is carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Remember a job.
+    SaveJob(Box<JobRecord>),
+    /// Remember a task.
+    SaveTask(Box<TaskRecord>),
+    /// Forget all tasks of a job.
+    ForgetTasks(JobId),
+    /// Offer an attempt to the workers.
+    Enqueue(Box<Task>),
+    /// Write a round of playlists; answered by [`Event::Published`] or [`Event::PublishFailed`]. One at a time per job.
+    Publish(Box<Round>),
+    /// Stop all attempts of a job.
+    CancelAttempts(JobId),
+    /// Remove what a job leaves behind; answered by [`Event::CleanedUp`].
+    CleanUp(Box<CleanUp>),
+    /// Tell people.
+    Notify(Box<JobView>),
+}
+
+/// One round of publishing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// Of which job.
+    pub job: JobId,
+    /// Where to.
+    pub places: Places,
+    /// What.
+    pub presentation: Presentation,
+    /// Of the last round only.
+    pub last: Option<LastWords>,
+}
+
+/// What goes with the complete presentation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastWords {
+    /// What was made of what.
+    pub certificate: Certificate,
+    /// How.
+    pub report: RunReport,
+    /// Write each rendition as one progressive MP4 besides.
+    pub mp4: bool,
+}
+
+/// What a job leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleanUp {
+    /// Of which job.
+    pub job: JobId,
+    /// Everything below `work` goes.
+    pub places: Places,
+    /// The presentation goes too. `None`: it stays.
+    pub take_away: Option<TakeAway>,
+}
+
+/// What goes of a presentation that will not be completed, besides its playlists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeAway {
+    /// All segments of these renditions, whoever made them.
+    pub renditions: Vec<String>,
+    /// Keys of poster and storyboard sheets.
+    pub images: Vec<String>,
+}
+
+/// All jobs.
+#[derive(Debug)]
+pub struct Farm {
+    config: FarmConfig,
+    jobs: BTreeMap<JobId, ActiveJob>,
+}
+
+impl Farm {
+    /// A farm without jobs.
+    pub fn new(config: FarmConfig) -> Self {
+        Self { config, jobs: BTreeMap::new() }
+    }
+
+    /// Whether the id is taken by a job that was asked for in other words and has not failed.
+    pub fn refuses(&self, spec: &JobSpec) -> bool {
+        self.jobs.get(&spec.id).is_some_and(|known| known.record.spec != *spec && !known.starts_over())
+    }
+
+    /// The state changes by this function alone.
+    pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Command> {
+        let mut out = Vec::new();
+        match event {
+            Event::Submitted(spec) => self.submit(*spec, now_ms, &mut out),
+            Event::Restored(jobs, tasks) => self.restore(jobs, tasks, now_ms),
+            Event::Report(report) => self.report(*report, now_ms, &mut out),
+            Event::NotEnqueued(task, attempt, message) => {
+                if let Some(job) = self.jobs.get_mut(&task.job) {
+                    job.not_enqueued(task.name, attempt, &message, now_ms, &mut out);
+                }
+            }
+            Event::QueueLost => self.jobs.values_mut().for_each(ActiveJob::queue_lost),
+            Event::Published { job, multivariant } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.published(multivariant, now_ms, &mut out);
+                }
+            }
+            Event::PublishFailed { job, transient, message } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.publish_failed(transient, &message, now_ms, &mut out);
+                }
+            }
+            Event::CleanedUp(job, result) => {
+                let again = self.jobs.get_mut(&job).and_then(|job| job.cleaned_up(result, now_ms, &mut out));
+                if let Some(spec) = again {
+                    self.submit(spec, now_ms, &mut out);
+                }
+            }
+            Event::Cancelled(job) => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.cancel(now_ms, &mut out);
+                }
+            }
+            Event::Tick => {
+                let silence_ms = self.config.silence_ms;
+                self.jobs.values_mut().for_each(|job| job.give_up_silent(silence_ms, now_ms, &mut out));
+            }
+        }
+        for job in self.jobs.values_mut() {
+            job.advance(now_ms, &mut out);
+        }
+        self.hand_out(now_ms, &mut out);
+        out.extend(
+            self.jobs.values_mut().filter_map(ActiveJob::changed_view).map(|view| Command::Notify(Box::new(view))),
+        );
+        out
+    }
+
+    fn submit(&mut self, spec: JobSpec, now_ms: u64, out: &mut Vec<Command>) {
+        let known = self.jobs.get_mut(&spec.id);
+        if known.is_none_or(|known| known.resubmit(&spec)) {
+            let id = spec.id.clone();
+            let record = JobRecord::new(spec, now_ms);
+            out.push(Command::SaveJob(Box::new(record.clone())));
+            self.jobs.insert(id, ActiveJob::new(record, Vec::new()));
+        }
+    }
+
+    fn restore(&mut self, jobs: Vec<JobRecord>, tasks: Vec<TaskRecord>, now_ms: u64) {
+        let mut by_job: BTreeMap<JobId, Vec<TaskRecord>> = BTreeMap::new();
+        for task in tasks {
+            by_job.entry(task.id.job.clone()).or_default().push(task);
+        }
+        for record in jobs {
+            let id = record.spec.id.clone();
+            let mut job = ActiveJob::new(record, by_job.remove(&id).unwrap_or_default());
+            job.resume(now_ms);
+            self.jobs.insert(id, job);
+        }
+    }
+
+    fn report(&mut self, report: TaskReport, now_ms: u64, out: &mut Vec<Command>) {
+        let Some(job) = self.jobs.get_mut(&report.task.job) else { return };
+        let (name, attempt) = (report.task.name, report.attempt);
+        if !job.knows(name, attempt) {
+            return;
+        }
+        match report.outcome {
+            Outcome::Started => job.heard(name, attempt, None, now_ms),
+            Outcome::Progress(progress) => job.heard(name, attempt, Some(progress), now_ms),
+            Outcome::Index(piece) => job.index_piece(attempt, piece, now_ms, out),
+            Outcome::Done(receipt) => job.done(name, attempt, report.worker, receipt, now_ms, out),
+            Outcome::Failed(error) => job.attempt_failed(name, attempt, error, now_ms, out),
+        }
+    }
+
+    /// Hands out what fits into the queue: all saves first, so that they are one transaction.
+    fn hand_out(&mut self, now_ms: u64, out: &mut Vec<Command>) {
+        let backlogs = self.jobs.values().filter_map(|job| backlog(job, now_ms)).collect();
+        let mut tasks = Vec::new();
+        for id in schedule::pick(self.config.slots, backlogs) {
+            let Some(job) = self.jobs.get_mut(&id.job) else { continue };
+            if let Some((record, task)) = job.hand_out(id.name) {
+                out.push(Command::SaveTask(Box::new(record)));
+                tasks.push(Command::Enqueue(Box::new(task)));
+            }
+        }
+        out.extend(tasks);
+    }
+}
+
+fn backlog(job: &ActiveJob, now_ms: u64) -> Option<Backlog<'_>> {
+    let in_hand = job.tasks.values().filter(|task| task.record.state == TaskState::Out).count();
+    if job.record.state.is_final() {
+        // Its last attempts still hold slots.
+        return (in_hand > 0).then_some(Backlog {
+            job: &job.record.spec.id,
+            submitted_ms: job.record.submitted_ms,
+            in_hand,
+            waiting: Vec::new(),
+        });
+    }
+    let ready = |task: &&active::ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
+    Some(Backlog {
+        job: &job.record.spec.id,
+        submitted_ms: job.record.submitted_ms,
+        in_hand,
+        waiting: job.tasks.values().filter(ready).map(|task| task.record.id.name).collect(),
+    })
+}

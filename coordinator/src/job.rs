@@ -118,10 +118,12 @@ pub struct JobRecord {
     pub settled: bool,
     /// What indexing found; `None` while probing.
     pub source: Option<SourceInfo>,
-    /// The last word of the index; `None` until it has ended.
+    /// The judgement of the source so far; final once the index has ended.
     pub verdict: Option<Verdict>,
-    /// All findings, those of the index and those of the tasks.
+    /// What is unusual about the source.
     pub findings: Vec<Finding>,
+    /// Length of the longest stream; `None` until the index has ended.
+    pub duration_ms: Option<u64>,
     /// The ladder; empty while probing.
     pub ladder: Ladder,
     /// The audio renditions; empty until the index has ended.
@@ -179,6 +181,26 @@ impl From<ErrorKind> for ProblemClass {
     }
 }
 
+impl JobRecord {
+    /// A job that has just been submitted.
+    pub fn new(spec: JobSpec, now_ms: u64) -> Self {
+        Self {
+            spec,
+            state: JobState::Probing,
+            settled: false,
+            source: None,
+            verdict: None,
+            findings: Vec::new(),
+            duration_ms: None,
+            ladder: Ladder::default(),
+            audio: Vec::new(),
+            problems: Vec::new(),
+            submitted_ms: now_ms,
+            ended_ms: None,
+        }
+    }
+}
+
 /// What the store remembers of a task, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
@@ -194,6 +216,22 @@ pub struct TaskRecord {
     pub failures: Vec<Failure>,
     /// The receipt refused last, to see whether the next attempt claims the same.
     pub refused: Option<Box<Receipt>>,
+}
+
+impl TaskRecord {
+    /// A task that nobody has tried.
+    pub fn new(id: TaskId, work: Work) -> Self {
+        let state = TaskState::Waiting;
+        Self { id, work, attempt: AttemptId(0), state, failures: Vec::new(), refused: None }
+    }
+
+    /// The receipt that counts.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        match &self.state {
+            TaskState::Done(accepted) => Some(&accepted.receipt),
+            TaskState::Waiting | TaskState::Out => None,
+        }
+    }
 }
 
 /// Where a task stands.

@@ -1,1 +1,131 @@
-//! To be written.
+//! What is done about a failure. Pure; the only place where anything is tried again.
+//!
+//! | [`ErrorKind`] | then |
+//! |---|---|
+//! | `Input` | the job fails: the source is broken or not what it says |
+//! | `Unsupported` | the job fails: there is no other machine to ask yet |
+//! | `Transient` | again after a pause that doubles, up to [`MOST_TRANSIENT`] times |
+//! | `Exhausted` | again after a longer pause, up to [`MOST_EXHAUSTED`] times: memory and disk come back |
+//! | `Cancelled` | again like `Transient`: a live job's attempt was dropped by a worker that shuts down |
+//! | `Bug` | once more, as crashes may be the machine's fault; then the job fails |
+//!
+//! A receipt that is refused counts as `Bug`.
+
+use shared::error::ErrorKind;
+use shared::task::TaskId;
+
+use crate::job::Failure;
+
+/// Retries after network, storage and time-outs.
+pub const MOST_TRANSIENT: usize = 5;
+/// Retries after memory, disk or encoder sessions ran out.
+pub const MOST_EXHAUSTED: usize = 8;
+/// Retries after a crash, a stall or a wrong receipt.
+pub const MOST_BUGS: usize = 1;
+
+const FIRST_PAUSE_MS: u64 = 500;
+const FIRST_LONG_PAUSE_MS: u64 = 2_000;
+const LONGEST_PAUSE_MS: u64 = 60_000;
+
+/// What becomes of a task whose attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// A new attempt, no sooner than in so many milliseconds.
+    AgainAfter(u64),
+    /// The job fails.
+    GiveUp,
+}
+
+/// Decides after the last of `failures`; they are all of one task, in order.
+pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
+    let Some(last) = failures.last() else { return Decision::AgainAfter(0) };
+    let times = failures.iter().filter(|failure| failure.kind == last.kind).count();
+    let (most, first_pause_ms) = match last.kind {
+        ErrorKind::Input | ErrorKind::Unsupported => return Decision::GiveUp,
+        ErrorKind::Transient | ErrorKind::Cancelled => (MOST_TRANSIENT, FIRST_PAUSE_MS),
+        ErrorKind::Exhausted => (MOST_EXHAUSTED, FIRST_LONG_PAUSE_MS),
+        ErrorKind::Bug => (MOST_BUGS, 0),
+    };
+    if times > most {
+        return Decision::GiveUp;
+    }
+    Decision::AgainAfter(pause_ms(first_pause_ms, times, &format!("{task} {}", last.attempt.0)))
+}
+
+/// Between half of and all of a pause that doubles each time; which, depends on `seed` alone.
+pub fn pause_ms(first_ms: u64, times: usize, seed: &str) -> u64 {
+    let doublings = u32::try_from(times.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    let whole = (first_ms << doublings).min(LONGEST_PAUSE_MS);
+    // FNV-1a: spreads the retries of tasks that failed together, and repeats in tests.
+    let hash = seed
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    whole / 2 + hash % (whole / 2 + 1)
+}
+
+/// What a person can do about a failure that retries did not cure.
+pub fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Input => "Check the source with `farm probe`; a fresh copy or a remux may cure it.",
+        ErrorKind::Unsupported => "Use a build of FFmpeg that has the codec, or another profile.",
+        ErrorKind::Transient => "See that source and target can be read and written, then run it again: it continues.",
+        ErrorKind::Exhausted => "Free memory or disk, or use fewer slots, then run it again: it continues.",
+        ErrorKind::Cancelled => "Run it again: it continues.",
+        ErrorKind::Bug => "Run it again; if it fails at the same place, report it with the source.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::task::{AttemptId, JobId, TaskName};
+
+    use super::*;
+
+    fn task(chunk: u32) -> TaskId {
+        TaskId { job: JobId::new("job").unwrap(), name: TaskName::Video(chunk) }
+    }
+
+    fn failures(kinds: &[ErrorKind]) -> Vec<Failure> {
+        let failure = |(n, kind): (usize, &ErrorKind)| Failure {
+            attempt: AttemptId(n as u32 + 1),
+            kind: *kind,
+            code: "x".into(),
+            message: "x".into(),
+        };
+        kinds.iter().enumerate().map(failure).collect()
+    }
+
+    fn retries(kind: ErrorKind) -> usize {
+        (1..).take_while(|n| decide(&task(0), &failures(&vec![kind; *n])) != Decision::GiveUp).count()
+    }
+
+    #[test]
+    fn the_table_is_kept() {
+        use ErrorKind::*;
+        let expected = [(Input, 0), (Unsupported, 0), (Transient, 5), (Exhausted, 8), (Cancelled, 5), (Bug, 1)];
+        assert_eq!(expected.map(|(kind, _)| (kind, retries(kind))), expected);
+    }
+
+    #[test]
+    fn kinds_are_counted_apart() {
+        use ErrorKind::*;
+        let mixed = [Transient, Transient, Bug, Transient, Transient, Transient];
+        assert_ne!(decide(&task(0), &failures(&mixed)), Decision::GiveUp);
+        assert_eq!(decide(&task(0), &failures(&[Bug, Transient, Bug])), Decision::GiveUp);
+    }
+
+    #[test]
+    fn pauses_double_are_bounded_and_differ_between_tasks() {
+        let pause = |chunk, times| match decide(&task(chunk), &failures(&vec![ErrorKind::Transient; times])) {
+            Decision::AgainAfter(ms) => ms,
+            Decision::GiveUp => panic!("gave up"),
+        };
+        for times in 1..=5 {
+            let whole = 500 << (times - 1);
+            assert!((whole / 2..=whole).contains(&pause(0, times)), "{times}: {}", pause(0, times));
+        }
+        assert_eq!(pause(0, 3), pause(0, 3));
+        assert!((0..10).any(|chunk| pause(chunk, 3) != pause(0, 3)));
+        assert!(pause_ms(2_000, 60, "x") <= LONGEST_PAUSE_MS);
+    }
+}

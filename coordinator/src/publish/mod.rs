@@ -196,6 +196,19 @@ pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64,
     Ok(removed)
 }
 
+/// Removes segments and init segments of a presentation that will not be completed. To be called after [`unpublish`];
+/// like [`sweep`] it looks only into these renditions' folders and touches nothing but names that are ours.
+pub async fn remove_media(target: &Storage, renditions: &[String]) -> Result<(), StorageError> {
+    for name in renditions {
+        for key in target.list(name).await? {
+            if is_segment_key(name, &key) || key == self::key(name, INIT) {
+                target.delete(&key).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `<rendition>/<number:06>.<hash16>.m4s`.
 fn is_segment_key(rendition: &str, key: &str) -> bool {
     let parts =

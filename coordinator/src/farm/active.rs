@@ -1,0 +1,216 @@
+//! What is kept in memory of a job that is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::error::ErrorKind;
+use shared::index::AudioRun;
+use shared::task::{AttemptId, IndexTask, Progress, Task, TaskId, TaskName, Work};
+use shared::time::SegmentGrid;
+
+use super::Command;
+use super::ending::Ending;
+use super::publication::Publishing;
+use super::view::Memory;
+use crate::job::{JobRecord, JobSpec, JobState, TaskRecord, TaskState};
+use crate::plan::Planner;
+use crate::plan::tasks::VideoPlan;
+use crate::stitch::VideoTrack;
+
+/// A job and everything that can be worked out again from its records.
+#[derive(Debug)]
+pub(super) struct ActiveJob {
+    pub(super) record: JobRecord,
+    pub(super) tasks: BTreeMap<TaskName, ActiveTask>,
+    /// What the running attempt at the index has told.
+    pub(super) indexing: Option<Indexing>,
+    /// The chunks from the first one on that are done, joined.
+    pub(super) joined: Joined,
+    pub(super) publishing: Publishing,
+    /// `Some` iff the state is final and the job is not settled.
+    pub(super) ending: Option<Ending>,
+    /// It was submitted again while it was ending: it starts over once it is settled.
+    pub(super) resubmitted: Option<JobSpec>,
+    /// Of the tasks, once they are forgotten.
+    pub(super) memory: Memory,
+    /// What people see has changed.
+    pub(super) changed: bool,
+}
+
+/// A task and what a restarted coordinator need not know of it.
+#[derive(Debug)]
+pub(super) struct ActiveTask {
+    pub(super) record: TaskRecord,
+    /// A pause after a failure.
+    pub(super) not_before_ms: u64,
+    /// When the current attempt last said something; `None` while it is queued.
+    pub(super) heard_ms: Option<u64>,
+    pub(super) progress: Option<Progress>,
+}
+
+/// State of one attempt at the index: a new attempt begins from nothing.
+#[derive(Debug)]
+pub(super) struct Indexing {
+    pub(super) attempt: AttemptId,
+    /// `None` iff no video is made.
+    pub(super) video: Option<(VideoPlan, Planner)>,
+    pub(super) audio: BTreeMap<u32, Vec<AudioRun>>,
+    /// Chunks planned by this attempt.
+    pub(super) chunks: u32,
+}
+
+/// The playable beginning.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    pub(super) tracks: Vec<VideoTrack>,
+    pub(super) chunks: u32,
+    /// The chunk joined last lacks frames that its packet lists promise.
+    pub(super) damaged: bool,
+}
+
+impl ActiveTask {
+    pub(super) fn new(record: TaskRecord) -> Self {
+        Self { record, not_before_ms: 0, heard_ms: None, progress: None }
+    }
+
+    /// Back to the backlog.
+    pub(super) fn wait_until(&mut self, not_before_ms: u64) {
+        self.record.state = TaskState::Waiting;
+        self.not_before_ms = not_before_ms;
+        self.heard_ms = None;
+        self.progress = None;
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.record.state, TaskState::Done(_))
+    }
+}
+
+impl ActiveJob {
+    pub(super) fn new(record: JobRecord, tasks: Vec<TaskRecord>) -> Self {
+        let tasks = tasks.into_iter().map(|task| (task.id.name, ActiveTask::new(task)));
+        Self {
+            record,
+            tasks: tasks.collect(),
+            indexing: None,
+            joined: Joined::default(),
+            publishing: Publishing::default(),
+            ending: None,
+            resubmitted: None,
+            memory: Memory::default(),
+            changed: true,
+        }
+    }
+
+    /// After a restart of the coordinator: what was in hand is handed out again, what had ended is put away.
+    pub(super) fn resume(&mut self, now_ms: u64) {
+        self.queue_lost();
+        if self.record.state.is_final() && !self.record.settled {
+            self.ending = Some(Ending::new(now_ms));
+        }
+    }
+
+    pub(super) fn queue_lost(&mut self) {
+        for task in self.tasks.values_mut().filter(|task| task.record.state == TaskState::Out) {
+            task.wait_until(0);
+            self.changed = true;
+        }
+    }
+
+    /// Whether submitting it again begins anew: it failed or was called off.
+    pub(super) fn starts_over(&self) -> bool {
+        self.record.state.is_final() && self.record.state != JobState::Completed
+    }
+
+    /// It was submitted again. Says whether it starts over now; a job that is ending does so when it is settled.
+    pub(super) fn resubmit(&mut self, spec: &JobSpec) -> bool {
+        self.changed = true;
+        if self.starts_over() && !self.record.settled {
+            self.resubmitted = Some(spec.clone());
+        }
+        self.starts_over() && self.record.settled
+    }
+
+    pub(super) fn grid(&self) -> SegmentGrid {
+        SegmentGrid::new(self.record.spec.segment_ms).expect("a submitted job should have a checked segment duration")
+    }
+
+    pub(super) fn id(&self, name: TaskName) -> TaskId {
+        TaskId { job: self.record.spec.id.clone(), name }
+    }
+
+    pub(super) fn index_done(&self) -> bool {
+        self.tasks.get(&TaskName::Index).is_some_and(ActiveTask::is_done)
+    }
+
+    /// Whether this attempt was ever handed out.
+    pub(super) fn knows(&self, name: TaskName, attempt: AttemptId) -> bool {
+        self.tasks.get(&name).is_some_and(|task| (1..=task.record.attempt.0).contains(&attempt.0))
+    }
+
+    /// What can be done without anybody's help.
+    pub(super) fn advance(&mut self, now_ms: u64, out: &mut Vec<Command>) {
+        if self.record.state == JobState::Probing && !self.tasks.contains_key(&TaskName::Index) {
+            let work = Work::Index(IndexTask { max_pixels: self.record.spec.profile.max_pixels });
+            self.add_task(TaskName::Index, work, out);
+        }
+        self.join(now_ms, out);
+        self.add_storyboard(out);
+        self.publish(now_ms, out);
+        self.clean_up(now_ms, out);
+    }
+
+    pub(super) fn add_task(&mut self, name: TaskName, work: Work, out: &mut Vec<Command>) {
+        let record = TaskRecord::new(self.id(name), work);
+        out.push(Command::SaveTask(Box::new(record.clone())));
+        self.tasks.insert(name, ActiveTask::new(record));
+        self.changed = true;
+    }
+
+    /// Makes a new attempt of a waiting task.
+    pub(super) fn hand_out(&mut self, name: TaskName) -> Option<(TaskRecord, Task)> {
+        let places = self.record.spec.places.clone();
+        let task = self.tasks.get_mut(&name)?;
+        task.record.attempt.0 += 1;
+        task.record.state = TaskState::Out;
+        self.changed = true;
+        let TaskRecord { id, attempt, work, .. } = &task.record;
+        let order = Task { id: id.clone(), attempt: *attempt, places, work: work.clone() };
+        Some((task.record.clone(), order))
+    }
+
+    /// The current attempt lives.
+    pub(super) fn heard(&mut self, name: TaskName, attempt: AttemptId, progress: Option<Progress>, now_ms: u64) {
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        if task.record.attempt == attempt && task.record.state == TaskState::Out {
+            task.heard_ms = Some(now_ms);
+            task.progress = progress.or(task.progress);
+            self.changed = true;
+        }
+    }
+
+    /// Attempts that have begun and then said nothing for too long count as failed.
+    pub(super) fn give_up_silent(&mut self, silence_ms: u64, now_ms: u64, out: &mut Vec<Command>) {
+        let silent = |task: &&ActiveTask| {
+            task.record.state == TaskState::Out && task.heard_ms.is_some_and(|heard| heard + silence_ms <= now_ms)
+        };
+        let lost: BTreeSet<TaskName> = self.tasks.values().filter(silent).map(|task| task.record.id.name).collect();
+        for name in lost {
+            let message = format!("nothing was heard of the worker for {} s", silence_ms / 1000);
+            self.count_failure(name, ErrorKind::Transient, "worker_lost", message, now_ms, out);
+        }
+    }
+
+    /// The queue refused the current attempt. It was never made, so nothing is counted.
+    pub(super) fn not_enqueued(
+        &mut self,
+        name: TaskName,
+        attempt: AttemptId,
+        message: &str,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
+        if self.tasks.get(&name).is_some_and(|task| task.record.attempt == attempt) {
+            self.count_failure(name, ErrorKind::Transient, "queue_unavailable", message.to_owned(), now_ms, out);
+        }
+    }
+}

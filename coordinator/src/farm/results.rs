@@ -1,0 +1,208 @@
+//! What a task's end means: its receipt is accepted or refused, its failure is made good or ends the job.
+
+use shared::error::{ErrorKind, TaskError};
+use shared::task::{
+    AttemptId, IndexReceipt, Receipt, StoryboardReceipt, StoryboardTask, TaskName, VideoReceipt, VideoTask, Work,
+    WorkerId,
+};
+use shared::time::Timescale;
+
+use super::Command;
+use super::active::ActiveJob;
+use super::indexing::take_lists;
+use crate::job::{Accepted, Failure, Problem, ProblemClass, TaskState};
+use crate::retry::{self, Decision};
+use crate::stitch::{self, Refusal};
+
+impl ActiveJob {
+    /// An attempt claims to have made something. The first claim that passes counts, whichever attempt it is of.
+    pub(super) fn done(
+        &mut self,
+        name: TaskName,
+        attempt: AttemptId,
+        worker: WorkerId,
+        receipt: Receipt,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(task) = self.tasks.get(&name) else { return };
+        if task.is_done() {
+            return;
+        }
+        if self.record.state.is_final() {
+            return self.attempt_over(name, attempt);
+        }
+        match check(&task.record.work, &receipt) {
+            Ok(()) => {}
+            Err(Refusal::Frames { .. }) if same_claim(task.record.refused.as_deref(), &receipt) => {}
+            Err(refusal) => return self.refuse(name, attempt, receipt, &refusal, now_ms, out),
+        }
+        if let Receipt::Index(index) = &receipt {
+            let index: IndexReceipt = index.clone();
+            if !self.index_ended(attempt, &index, now_ms, out) {
+                return self.attempt_over(name, attempt);
+            }
+        }
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        task.record.state = TaskState::Done(Box::new(Accepted { attempt, worker, at_ms: now_ms, receipt }));
+        task.record.refused = None;
+        task.progress = None;
+        take_lists(&mut task.record.work);
+        out.push(Command::SaveTask(Box::new(task.record.clone())));
+        self.changed = true;
+    }
+
+    /// A final job only waits for its attempts to be over.
+    fn attempt_over(&mut self, name: TaskName, attempt: AttemptId) {
+        if let Some(task) = self.tasks.get_mut(&name)
+            && task.record.attempt == attempt
+            && task.record.state == TaskState::Out
+        {
+            task.wait_until(0);
+        }
+    }
+
+    /// The claim is not what the task asked for: it is remembered, and the chunk made again.
+    fn refuse(
+        &mut self,
+        name: TaskName,
+        attempt: AttemptId,
+        receipt: Receipt,
+        refusal: &Refusal,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        if task.record.attempt != attempt || task.record.state != TaskState::Out {
+            return; // the current attempt will do better, or the next one
+        }
+        task.record.refused = Some(Box::new(receipt));
+        self.count_failure(name, ErrorKind::Bug, "wrong_receipt", refusal.to_string(), now_ms, out);
+    }
+
+    /// An attempt ended without a result. Only the current one matters.
+    pub(super) fn attempt_failed(
+        &mut self,
+        name: TaskName,
+        attempt: AttemptId,
+        error: TaskError,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
+        let current = self
+            .tasks
+            .get(&name)
+            .is_some_and(|task| task.record.attempt == attempt && task.record.state == TaskState::Out);
+        if !current {
+            return;
+        }
+        if self.record.state.is_final() {
+            return self.attempt_over(name, attempt);
+        }
+        self.count_failure(name, error.kind, &error.code, error.message, now_ms, out);
+    }
+
+    /// The current attempt of a task is over without a result: again, or never.
+    pub(super) fn count_failure(
+        &mut self,
+        name: TaskName,
+        kind: ErrorKind,
+        code: &str,
+        message: String,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
+        let (id, scope) = (self.id(name), self.scope(name));
+        let Some(task) = self.tasks.get_mut(&name) else { return };
+        let failure = Failure { attempt: task.record.attempt, kind, code: code.to_owned(), message: message.clone() };
+        task.record.failures.push(failure);
+        let decision = retry::decide(&id, &task.record.failures);
+        let times = task.record.failures.len();
+        match decision {
+            Decision::AgainAfter(pause_ms) => task.wait_until(now_ms + pause_ms),
+            Decision::GiveUp => task.wait_until(0),
+        }
+        out.push(Command::SaveTask(Box::new(task.record.clone())));
+        let mut problem = Problem {
+            code: code.to_owned(),
+            class: ProblemClass::from(kind),
+            text: message,
+            scope,
+            advice: "The farm tried again by itself.".to_owned(),
+            fatal: false,
+        };
+        if decision == Decision::GiveUp {
+            problem.advice = retry::advice(kind).to_owned();
+            if times > 1 {
+                problem.text = format!("{}, after {times} attempts", problem.text);
+            }
+            return self.fail_with(kind, problem, now_ms, out);
+        }
+        self.note(problem);
+        out.push(Command::SaveJob(Box::new(self.record.clone())));
+    }
+
+    /// Where a task's problem lies, for people.
+    fn scope(&self, name: TaskName) -> String {
+        match (name, self.tasks.get(&name).map(|task| &task.record.work)) {
+            (TaskName::Video(number), Some(Work::Video(task))) => format!("chunk {number}, {}", range(task)),
+            (_, Some(Work::Audio(task))) => {
+                format!("audio track {} of source stream {}", task.rendition.name, task.stream.index)
+            }
+            (TaskName::Index, _) => "the source".to_owned(),
+            (name, _) => name.to_string(),
+        }
+    }
+}
+
+/// Time and renditions of a chunk.
+fn range(task: &VideoTask) -> String {
+    let renditions: Vec<&str> = task.renditions.iter().map(|rendition| rendition.name.as_str()).collect();
+    let start = clock(task.start, task.stream.timescale);
+    let end = task.end.map_or_else(|| "the end".to_owned(), |end| clock(end, task.stream.timescale));
+    format!("{start} to {end}, renditions {}", renditions.join(", "))
+}
+
+/// Hours, minutes and seconds.
+fn clock(ticks: i64, timescale: Timescale) -> String {
+    let ms = Timescale::MILLIS.rescale_nearest(ticks, timescale);
+    let (s, ms) = (ms / 1000, ms % 1000);
+    format!("{}:{:02}:{:02}.{ms:03}", s / 3600, s / 60 % 60, s % 60)
+}
+
+/// Whether the receipt is what the task asked for.
+fn check(work: &Work, receipt: &Receipt) -> Result<(), Refusal> {
+    match (work, receipt) {
+        (Work::Index(_), Receipt::Index(_)) => Ok(()),
+        (Work::Video(task), Receipt::Video(receipt)) => stitch::check_video(task, receipt),
+        (Work::Audio(task), Receipt::Audio(receipt)) => stitch::check_audio(task, receipt),
+        (Work::Storyboard(task), Receipt::Storyboard(receipt)) => check_storyboard(task, receipt),
+        (_, other) => {
+            let found = match other {
+                Receipt::Index(_) => "index",
+                Receipt::Video(_) => "video",
+                Receipt::Audio(_) => "audio",
+                Receipt::Storyboard(_) => "storyboard",
+            };
+            Err(Refusal::Receipt { what: "kind", expected: "the task's".into(), found: found.into() })
+        }
+    }
+}
+
+fn check_storyboard(task: &StoryboardTask, receipt: &StoryboardReceipt) -> Result<(), Refusal> {
+    let (tiles, per_sheet) = (task.tiles.len(), (task.columns * task.rows).max(1) as usize);
+    let (expected, found) = (tiles.div_ceil(per_sheet), receipt.sheets.len());
+    if expected == found {
+        return Ok(());
+    }
+    Err(Refusal::Receipt { what: "number of sheets", expected: expected.to_string(), found: found.to_string() })
+}
+
+/// Whether a chunk's second attempt claims exactly what the first did: then the source is like that.
+fn same_claim(before: Option<&Receipt>, now: &Receipt) -> bool {
+    let claim = |receipt: &VideoReceipt| VideoReceipt { spent: Default::default(), ..receipt.clone() };
+    match (before, now) {
+        (Some(Receipt::Video(before)), Receipt::Video(now)) => claim(before) == claim(now),
+        _ => false,
+    }
+}

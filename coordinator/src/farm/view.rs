@@ -1,0 +1,109 @@
+//! What people see of a job.
+
+use shared::task::{TaskName, Work};
+use shared::time::Timescale;
+
+use super::active::{ActiveJob, ActiveTask, Joined};
+use super::ending::is_chunk;
+use super::publication::spent;
+use crate::job::{ChunkCounts, JobState, JobView, RenditionView, TaskState};
+use crate::plan::audio::audio_renditions;
+
+/// What a settled job's view keeps of its tasks.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Memory {
+    chunks: ChunkCounts,
+    cpu_ms: u64,
+}
+
+impl ActiveJob {
+    /// The view, if it has changed since it was last asked for.
+    pub(super) fn changed_view(&mut self) -> Option<JobView> {
+        std::mem::take(&mut self.changed).then(|| self.view())
+    }
+
+    /// Frees what only an unsettled job needs.
+    pub(super) fn forget_tasks(&mut self) {
+        self.memory = self.remembered();
+        self.tasks.clear();
+        self.joined = Joined::default();
+    }
+
+    fn view(&self) -> JobView {
+        let record = &self.record;
+        let restarted = self.resubmitted.is_some();
+        let Memory { chunks, cpu_ms } = if record.settled { self.memory.clone() } else { self.remembered() };
+        let completed = record.state == JobState::Completed;
+        JobView {
+            id: record.spec.id.clone(),
+            state: if restarted { JobState::Probing } else { record.state },
+            settled: record.settled,
+            verdict: record.verdict,
+            findings: if record.settled { record.findings.clone() } else { self.findings() },
+            source: record.source.clone(),
+            ladder: record.ladder.clone(),
+            renditions: self.renditions(),
+            chunks,
+            playable_segments: self.publishing.playable.segments,
+            playable_ms: if completed { record.duration_ms.unwrap_or(0) } else { self.publishing.playable.ms },
+            cpu_ms,
+            problems: if restarted { Vec::new() } else { record.problems.clone() },
+        }
+    }
+
+    fn remembered(&self) -> Memory {
+        let chunks = || self.tasks.iter().filter(|(name, _)| is_chunk(name)).map(|(_, task)| task);
+        let count = |of: &dyn Fn(&ActiveTask) -> bool| chunks().filter(|task| of(task)).count() as u32;
+        let receipts = self.tasks.values().filter_map(|task| task.record.receipt());
+        Memory {
+            chunks: ChunkCounts {
+                planned: count(&|_| true),
+                complete: self.index_done(),
+                done: count(&ActiveTask::is_done),
+                running: count(&|task| task.record.state == TaskState::Out),
+                retried: chunks().map(|task| task.record.failures.len() as u32).sum(),
+            },
+            cpu_ms: receipts.map(|receipt| spent(receipt).cpu_ms).sum(),
+        }
+    }
+
+    fn renditions(&self) -> Vec<RenditionView> {
+        let record = &self.record;
+        let total_ms = record.duration_ms.or(record.source.as_ref().and_then(|source| source.declared_ms));
+        let whole = record.state == JobState::Completed;
+        let video_ms: u64 = self.tasks.values().map(|task| self.chunk_ms(task)).sum();
+        let capped = |done: u64| total_ms.map_or(done, |total| if whole { total } else { done.min(total) });
+        let video = record.ladder.video.iter().map(|rendition| (rendition.name.clone(), video_ms));
+        let audio = (0..).zip(self.audio_names()).map(|(number, name)| {
+            let task = self.tasks.get(&TaskName::Audio(number));
+            let progress = task.and_then(|task| task.progress).map_or(0, |progress| progress.done_ms);
+            (name, if task.is_some_and(ActiveTask::is_done) { total_ms.unwrap_or(0) } else { progress })
+        });
+        let named = video.chain(audio);
+        named.map(|(name, done_ms)| RenditionView { name, done_ms: capped(done_ms), total_ms }).collect()
+    }
+
+    /// The audio renditions; those expected before the index has ended.
+    fn audio_names(&self) -> Vec<String> {
+        let record = &self.record;
+        let names = |renditions: &[shared::rendition::AudioRendition]| {
+            renditions.iter().map(|rendition| rendition.name.clone()).collect()
+        };
+        match (&record.spec.profile.audio, &record.source) {
+            (Some(profile), Some(source)) if record.duration_ms.is_none() => {
+                names(&audio_renditions(profile, &source.audio))
+            }
+            _ => names(&record.audio),
+        }
+    }
+
+    /// Milliseconds of a chunk that are encoded; 0 for other tasks.
+    fn chunk_ms(&self, task: &ActiveTask) -> u64 {
+        let Work::Video(work) = &task.record.work else { return 0 };
+        let ms = |ticks: i64| u64::try_from(Timescale::MILLIS.rescale_floor(ticks, work.stream.timescale)).unwrap_or(0);
+        let start = ms(work.start);
+        let end = work.end.map(ms).or(self.record.duration_ms).unwrap_or(start);
+        let length = end.saturating_sub(start);
+        if task.is_done() { length } else { task.progress.map_or(0, |progress| progress.done_ms.min(length)) }
+    }
+}

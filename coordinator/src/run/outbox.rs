@@ -1,0 +1,237 @@
+//! Carries out commands, in order. Saves that stand together are one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
+use shared::queue::Queue;
+use shared::storage::{Storage, StorageError};
+use shared::task::JobId;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::Views;
+use crate::farm::{CleanUp, Command, Event, Round};
+use crate::job::{JobRecord, JobState, JobView, TaskRecord};
+use crate::publish::{self, PublishError, Publisher};
+use crate::store::{Change, Revision, Store, StoreError};
+
+/// The coordinator's hands.
+pub(super) struct Outbox {
+    store: Arc<dyn Store>,
+    revisions: BTreeMap<String, Revision>,
+    queue: Arc<dyn Queue>,
+    cancelled: mpsc::UnboundedSender<JobId>,
+    finish: mpsc::UnboundedSender<Event>,
+    views: Views,
+    publishers: Publishers,
+    beside: TaskTracker,
+}
+
+/// A job's publisher remembers what it has written; a round takes it out and puts it back.
+type Publishers = Arc<Mutex<HashMap<JobId, Publisher>>>;
+
+/// Records to write (`None`: to remove) in the next transaction.
+type Pending = BTreeMap<String, Option<Vec<u8>>>;
+
+impl Outbox {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        queue: Arc<dyn Queue>,
+        cancelled: mpsc::UnboundedSender<JobId>,
+        finish: mpsc::UnboundedSender<Event>,
+        views: Views,
+    ) -> Self {
+        let (revisions, publishers) = (BTreeMap::new(), Publishers::default());
+        Self { store, revisions, queue, cancelled, finish, views, publishers, beside: TaskTracker::new() }
+    }
+
+    pub(super) fn views(&self) -> &Views {
+        &self.views
+    }
+
+    /// Reads what the store remembers.
+    pub(super) async fn load(&mut self) -> Result<(Vec<JobRecord>, Vec<TaskRecord>), StoreError> {
+        let (mut jobs, mut tasks) = (Vec::new(), Vec::new());
+        for stored in self.store.load().await? {
+            match stored.key.split('/').next() {
+                Some("job") => jobs.push(parse(&stored.key, &stored.value)?),
+                Some("task") => tasks.push(parse(&stored.key, &stored.value)?),
+                _ => {
+                    return Err(StoreError::Damaged { place: stored.key, reason: "no such kind of record".to_owned() });
+                }
+            }
+            self.revisions.insert(stored.key, stored.revision);
+        }
+        Ok((jobs, tasks))
+    }
+
+    /// Carries out commands; when it returns, all saves are durable.
+    pub(super) async fn execute(&mut self, commands: Vec<Command>) -> Result<(), StoreError> {
+        let mut pending = Pending::new();
+        for command in commands {
+            match command {
+                Command::SaveJob(record) => {
+                    pending.insert(format!("job/{}", record.spec.id), Some(json(&record)));
+                }
+                Command::SaveTask(record) => {
+                    pending.insert(format!("task/{}", record.id), Some(json(&record)));
+                }
+                Command::ForgetTasks(job) => {
+                    let prefix = format!("task/{job}/");
+                    pending.retain(|key, _| !key.starts_with(&prefix));
+                    let stored = self.revisions.keys().filter(|key| key.starts_with(&prefix));
+                    pending.extend(stored.map(|key| (key.clone(), None)));
+                }
+                command => {
+                    self.save(&mut pending).await?;
+                    self.start(command).await;
+                }
+            }
+        }
+        self.save(&mut pending).await
+    }
+
+    async fn save(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let changes = std::mem::take(pending).into_iter().map(|(key, value)| {
+            let expected = self.revisions.get(&key).copied();
+            Change { key, expected, value }
+        });
+        let changes: Vec<Change> = changes.collect();
+        let keys: Vec<(String, bool)> =
+            changes.iter().map(|change| (change.key.clone(), change.value.is_some())).collect();
+        let revision = self.store.commit(changes).await?;
+        for (key, kept) in keys {
+            if kept {
+                self.revisions.insert(key, revision);
+            } else {
+                self.revisions.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, command: Command) {
+        match command {
+            Command::SaveJob(_) | Command::SaveTask(_) | Command::ForgetTasks(_) => {}
+            Command::Enqueue(task) => {
+                let (id, attempt) = (task.id.clone(), task.attempt);
+                if let Err(error) = self.queue.push(*task).await {
+                    warn!(task = %id, %error, "task not enqueued");
+                    self.tell(Event::NotEnqueued(id, attempt, error.to_string()));
+                }
+            }
+            Command::CancelAttempts(job) => {
+                // Nobody listens when the workers are gone already: then nothing runs either.
+                let _ = self.cancelled.send(job);
+            }
+            Command::Notify(view) => {
+                log(&view);
+                self.views.show(*view);
+            }
+            Command::Publish(round) => {
+                let (job, publishers) = (round.job.clone(), self.publishers.clone());
+                self.beside(publish_round(*round, publishers), move |result| match result {
+                    Ok(Ok(multivariant)) => Event::Published { job, multivariant },
+                    Ok(Err(error)) => {
+                        let transient = matches!(error, PublishError::Storage(_));
+                        Event::PublishFailed { job, transient, message: error.to_string() }
+                    }
+                    Err(panic) => Event::PublishFailed { job, transient: false, message: panic },
+                });
+            }
+            Command::CleanUp(order) => {
+                let job = order.job.clone();
+                self.publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+                self.beside(clean_up(*order), move |result| {
+                    let result = result.and_then(|result| result.map_err(|error| error.to_string()));
+                    Event::CleanedUp(job, result)
+                });
+            }
+        }
+    }
+
+    /// Runs `work` beside the loop; its result, or its panic, comes back as an event.
+    fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        event: impl FnOnce(Result<T, String>) -> Event + Send + 'static,
+    ) {
+        let (finish, work) = (self.finish.clone(), self.beside.spawn(work));
+        self.beside.spawn(async move {
+            let result = work.await.map_err(|error| error.to_string());
+            // The loop may have ended; the records say what is left to do.
+            let _ = finish.send(event(result));
+        });
+    }
+
+    fn tell(&self, event: Event) {
+        let _ = self.finish.send(event); // the receiver lives as long as the loop, which is calling
+    }
+
+    /// Waits for what runs beside the loop.
+    pub(super) async fn finish(&self) {
+        self.beside.close();
+        self.beside.wait().await;
+    }
+}
+
+fn json<T: serde::Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).expect("records should be plain data")
+}
+
+fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> {
+    let damaged = |error: serde_json::Error| StoreError::Damaged { place: key.to_owned(), reason: error.to_string() };
+    serde_json::from_slice(value).map_err(damaged)
+}
+
+/// One line per change of state.
+fn log(view: &JobView) {
+    let job = &view.id;
+    match (view.state, view.problems.iter().rfind(|problem| problem.fatal)) {
+        (JobState::Failed(_), Some(problem)) => {
+            let (code, scope, text) = (&problem.code, &problem.scope, &problem.text);
+            error!(%job, settled = view.settled, code, scope, text, "job failed");
+        }
+        (state, _) if view.settled => info!(%job, %state, "job settled"),
+        (state, _) => tracing::debug!(%job, %state, chunks = view.chunks.done, "job"),
+    }
+}
+
+/// Writes a round; says whether there is a multivariant playlist.
+async fn publish_round(round: Round, publishers: Publishers) -> Result<bool, PublishError> {
+    let Round { job, places, presentation, last } = round;
+    let target = Storage::open(&places.target)?;
+    let known = publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+    let mut publisher = known.unwrap_or_else(|| Publisher::new(target.clone()));
+    let certificate = last.as_ref().map(|last| &last.certificate);
+    let published = publisher.publish(&presentation, certificate).await?;
+    if let Some(last) = &last {
+        last.report.write(&target).await?;
+        let removed = publish::sweep(&target, &presentation).await?;
+        info!(%job, removed, "published; segments of lost attempts removed");
+    }
+    publishers.lock().unwrap_or_else(PoisonError::into_inner).insert(job, publisher);
+    Ok(published.multivariant)
+}
+
+/// Removes the work objects, and of a job that did not complete the presentation, playlists first.
+async fn clean_up(order: CleanUp) -> Result<(), StorageError> {
+    if let Some(take_away) = &order.take_away {
+        let target = Storage::open(&order.places.target)?;
+        publish::unpublish(&target).await?;
+        publish::remove_media(&target, &take_away.renditions).await?;
+        for key in &take_away.images {
+            target.delete(key).await?;
+        }
+    }
+    let work = Storage::open(&order.places.work)?;
+    for key in work.list("").await? {
+        work.delete(&key).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The event loop with a real store, a real queue and real playlists; only the worker claims what it has not made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator::job::{JobSpec, JobState};
+use coordinator::run::{Coordinator, CoordinatorConfig, Handle, SubmitError};
+use coordinator::store::Store;
+use coordinator::store::redb::RedbStore;
+use shared::error::TaskError;
+use shared::queue::Queue;
+use shared::queue::memory::MemoryQueue;
+use shared::task::{Outcome, Places};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::worker::{Source, report};
+use crate::world::spec;
+
+struct Running {
+    handle: Handle,
+    shutdown: CancellationToken,
+    queue: Arc<dyn Queue>,
+    coordinator: tokio::task::JoinHandle<Result<(), coordinator::run::RunError>>,
+    cancelled: mpsc::UnboundedReceiver<shared::task::JobId>,
+}
+
+fn start(store: Arc<dyn Store>) -> Running {
+    let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
+    let (cancel, cancelled) = mpsc::unbounded_channel();
+    let config = CoordinatorConfig { slots: 2, silence: Duration::from_secs(60), cancelled: cancel };
+    let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
+    let shutdown = CancellationToken::new();
+    let coordinator = TaskTracker::new().spawn(coordinator.run(shutdown.clone()));
+    Running { handle, shutdown, queue, coordinator, cancelled }
+}
+
+/// Works off so many tasks, or all.
+fn work(queue: Arc<dyn Queue>, tasks: usize) -> tokio::task::JoinHandle<()> {
+    TaskTracker::new().spawn(async move {
+        for _ in 0..tasks {
+            let Some(delivery) = queue.pull().await.unwrap() else { return };
+            for report in Source::default().work(delivery.task()) {
+                queue.report(report).await.unwrap();
+            }
+            delivery.ack().await.unwrap();
+        }
+    })
+}
+
+fn job_in(folder: &std::path::Path) -> JobSpec {
+    let place = |name: &str| folder.join(name).display().to_string();
+    JobSpec { places: Places { source: place("source"), target: place("out"), work: place("work") }, ..spec() }
+}
+
+async fn settled(running: &Running, spec: JobSpec) -> JobState {
+    let mut view = running.handle.submit(spec).await.unwrap();
+    let view = tokio::time::timeout(Duration::from_secs(30), view.wait_for(|view| view.settled)).await;
+    view.unwrap().unwrap().state
+}
+
+fn files(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                found.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.retain(|(name, _)| name != "run.json"); // times are in it
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_killed_coordinator_goes_on_and_publishes_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (job_in(&folder.path().join("a")), job_in(&folder.path().join("b")));
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let worker = work(running.queue.clone(), usize::MAX);
+    assert_eq!(settled(&running, whole).await, JobState::Completed);
+    worker.abort();
+
+    std::fs::create_dir_all(folder.path().join("b")).unwrap();
+    let state = folder.path().join("b/state");
+    {
+        let running = start(Arc::new(RedbStore::open(&state).unwrap()));
+        let mut view = running.handle.submit(broken.clone()).await.unwrap();
+        work(running.queue.clone(), 3).await.unwrap();
+        view.wait_for(|view| view.chunks.done > 0).await.unwrap();
+        running.coordinator.abort();
+        assert!(running.coordinator.await.unwrap_err().is_cancelled());
+    }
+    let running = start(Arc::new(reopened(&state).await));
+    let worker = work(running.queue.clone(), usize::MAX);
+    assert_eq!(settled(&running, broken).await, JobState::Completed);
+    worker.abort();
+    running.shutdown.cancel();
+    running.coordinator.await.unwrap().unwrap();
+
+    let (expected, got) = (files(&folder.path().join("a/out")), files(&folder.path().join("b/out")));
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&got), names(&expected));
+    assert!(names(&got).contains(&"master.m3u8".to_owned()));
+    assert!(got == expected, "playlists differ");
+    assert_eq!(files(&folder.path().join("b/work")), []);
+}
+
+/// What ran beside the aborted loop holds the store a moment longer.
+async fn reopened(path: &std::path::Path) -> RedbStore {
+    loop {
+        match RedbStore::open(path) {
+            Ok(store) => return store,
+            Err(coordinator::store::StoreError::Locked { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_called_off_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let spec = job_in(folder.path());
+    let mut view = running.handle.submit(spec.clone()).await.unwrap();
+    work(running.queue.clone(), 1).await.unwrap();
+    view.wait_for(|view| view.chunks.complete).await.unwrap();
+    running.handle.cancel(spec.id.clone()).await;
+    assert_eq!(running.cancelled.recv().await, Some(spec.id.clone()));
+    for _ in 0..4 {
+        let delivery = running.queue.pull().await.unwrap().unwrap();
+        let cancelled = report(delivery.task(), Outcome::Failed(TaskError::cancelled()));
+        running.queue.report(cancelled).await.unwrap();
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(view.wait_for(|view| view.settled).await.unwrap().state, JobState::Cancelled);
+    assert!(running.handle.watch(&spec.id).unwrap().borrow().settled);
+}
+
+#[tokio::test]
+async fn jobs_that_make_no_sense_are_refused() {
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let wrong = running.handle.submit(JobSpec { segment_ms: 1, ..spec() }).await;
+    assert!(matches!(wrong, Err(SubmitError::Wrong(_))));
+    running.handle.submit(spec()).await.unwrap();
+    let taken = running.handle.submit(JobSpec { segment_ms: 4_000, ..spec() }).await;
+    assert!(matches!(taken, Err(SubmitError::Taken(_))));
+    running.shutdown.cancel();
+    running.coordinator.await.unwrap().unwrap();
+    assert!(matches!(running.handle.submit(spec()).await, Err(SubmitError::Closed)));
+}

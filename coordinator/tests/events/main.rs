@@ -1,0 +1,8 @@
+//! Event scripts against the core: what the farm does when things go wrong, with no worker, no disk and no clock.
+
+mod invariants;
+mod looping;
+mod restart;
+mod scripts;
+mod worker;
+mod world;

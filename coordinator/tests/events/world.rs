@@ -1,0 +1,243 @@
+//! Everything around the core, in memory: store, queue, publisher, clock. It can lose power after any command.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use coordinator::farm::{CleanUp, Command, Event, Farm, FarmConfig, Round};
+use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskState};
+use coordinator::ladder::Rungs;
+use coordinator::profile::Profile;
+use shared::task::*;
+
+use crate::worker::Source;
+
+/// Silence after which an attempt is lost.
+pub const SILENCE_MS: u64 = 60_000;
+
+pub fn spec() -> JobSpec {
+    JobSpec {
+        id: JobId::new("job").unwrap(),
+        places: Places { source: "source".into(), target: "target".into(), work: "work".into() },
+        profile: Profile::named("web").unwrap(),
+        segment_ms: 6_000,
+        rungs: Rungs::All,
+        preset: None,
+        mp4: false,
+    }
+}
+
+pub struct World {
+    pub farm: Farm,
+    pub jobs: BTreeMap<JobId, JobRecord>,
+    pub tasks: BTreeMap<TaskId, TaskRecord>,
+    pub queue: VecDeque<Task>,
+    pub rounds: Vec<Round>,
+    pub cleaned: Vec<CleanUp>,
+    pub views: Vec<JobView>,
+    pub cancelled: usize,
+    pub now_ms: u64,
+    /// Answers of what runs beside the loop.
+    pub answers: VecDeque<Event>,
+    /// Rounds that fail before one succeeds.
+    pub failing_rounds: usize,
+    /// Commands until the power goes.
+    pub power: Option<usize>,
+    /// Commands carried out.
+    pub commands: usize,
+}
+
+fn farm() -> Farm {
+    Farm::new(FarmConfig { slots: 2, silence_ms: SILENCE_MS })
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            farm: farm(),
+            jobs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            queue: VecDeque::new(),
+            rounds: Vec::new(),
+            cleaned: Vec::new(),
+            views: Vec::new(),
+            cancelled: 0,
+            now_ms: 1_000_000,
+            answers: VecDeque::new(),
+            failing_rounds: 0,
+            power: None,
+            commands: 0,
+        }
+    }
+
+    /// A world in which the job has been submitted.
+    pub fn with_job() -> Self {
+        let mut world = Self::new();
+        world.apply(Event::Submitted(Box::new(spec())));
+        world
+    }
+
+    /// One turn of the loop; says whether there was power for all of it.
+    pub fn apply(&mut self, event: Event) -> bool {
+        for command in self.farm.apply(event, self.now_ms) {
+            if self.power == Some(0) {
+                return false;
+            }
+            self.power = self.power.map(|left| left - 1);
+            self.commands += 1;
+            self.execute(command);
+        }
+        true
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::SaveJob(record) => drop(self.jobs.insert(record.spec.id.clone(), *record)),
+            Command::SaveTask(record) => drop(self.tasks.insert(record.id.clone(), *record)),
+            Command::ForgetTasks(job) => self.tasks.retain(|id, _| id.job != job),
+            Command::Enqueue(task) => {
+                self.check_saved(&task);
+                self.queue.push_back(*task);
+            }
+            Command::Publish(round) => {
+                self.check_accepted(&round);
+                let job = round.job.clone();
+                self.answers.push_back(if self.failing_rounds > 0 {
+                    self.failing_rounds -= 1;
+                    Event::PublishFailed { job, transient: true, message: "the disk is full".into() }
+                } else {
+                    self.rounds.push(*round);
+                    Event::Published { job, multivariant: true }
+                });
+            }
+            Command::CancelAttempts(_) => self.cancelled += 1,
+            Command::CleanUp(order) => {
+                self.answers.push_back(Event::CleanedUp(order.job.clone(), Ok(())));
+                self.cleaned.push(*order);
+            }
+            Command::Notify(view) => self.views.push(*view),
+        }
+    }
+
+    /// A restarted coordinator would know of the attempt.
+    fn check_saved(&self, task: &Task) {
+        assert!(self.jobs.contains_key(&task.id.job), "{}: enqueued before its job was saved", task.id);
+        let record = self.tasks.get(&task.id).unwrap_or_else(|| panic!("{}: enqueued before it was saved", task.id));
+        assert_eq!((record.attempt, &record.state, &record.work), (task.attempt, &TaskState::Out, &task.work));
+    }
+
+    /// All that is published was accepted and saved.
+    fn check_accepted(&self, round: &Round) {
+        let accepted: Vec<&StoredObject> = self
+            .tasks
+            .values()
+            .filter_map(|task| task.receipt())
+            .flat_map(|receipt| match receipt {
+                Receipt::Video(receipt) => receipt.parts.iter().collect(),
+                Receipt::Audio(receipt) => vec![&receipt.part],
+                _ => Vec::new(),
+            })
+            .flat_map(|part| &part.segments)
+            .map(|segment| &segment.object)
+            .collect();
+        let video = round.presentation.video.iter().map(|track| &track.segments);
+        let audio = round.presentation.audio.iter().map(|track| &track.segments);
+        for segments in video.chain(audio) {
+            assert!(!segments.is_empty(), "a rendition without a segment is published");
+            assert!(segments.iter().all(|segment| accepted.contains(&&segment.object)));
+        }
+        assert_eq!(round.presentation.complete, round.last.is_some());
+    }
+
+    /// The power comes back: a new core, the old store, and the same order.
+    pub fn restart(&mut self) {
+        self.farm = farm();
+        self.queue.clear();
+        self.answers.clear();
+        self.power = None;
+        let (jobs, tasks) = (self.jobs.values().cloned().collect(), self.tasks.values().cloned().collect());
+        self.apply(Event::Restored(jobs, tasks));
+        self.apply(Event::Submitted(Box::new(spec())));
+    }
+
+    /// Lets everybody work until the job is settled; says whether there was power for all of it.
+    pub fn run(&mut self, source: &Source) -> bool {
+        for _ in 0..10_000 {
+            if self.views.last().is_some_and(|view| view.settled) {
+                return true;
+            }
+            let event = if let Some(event) = self.answers.pop_front() {
+                event
+            } else if let Some(task) = self.queue.pop_front() {
+                for report in source.work(&task) {
+                    if !self.report(report) {
+                        return false;
+                    }
+                }
+                continue;
+            } else {
+                self.now_ms += 1_000;
+                Event::Tick
+            };
+            if !self.apply(event) {
+                return false;
+            }
+        }
+        panic!("the job does not end: {:?}", self.views.last());
+    }
+
+    pub fn report(&mut self, report: TaskReport) -> bool {
+        self.apply(Event::Report(Box::new(report)))
+    }
+
+    pub fn reports(&mut self, reports: Vec<TaskReport>) {
+        for report in reports {
+            self.report(report);
+        }
+    }
+
+    /// Takes this task's attempt off the queue, where it must be.
+    pub fn take(&mut self, name: TaskName) -> Task {
+        let at = self.queue.iter().position(|task| task.id.name == name);
+        self.queue.remove(at.unwrap_or_else(|| panic!("{name} is not on the queue: {:?}", self.names()))).unwrap()
+    }
+
+    /// Waits out a pause and frees a slot, so that the task that paused is handed out next.
+    pub fn come_round(&mut self, source: &Source) {
+        self.wait(20_000);
+        if let Some(other) = self.queue.pop_front() {
+            self.reports(source.work(&other));
+        }
+    }
+
+    /// What is on the queue.
+    pub fn names(&self) -> Vec<String> {
+        self.queue.iter().map(|task| task.id.name.to_string()).collect()
+    }
+
+    /// Lets time pass in steps, with the core told of each.
+    pub fn wait(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(500) {
+            self.now_ms += 500;
+            self.apply(Event::Tick);
+        }
+    }
+
+    pub fn view(&self) -> &JobView {
+        self.views.last().unwrap()
+    }
+
+    pub fn state(&self) -> JobState {
+        self.jobs.values().next().unwrap().state
+    }
+
+    pub fn task(&self, name: TaskName) -> &TaskRecord {
+        self.tasks.values().find(|task| task.id.name == name).unwrap()
+    }
+}
+
+/// A world whose first chunk's attempt is on the queue and the index done.
+pub fn indexed(source: &Source) -> World {
+    let mut world = World::with_job();
+    let index = world.take(TaskName::Index);
+    world.reports(source.work(&index));
+    world
+}
