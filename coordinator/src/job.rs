@@ -54,6 +54,9 @@ impl JobSpec {
             let refusal = video.rungs.iter().find_map(|rung| check_preset(rung.codec, preset).err());
             complaints.extend(refusal);
         }
+        if self.mp4 {
+            complaints.push("progressive MP4 files are not made by this version".to_owned());
+        }
         if complaints.is_empty() { Ok(()) } else { Err(complaints) }
     }
 }

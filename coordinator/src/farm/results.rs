@@ -1,6 +1,7 @@
 //! What a task's end means: its receipt is accepted or refused, its failure is made good or ends the job.
 
 use shared::error::{ErrorKind, TaskError};
+use shared::source::Verdict;
 use shared::task::{
     AttemptId, IndexReceipt, Receipt, StoryboardReceipt, StoryboardTask, TaskName, VideoReceipt, VideoTask, Work,
     WorkerId,
@@ -132,6 +133,7 @@ impl ActiveJob {
             fatal: false,
         };
         if decision == Decision::GiveUp {
+            self.record.verdict = verdict(name, kind).or(self.record.verdict);
             problem.advice = retry::advice(kind).to_owned();
             if times > 1 {
                 problem.text = format!("{}, after {times} attempts", problem.text);
@@ -152,6 +154,15 @@ impl ActiveJob {
             (TaskName::Index, _) => "the source".to_owned(),
             (name, _) => name.to_string(),
         }
+    }
+}
+
+/// What a failure of the index says about the source.
+fn verdict(name: TaskName, kind: ErrorKind) -> Option<Verdict> {
+    match (name, kind) {
+        (TaskName::Index, ErrorKind::Input) => Some(Verdict::Corrupt),
+        (TaskName::Index, ErrorKind::Unsupported) => Some(Verdict::Unsupported),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use shared::queue::Queue;
-use shared::storage::{Storage, StorageError};
+use shared::storage::{Storage, StorageError, local_path};
 use shared::task::JobId;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -219,19 +219,28 @@ async fn publish_round(round: Round, publishers: Publishers) -> Result<bool, Pub
     Ok(published.multivariant)
 }
 
-/// Removes the work objects, and of a job that did not complete the presentation, playlists first.
+/// Removes the work objects, and of a job that did not complete the presentation, playlists first. A folder that was
+/// never made is not made now.
 async fn clean_up(order: CleanUp) -> Result<(), StorageError> {
-    if let Some(take_away) = &order.take_away {
-        let target = Storage::open(&order.places.target)?;
+    if let Some(take_away) = &order.take_away
+        && let Some(target) = existing(&order.places.target)?
+    {
         publish::unpublish(&target).await?;
         publish::remove_media(&target, &take_away.renditions).await?;
         for key in &take_away.images {
             target.delete(key).await?;
         }
     }
-    let work = Storage::open(&order.places.work)?;
-    for key in work.list("").await? {
-        work.delete(&key).await?;
+    if let Some(work) = existing(&order.places.work)? {
+        for key in work.list("").await? {
+            work.delete(&key).await?;
+        }
+        // Stays if anything else is in it.
+        let _ = tokio::fs::remove_dir(local_path(&order.places.work)?).await;
     }
     Ok(())
+}
+
+fn existing(uri: &str) -> Result<Option<Storage>, StorageError> {
+    if local_path(uri)?.is_dir() { Storage::open(uri).map(Some) } else { Ok(None) }
 }

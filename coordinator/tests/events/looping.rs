@@ -7,7 +7,7 @@ use coordinator::job::{JobSpec, JobState};
 use coordinator::run::{Coordinator, CoordinatorConfig, Handle, SubmitError};
 use coordinator::store::Store;
 use coordinator::store::redb::RedbStore;
-use shared::error::TaskError;
+use shared::error::{ErrorKind, TaskError};
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
 use shared::task::{Outcome, Places};
@@ -110,7 +110,7 @@ async fn a_killed_coordinator_goes_on_and_publishes_the_same_bytes() {
     assert_eq!(names(&got), names(&expected));
     assert!(names(&got).contains(&"master.m3u8".to_owned()));
     assert!(got == expected, "playlists differ");
-    assert_eq!(files(&folder.path().join("b/work")), []);
+    assert!(!folder.path().join("b/work").exists(), "the work folder is left behind");
 }
 
 /// What ran beside the aborted loop holds the store a moment longer.
@@ -142,6 +142,22 @@ async fn a_cancelled_job_is_called_off_everywhere() {
     }
     assert_eq!(view.wait_for(|view| view.settled).await.unwrap().state, JobState::Cancelled);
     assert!(running.handle.watch(&spec.id).unwrap().borrow().settled);
+}
+
+#[tokio::test]
+async fn a_refused_source_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let queue = running.queue.clone();
+    let worker = TaskTracker::new().spawn(async move {
+        let delivery = queue.pull().await.unwrap().unwrap();
+        let refused = TaskError::new(ErrorKind::Unsupported, "codec", "no decoder for vvc");
+        queue.report(report(delivery.task(), Outcome::Failed(refused))).await.unwrap();
+        delivery.ack().await.unwrap();
+    });
+    assert_eq!(settled(&running, job_in(folder.path())).await, JobState::Failed(ErrorKind::Unsupported));
+    worker.await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

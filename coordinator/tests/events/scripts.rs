@@ -242,6 +242,20 @@ fn a_refused_source_fails_the_job_with_its_verdict() {
 }
 
 #[test]
+fn an_index_that_gives_up_is_a_verdict_too() {
+    let refusals = [
+        (TaskError::unsupported("video_codec", "no decoder for vvc"), Verdict::Unsupported),
+        (TaskError::input("no_packets", "a header and nothing else"), Verdict::Corrupt),
+    ];
+    for (error, verdict) in refusals {
+        let mut world = World::with_job();
+        fail(&mut world, TaskName::Index, error.clone());
+        assert_eq!((world.state(), fatal(&world).0), (JobState::Failed(error.kind), error.code.as_str()));
+        assert_eq!(world.view().verdict, Some(verdict));
+    }
+}
+
+#[test]
 fn an_index_that_fails_begins_again_and_keeps_what_is_done() {
     let source = Source::default();
     let mut world = World::with_job();
