@@ -108,23 +108,29 @@ impl From<StorageError> for Failure {
     }
 }
 
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Input => Self::Corrupt,
+            ErrorKind::Unsupported => Self::Unsupported,
+            ErrorKind::Transient => Self::Storage,
+            ErrorKind::Cancelled => Self::Interrupted,
+            ErrorKind::Exhausted | ErrorKind::Bug => Self::Internal,
+        }
+    }
+}
+
 impl From<TaskError> for Failure {
     fn from(error: TaskError) -> Self {
-        let (exit, help) = match error.kind {
-            ErrorKind::Input => {
-                (Exit::Corrupt, "the file is damaged or not what it says: get it again from where it came")
-            }
-            ErrorKind::Unsupported => {
-                (Exit::Unsupported, "nothing here decodes it: convert it to a common format first")
-            }
-            ErrorKind::Transient => (Exit::Storage, "run the same command again: it continues where it stopped"),
-            ErrorKind::Exhausted => {
-                (Exit::Internal, "give it more memory or fewer --slots; the same command continues")
-            }
-            ErrorKind::Cancelled => (Exit::Interrupted, "run the same command again: it continues where it stopped"),
-            ErrorKind::Bug => (Exit::Internal, "please report this with the output of --log-level debug"),
+        let help = match error.kind {
+            ErrorKind::Input => "the file is damaged or not what it says: get it again from where it came",
+            ErrorKind::Unsupported => "nothing here decodes it: convert it to a common format first",
+            ErrorKind::Transient => "run the same command again: it continues where it stopped",
+            ErrorKind::Exhausted => "give it more memory or fewer --slots; the same command continues",
+            ErrorKind::Cancelled => "run the same command again: it continues where it stopped",
+            ErrorKind::Bug => "please report this with the output of --log-level debug",
         };
-        Self { exit, code: error.code, message: error.message, help: help.to_owned() }
+        Self { exit: error.kind.into(), code: error.code, message: error.message, help: help.to_owned() }
     }
 }
 

@@ -3,17 +3,21 @@
 //! | module | command |
 //! |---|---|
 //! | [`play`] | `farm play`: the origin and the player page |
+//! | [`transcode`] | `farm transcode` |
+//! | [`engine`] | coordinator, worker and queue, started and closed in order |
 //! | [`probe`] | `farm probe`: the index task alone |
 //! | [`ladder`] | `farm ladder`: what would be made |
 //! | [`recipe`] | `farm profile`, and the options on what to make |
 //! | [`order`] | source and recipe: what tells one run's output from another's |
 //! | [`presentation`] | what lies in an output folder |
 //! | [`events`], [`progress`] | what people see of a run |
+//! | [`summary`] | the end of a run |
 //! | [`meter`] | the queue, counting what has been read |
 //! | [`exit`] | exit codes and messages |
 //! | [`logging`] | logs that leave the progress bars whole |
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod events;
 pub mod exit;
 pub mod ladder;
@@ -25,3 +29,5 @@ pub mod presentation;
 pub mod probe;
 pub mod progress;
 pub mod recipe;
+pub mod summary;
+pub mod transcode;

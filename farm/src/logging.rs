@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// What is logged unless something else is asked for. What worker and coordinator warn of, the commands tell people
 /// themselves.
-const DEFAULT_FILTER: &str = "warn,worker=error,coordinator=error";
+const DEFAULT_FILTER: &str = "warn,worker=error,coordinator=error,coordinator::run::outbox=off";
 
 /// Starts logging. `level` wins over `RUST_LOG`.
 ///

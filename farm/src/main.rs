@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use farm::exit::{self, Exit, Failure};
-use farm::{ladder, logging, play, probe, recipe};
+use farm::{ladder, logging, play, probe, recipe, transcode};
 use indicatif::MultiProgress;
 
 /// Makes adaptive HLS and DASH out of a video file, on this machine.
@@ -24,6 +24,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make HLS and DASH of a video file
+    Transcode(transcode::Args),
     /// Say what a source is, and what is unusual about it
     Probe(probe::Args),
     /// Say what would be made of a source, and why the rest would not
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         return end(Err(Failure::new(Exit::Usage, "log_level", message)));
     }
     let command: Pin<Box<dyn Future<Output = Result<Exit, Failure>>>> = match cli.command {
+        Command::Transcode(args) => Box::pin(transcode::run(args, bars)),
         Command::Probe(args) => Box::pin(probe::run(args, bars)),
         Command::Ladder(args) => Box::pin(ladder::run(args, bars)),
         Command::Play(args) => Box::pin(play::run(args)),

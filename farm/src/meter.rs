@@ -1,4 +1,5 @@
-//! A queue that also counts how much of the source has been indexed, for people who wait.
+//! A queue that also counts: how much of the source has been indexed, for people who wait, and how many reports the
+//! coordinator has not taken yet, for closing in order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,18 +7,27 @@ use async_trait::async_trait;
 use shared::queue::memory::MemoryQueue;
 use shared::queue::{Delivery, Queue, QueueError};
 use shared::task::{IndexReport, Outcome, Receipt, Task, TaskReport};
+use tokio::sync::watch;
 
 /// The in-process queue, watched.
 #[derive(Default)]
 pub struct MeteredQueue {
     inner: MemoryQueue,
     read_bytes: AtomicU64,
+    /// Reports that the coordinator has not taken yet; below 0 for the moment in which one is taken that is not counted.
+    waiting: watch::Sender<i64>,
 }
 
 impl MeteredQueue {
     /// Bytes of the source that the index has reported so far.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the coordinator has taken every report. To be called when no more will come.
+    pub async fn all_taken(&self) {
+        // Can't fail: the sender is `self`.
+        drop(self.waiting.subscribe().wait_for(|waiting| *waiting == 0).await);
     }
 
     fn note(&self, outcome: &Outcome) {
@@ -44,14 +54,49 @@ impl Queue for MeteredQueue {
 
     async fn report(&self, report: TaskReport) -> Result<(), QueueError> {
         self.note(&report.outcome);
-        self.inner.report(report).await
+        self.inner.report(report).await?;
+        // After the wait, which may be given up: a report that was not sent must not be waited for.
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        Ok(())
     }
 
     async fn next_report(&self) -> Result<Option<TaskReport>, QueueError> {
-        self.inner.next_report().await
+        let report = self.inner.next_report().await?;
+        if report.is_some() {
+            self.waiting.send_modify(|waiting| *waiting -= 1);
+        }
+        Ok(report)
     }
 
     fn close(&self) {
         self.inner.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::task::{AttemptId, JobId, TaskId, TaskName, WorkerId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_report_is_waited_for() {
+        let queue = MeteredQueue::default();
+        let task = TaskId { job: JobId::new("j").unwrap(), name: TaskName::Index };
+        let worker = WorkerId::new("w").unwrap();
+        let report = TaskReport { task, attempt: AttemptId(1), worker, outcome: Outcome::Started };
+        queue.report(report.clone()).await.unwrap();
+        queue.report(report).await.unwrap();
+        let taken = async {
+            queue.next_report().await.unwrap();
+            queue.next_report().await.unwrap();
+            queue.next_report().await.unwrap(); // waits for ever, as a coordinator does
+        };
+        tokio::select! {
+            biased;
+            () = queue.all_taken() => {}
+            () = taken => unreachable!("there is no third report"),
+        }
+        assert_eq!(*queue.waiting.borrow(), 0);
     }
 }

@@ -1,7 +1,8 @@
 //! A run as people watch it: bars on a terminal, lines elsewhere, JSON for scripts.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use coordinator::job::{JobState, JobView};
@@ -21,8 +22,20 @@ pub enum Look {
     Json,
 }
 
+impl Look {
+    /// JSON if it is asked for, bars if somebody is looking.
+    pub fn choose(json: bool) -> Self {
+        match (json, io::stderr().is_terminal()) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Bars,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
 /// Shows a run.
 pub struct Screen {
+    out: PathBuf,
     look: Look,
     watcher: Watcher,
     started: Instant,
@@ -31,10 +44,10 @@ pub struct Screen {
 
 impl Screen {
     /// `bars` is shared with the log, which steps aside for it.
-    pub fn new(look: Look, bars: MultiProgress) -> Self {
+    pub fn new(look: Look, bars: MultiProgress, out: &Path) -> Self {
         let pace = if look == Look::Json { Pace::Seconds } else { Pace::Tenths };
         let bars = Bars { all: bars, index: None, renditions: HashMap::new() };
-        Self { look, watcher: Watcher::new(pace), started: Instant::now(), bars }
+        Self { out: out.to_path_buf(), look, watcher: Watcher::new(pace), started: Instant::now(), bars }
     }
 
     /// Shows what is new.
@@ -52,10 +65,10 @@ impl Screen {
     pub fn tell(&mut self, event: &Event) {
         match self.look {
             Look::Json => print_json(event),
-            Look::Lines => self.say(&line(event)),
+            Look::Lines => self.say(&line(event, &self.out)),
             Look::Bars => match event {
                 Event::Indexing { .. } | Event::Progress(_) | Event::Rendition { .. } | Event::Publishing => {}
-                event => self.say(&line(event)),
+                event => self.say(&line(event, &self.out)),
             },
         }
     }
@@ -88,7 +101,7 @@ pub fn print_json(value: &impl serde::Serialize) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &Event, out: &Path) -> String {
     match event {
         Event::Started { source, out, continued: false } => format!("transcoding {source} to {out}"),
         Event::Started { source, out, continued: true } => format!("continuing {source} to {out}"),
@@ -99,7 +112,9 @@ fn line(event: &Event) -> String {
         Event::Finding(finding) => format!("finding     {}: {}; {}", finding.code, finding.text, finding.handling),
         Event::Rendition { name, text } => format!("making      {name} {text}").trim_end().to_owned(),
         Event::Dropped { rung, reason } => format!("leaving out {rung}: {reason}"),
-        Event::Playable { after_seconds } => format!("playable    after {after_seconds:.1} s"),
+        Event::Playable { after_seconds } => {
+            format!("playable    after {after_seconds:.1} s: farm play {}", out.display())
+        }
         Event::Progress(advance) => format!("encoding    {}", progress_text(advance)),
         Event::Problem(problem) => format!("problem     {}: {} ({})", problem.code, problem.text, problem.scope),
         Event::Publishing => "publishing".to_owned(),

@@ -22,7 +22,7 @@ fn help_lists_the_exit_codes_and_every_command_has_an_example() {
     for line in ["Exit codes:", "3  the source was refused: corrupt", "6  interrupted"] {
         assert!(text.contains(line), "{text}");
     }
-    for command in ["probe", "ladder", "play", "profile"] {
+    for command in ["transcode", "probe", "ladder", "play", "profile"] {
         let help = farm(&[command, "--help"]);
         assert_eq!(code(&help), 0);
         assert!(String::from_utf8(help.stdout).unwrap().contains(&format!("  farm {command} ")), "{command}");

@@ -40,6 +40,7 @@ impl VideoReport {
     fn timing(&self) -> String {
         let how = match self.timing {
             Timing::Packets => "each packet has its time",
+            Timing::Decoder => "times come from the decoder: one chunk, no parallel encoding",
             Timing::Order => "timed in output order: one chunk, no parallel encoding",
         };
         let rate = format!("{:.3} frames/s, {} frames, {}", self.frames_per_second, self.frames, clock(self.seconds));

@@ -1,0 +1,178 @@
+//! The whole farm in one process: coordinator, worker, and between them a queue in memory.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coordinator::run::{Coordinator, CoordinatorConfig, Handle, RunError};
+use coordinator::store::StoreError;
+use coordinator::store::redb::RedbStore;
+use shared::queue::Queue;
+use shared::task::WorkerId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use worker::config::WorkerConfig;
+use worker::run::{Worker, WorkerError};
+
+use crate::exit::{Exit, Failure};
+use crate::meter::MeteredQueue;
+
+/// An attempt that says nothing for so long is lost. The worker ends one that hangs long before.
+const SILENCE: Duration = Duration::from_secs(300);
+/// Below the folder of the state.
+const STATE: &str = "state.redb";
+
+/// A farm at work.
+pub struct Engine {
+    handle: Handle,
+    queue: Arc<MeteredQueue>,
+    parts: JoinSet<Part>,
+    worker_running: bool,
+    /// The worker takes nothing new.
+    draining: CancellationToken,
+    /// The worker kills what runs.
+    abort: CancellationToken,
+    /// The coordinator ends.
+    shutdown: CancellationToken,
+}
+
+/// A part that has ended.
+enum Part {
+    Coordinator(Result<(), RunError>),
+    Worker(Result<(), WorkerError>),
+    Cancellations,
+}
+
+impl Engine {
+    /// Opens the state in the folder `hidden` and starts working on what it remembers.
+    ///
+    /// # Errors
+    /// `state` if it can't be opened, `output_busy` if another farm has it.
+    pub fn start(hidden: &Path, slots: Option<NonZeroUsize>) -> Result<Self, Failure> {
+        let store = Arc::new(RedbStore::open(&hidden.join(STATE)).map_err(state_failure)?);
+        let queue = Arc::new(MeteredQueue::default());
+        let mut config = WorkerConfig::default();
+        config.slots = slots.unwrap_or(config.slots);
+        let (cancel, mut cancelled) = mpsc::unbounded_channel();
+        let (coordinator, handle) = Coordinator::new(
+            store,
+            queue.clone(),
+            CoordinatorConfig { slots: config.slots.get(), silence: SILENCE, cancelled: cancel },
+        );
+        let worker = Worker::new(config, queue.clone(), WorkerId::new("local").expect("a constant should be an id"));
+        let cancellations = worker.cancellations();
+        let token = CancellationToken::new;
+        let (draining, abort, shutdown) = (token(), token(), token());
+        let mut parts = JoinSet::new();
+        let (drain, kill, end) = (draining.clone(), abort.clone(), shutdown.clone());
+        parts.spawn(async move { Part::Worker(worker.run(drain, kill).await) });
+        parts.spawn(async move { Part::Coordinator(coordinator.run(end).await) });
+        parts.spawn(async move {
+            while let Some(job) = cancelled.recv().await {
+                cancellations.cancel(job);
+            }
+            Part::Cancellations // the coordinator has gone
+        });
+        Ok(Self { handle, queue, parts, worker_running: true, draining, abort, shutdown })
+    }
+
+    /// For submitting jobs.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Bytes of the source that have been indexed.
+    pub fn read_bytes(&self) -> u64 {
+        self.queue.read_bytes()
+    }
+
+    /// Attempts that have begun are finished, and nothing new begins; then [`Self::over`] returns.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Attempts that have begun are killed; then [`Self::over`] returns.
+    pub fn abort(&self) {
+        self.draining.cancel();
+        self.abort.cancel();
+    }
+
+    /// Waits until a part has ended that should not have, or the worker because it was asked to.
+    ///
+    /// # Errors
+    /// Why it has.
+    pub async fn over(&mut self) -> Result<(), Failure> {
+        while let Some(ended) = self.parts.join_next().await {
+            match ended.map_err(|error| Failure::internal(error.to_string()))? {
+                Part::Worker(result) => {
+                    self.worker_running = false;
+                    return result.map_err(worker_failure);
+                }
+                Part::Coordinator(result) => {
+                    self.abort.cancel(); // nobody hears the worker any more
+                    result.map_err(coordinator_failure)?;
+                    return Err(Failure::internal("the coordinator ended before its job"));
+                }
+                Part::Cancellations => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes everything, and with it the state: first the worker, so that the coordinator hears its last reports.
+    ///
+    /// # Errors
+    /// What a part ended with.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        self.draining.cancel();
+        self.queue.close();
+        let mut result = Ok(());
+        loop {
+            let part = tokio::select! {
+                part = self.parts.join_next() => part,
+                // Once the worker has ended, no report can follow the last one.
+                () = self.queue.all_taken(), if !self.worker_running && !self.shutdown.is_cancelled() => {
+                    self.shutdown.cancel();
+                    continue;
+                }
+            };
+            let ended = match part {
+                None => return result,
+                Some(Err(error)) => Err(Failure::internal(error.to_string())),
+                Some(Ok(Part::Worker(ended))) => {
+                    self.worker_running = false;
+                    ended.map_err(worker_failure)
+                }
+                Some(Ok(Part::Coordinator(ended))) => {
+                    self.shutdown.cancel();
+                    self.abort.cancel();
+                    ended.map_err(coordinator_failure)
+                }
+                Some(Ok(Part::Cancellations)) => Ok(()),
+            };
+            result = result.and(ended);
+        }
+    }
+}
+
+fn worker_failure(error: WorkerError) -> Failure {
+    Failure::internal(format!("worker: {error}"))
+}
+
+fn coordinator_failure(error: RunError) -> Failure {
+    match error {
+        RunError::Store(error) => state_failure(error),
+        RunError::Queue(error) => Failure::internal(format!("coordinator: {error}")),
+    }
+}
+
+fn state_failure(error: StoreError) -> Failure {
+    let (code, help) = match &error {
+        StoreError::Locked { .. } => ("output_busy", "wait until it has ended, or choose another folder"),
+        StoreError::Damaged { .. } => ("state_damaged", "--fresh removes what is there and starts over"),
+        _ => ("state", "check the disk; the same command continues where this one stopped"),
+    };
+    Failure::new(Exit::Storage, code, error.to_string()).help(help)
+}
