@@ -32,8 +32,8 @@
 //! | **track** | the segments of one rendition with its init segment; *stream* is the source's |
 //! | **timescale, ticks** | ticks per second of a track; ticks are the only stored time |
 //! | **presentation time / decode time** | `pts` / `dts` only as field names |
-//! | **composition offset** | pts − dts, signed (`trun` version 1) |
-//! | **edit list** | used for audio priming only; video starts on time by signed offsets |
+//! | **composition offset** | media time − dts (`trun` version 1), never negative |
+//! | **edit list** | says where media time begins: after audio priming, after the delay of reordered video |
 //! | **priming / remainder** | encoder-added audio samples before / after the signal |
 //! | **receipt** | what a finished attempt claims to have made |
 //! | **stitch** | check receipts and make tracks; moves no bytes |

@@ -126,7 +126,7 @@ impl<'a> Track<'a> {
             timeline: Timeline::new(task.stream.timescale, source),
             resampler: Resampler::new(source, rate, channels)?,
             encoding,
-            segmenter: Segmenter::new(&task.rendition.name, cutter),
+            segmenter: Segmenter::new(&task.rendition.name, cutter, 0),
             segments: Vec::new(),
             lead: None,
             filled: 0,

@@ -1,10 +1,10 @@
 //! Packets of one rendition to finished CMAF segments.
 //!
-//! Every segment is closed and starts with an IDR, so the decode time of its n-th sample is the n-th smallest
-//! presentation time in it: `tfdt` is the first frame's presentation time, durations are the differences, composition
-//! offsets are signed. No segment needs to know anything of its neighbours but when the next one starts.
+//! Every segment is closed and starts with an IDR, so its decode times follow from its presentation times alone (see
+//! [`decode_times`]): `tfdt` is the first frame's presentation time, durations are the differences. No segment needs to
+//! know anything of its neighbours but when the next one starts.
 
-use shared::cmaf::{MediaSegment, Sample};
+use shared::cmaf::{MediaSegment, Sample, decode_times};
 use shared::error::TaskError;
 use shared::storage::segment_key;
 use shared::task::{SegmentInfo, StoredObject};
@@ -26,6 +26,7 @@ pub struct Segmenter {
     rendition: String,
     timescale: Timescale,
     cutter: Cutter,
+    delay: u32,
     open: Vec<Packet>,
 }
 
@@ -54,9 +55,9 @@ impl Cutter {
 }
 
 impl Segmenter {
-    /// Cuts the rendition of this name.
-    pub fn new(rendition: &str, cutter: Cutter) -> Self {
-        Self { rendition: rendition.to_owned(), timescale: cutter.timescale, cutter, open: Vec::new() }
+    /// Cuts the rendition of this name. `delay` is that of its init segment: media time − presentation time in ticks.
+    pub fn new(rendition: &str, cutter: Cutter, delay: u32) -> Self {
+        Self { rendition: rendition.to_owned(), timescale: cutter.timescale, cutter, delay, open: Vec::new() }
     }
 
     /// Takes packets in decode order; returns the segment that the first packet of the next one closes.
@@ -83,19 +84,17 @@ impl Segmenter {
 
     fn close(&mut self, end: i64) -> Result<Segment, TaskError> {
         let packets = std::mem::take(&mut self.open);
-        let mut times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
-        times.sort_unstable();
-        let start = times[0];
+        let times: Vec<i64> = packets.iter().map(|packet| packet.pts).collect();
+        let (start, last) = (times[0], times.iter().copied().max().unwrap_or(times[0]));
         let number = self.cutter.segment_of(start);
-        if packets[0].pts != start {
-            return Err(self.broken(packets[0].pts, "the IDR is not the first frame shown"));
-        }
-        let last = times[times.len() - 1].saturating_add(1);
-        times.push(end.max(last));
+        let Some(mut times) = decode_times(&times, self.delay) else {
+            return Err(self.broken(start, "the IDR is not the first frame shown, or frames are shown at one time"));
+        };
+        times.push(end.max(last.saturating_add(1)));
         let mut samples = Vec::with_capacity(packets.len());
         for (packet, decode) in packets.into_iter().zip(times.windows(2)) {
             let duration = u32::try_from(decode[1] - decode[0]).ok().filter(|duration| *duration > 0);
-            let composition = i32::try_from(packet.pts - decode[0]).ok();
+            let composition = i32::try_from(packet.pts + i64::from(self.delay) - decode[0]).ok();
             let (Some(duration), Some(composition)) = (duration, composition) else {
                 return Err(self.broken(packet.pts, "a frame's time does not fit the segment"));
             };

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
 use ffmpeg_next::frame;
+use shared::cmaf::reorder_delay;
 use shared::error::TaskError;
 use shared::task::{Progress, SegmentInfo, TrackPart, VideoReceipt, VideoTask};
 use shared::time::Timescale;
@@ -147,9 +148,10 @@ impl<'scope> Rungs<'scope> {
     ) -> Self {
         let (done, finished) = channel();
         let (mut feeds, mut threads) = (Vec::new(), Vec::new());
+        let delay = reorder_delay(task.stream.timescale, task.stream.frame_rate);
         for (plan, rendition) in plans.iter().zip(&task.renditions) {
             let (feed, frames) = sync_channel(RUNG_QUEUE);
-            let segmenter = Segmenter::new(&rendition.name, cutter(task));
+            let segmenter = Segmenter::new(&rendition.name, cutter(task), delay);
             let done = done.clone();
             feeds.push(feed);
             threads.push(scope.spawn(move || Rung::open(plan, segmenter, done)?.run(&rendition.name, task, &frames)));

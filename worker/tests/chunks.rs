@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shared::cmaf::{InitKind, InitSegment};
+use shared::cmaf::{InitKind, InitSegment, reorder_delay};
 use shared::error::TaskError;
 use shared::index::{Gop, ListRef, PacketList, Place, packed_key};
 use shared::rendition::{RateControl, VideoCodec, VideoRendition};
@@ -135,6 +135,7 @@ impl Indexed {
                 width_px: rendition.width_px,
                 height_px: rendition.height_px,
                 color: self.info.video.as_ref().unwrap().color,
+                delay: reorder_delay(timescale, self.info.video.as_ref().unwrap().frame_rate),
             };
             let config = receipts[0].parts[rung].config.clone();
             let init = InitSegment { kind, timescale, config, language: "und".into() }.write().unwrap();

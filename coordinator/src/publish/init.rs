@@ -1,18 +1,19 @@
 //! Init segments from tracks.
 
 use bytes::Bytes;
-use shared::cmaf::{Edit, InitKind, InitSegment};
+use shared::cmaf::{Edit, InitKind, InitSegment, reorder_delay};
 
 use super::PublishError;
 use crate::stitch::{AudioTrack, VideoTrack};
 
-/// The init segment of a video track. No edit list: composition offsets are signed, so presentation times are exact.
+/// The init segment of a video track. Its edit list takes back the delay that workers put into composition offsets.
 pub(super) fn video(track: &VideoTrack) -> Result<Bytes, PublishError> {
     let init = InitSegment {
         kind: InitKind::Video {
             width_px: track.rendition.width_px,
             height_px: track.rendition.height_px,
             color: track.color,
+            delay: reorder_delay(track.timescale, track.frame_rate),
         },
         timescale: track.timescale,
         config: track.config.clone(),

@@ -35,6 +35,8 @@ pub enum InitKind {
         height_px: u32,
         /// Colour description; wholly unspecified ones are left out.
         color: Color,
+        /// Ticks by which media time is behind presentation time; see [`reorder_delay`](super::reorder_delay).
+        delay: u32,
     },
     /// Sound.
     Audio {
@@ -179,9 +181,13 @@ impl InitSegment {
 
     fn edit_list(&self) -> Result<Option<Elst>, CmafError> {
         let edits = match &self.kind {
-            InitKind::Audio { edits, .. } if !edits.is_empty() => edits,
-            _ => return Ok(None),
+            InitKind::Video { delay: 0, .. } => &[],
+            InitKind::Video { delay, .. } => &[Edit { media_time: Some((*delay).into()), duration: None }][..],
+            InitKind::Audio { edits, .. } => edits,
         };
+        if edits.is_empty() {
+            return Ok(None);
+        }
         let last = edits.len() - 1;
         let entries = edits.iter().enumerate().map(|(index, edit)| {
             let media_time = edit.media_time.map(u64::try_from).transpose();
@@ -275,7 +281,7 @@ mod tests {
 
     fn video() -> InitSegment {
         InitSegment {
-            kind: InitKind::Video { width_px: 320, height_px: 180, color: BT709 },
+            kind: InitKind::Video { width_px: 320, height_px: 180, color: BT709, delay: 1_024 },
             timescale: Timescale::new(12_800).unwrap(),
             config: DecoderConfig::Avc(hex::decode(AVCC).unwrap()),
             language: String::new(),
@@ -322,7 +328,7 @@ mod tests {
     fn boxes_stand_in_the_order_that_the_specification_recommends() {
         let mut found = Vec::new();
         tree(&video().write().unwrap(), 0, &mut found);
-        let expected = "ftyp,moov, mvhd, trak,  tkhd,  mdia,   mdhd,   hdlr,   minf,    vmhd,    dinf,     dref,      url ,    stbl,     stsd,      avc1,       avcC,       colr,       pasp,     stts,     stsc,     stsz,     stco, mvex,  trex";
+        let expected = "ftyp,moov, mvhd, trak,  tkhd,  edts,   elst,  mdia,   mdhd,   hdlr,   minf,    vmhd,    dinf,     dref,      url ,    stbl,     stsd,      avc1,       avcC,       colr,       pasp,     stts,     stsc,     stsz,     stco, mvex,  trex";
         assert_eq!(found.join(","), expected);
 
         let mut found = Vec::new();
@@ -335,7 +341,7 @@ mod tests {
     #[test]
     fn bytes_stay_the_same() {
         let hash = |segment: &InitSegment| hex::encode(&Sha256::digest(segment.write().unwrap())[..8]);
-        assert_eq!(hash(&video()), "ce72753321dd65a4");
+        assert_eq!(hash(&video()), "6c6a23a45e033c97");
         assert_eq!(hash(&audio(vec![Edit { media_time: Some(1024), duration: None }])), "f35a50edf87f672d");
     }
 
@@ -346,6 +352,8 @@ mod tests {
         let trak = &moov.trak[0];
         assert_eq!((moov.mvhd.timescale, trak.mdia.mdhd.timescale), (12_800, 12_800));
         assert_eq!(trak.mdia.mdhd.language, "und");
+        let edit = ElstEntry { segment_duration: 0, media_time: Some(1_024), media_rate: 1.into() };
+        assert_eq!(trak.edts.as_ref().unwrap().elst.as_ref().unwrap().entries, [edit]);
         assert_eq!((trak.tkhd.width.integer(), trak.tkhd.height.integer()), (320, 180));
         let [Codec::Avc1(entry)] = trak.mdia.minf.stbl.stsd.codecs.as_slice() else { panic!("not one avc1") };
         assert_eq!((entry.visual.width, entry.visual.height), (320, 180));
@@ -373,7 +381,7 @@ mod tests {
     fn unspecified_colours_are_left_out() {
         let mut segment = video();
         let color = Color { primaries: 2, transfer: 2, matrix: 2, full_range: false };
-        segment.kind = InitKind::Video { width_px: 320, height_px: 180, color };
+        segment.kind = InitKind::Video { width_px: 320, height_px: 180, color, delay: 0 };
         let (_, moov) = read(&segment.write().unwrap());
         let [Codec::Avc1(entry)] = moov.trak[0].mdia.minf.stbl.stsd.codecs.as_slice() else { panic!("not one avc1") };
         assert_eq!(entry.colr, None);
@@ -385,7 +393,7 @@ mod tests {
         assert!(audio(vec![open, open]).write().is_err(), "an open edit before another");
         assert!(audio(vec![Edit { media_time: None, duration: None }]).write().is_err(), "an open empty edit");
         assert!(audio(vec![Edit { media_time: Some(-1), duration: None }]).write().is_err(), "negative media time");
-        let wide = InitKind::Video { width_px: 65_536, height_px: 2, color: BT709 };
+        let wide = InitKind::Video { width_px: 65_536, height_px: 2, color: BT709, delay: 1_024 };
         assert!(InitSegment { kind: wide, ..video() }.write().is_err());
         assert!(InitSegment { config: audio(vec![]).config, ..video() }.write().is_err());
         assert!(InitSegment { config: video().config, ..audio(vec![]) }.write().is_err());

@@ -10,8 +10,8 @@
 //! ├─ mvhd                             ├─ mfhd   segment number + 1
 //! ├─ trak                             └─ traf
 //! │  ├─ tkhd                             ├─ tfhd   what all samples have in common
-//! │  ├─ edts─elst   audio priming        ├─ tfdt   decode time of the first sample, 64 bits
-//! │  └─ mdia                             └─ trun   what differs: duration, size, flags, signed offset
+//! │  ├─ edts─elst   where media starts   ├─ tfdt   decode time of the first sample, 64 bits
+//! │  └─ mdia                             └─ trun   what differs: duration, size, flags, offset
 //! │     ├─ mdhd                       mdat
 //! │     ├─ hdlr                       └─ the samples, without gaps
 //! │     └─ minf
@@ -35,11 +35,13 @@ mod decoder_config;
 mod init;
 mod nal;
 mod segment;
+mod timing;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::init::{Edit, InitKind, InitSegment};
 pub use self::segment::{MediaSegment, Sample, SampleSummary, SegmentSummary, WrittenSegment, read_segment};
+pub use self::timing::{decode_times, reorder_delay};
 
 /// The only track of each file we write.
 const TRACK_ID: u32 = 1;
