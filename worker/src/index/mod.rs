@@ -137,13 +137,13 @@ impl Index {
 
     fn begin(&mut self, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         if let Some(video) = &mut self.info.video {
-            timeline::choose_timing(video, &self.waiting);
+            timeline::choose_timing(video, &self.waiting, &self.trial)?;
             if let Some(mut pairs) = FieldPairs::of(video, &self.waiting) {
                 let of_video = self.waiting.iter_mut().filter(|packet| packet.stream == video.index);
                 of_video.for_each(|packet| pairs.join(packet));
                 self.fields = Some(pairs);
             }
-            let hidden = std::mem::take(&mut self.trial).hide_undecodable(video, &mut self.waiting)?;
+            let hidden = self.trial.hide_undecodable(video, &mut self.waiting)?;
             self.tell_timing();
             if hidden > 0 {
                 self.find(
@@ -153,6 +153,7 @@ impl Index {
                 );
             }
         }
+        self.trial = Trial::default();
         self.video = self.info.video.as_ref().map(GopBuilder::new);
         self.timeline.set_origin(&self.info, &self.waiting);
         self.begun = true;

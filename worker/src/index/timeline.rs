@@ -2,11 +2,13 @@
 
 use ffmpeg_next::Packet;
 use ffmpeg_next::packet::side_data::Type;
+use shared::error::TaskError;
 use shared::index::{Place, SideData};
 use shared::source::{SourceInfo, Timing, VideoStream};
 use shared::time::{MediaTime, Timescale};
 
 use super::streams::Found;
+use super::trial::Trial;
 
 /// A forward step this long is a jump of the clock, not a pause, in containers whose clock may jump.
 const JUMP_FORWARD_S: i64 = 10;
@@ -170,7 +172,7 @@ impl Timeline {
 }
 
 /// Finds out from its first packets how a video's frames get their times.
-pub fn choose_timing(video: &mut VideoStream, packets: &[RawPacket]) {
+pub fn choose_timing(video: &mut VideoStream, packets: &[RawPacket], trial: &Trial) -> Result<(), TaskError> {
     let times: Vec<_> = packets.iter().filter(|packet| packet.stream == video.index).collect();
     let known = times.iter().filter(|packet| packet.pts.is_some()).count();
     let reordered = crate::codec::setup::Setup::open(&video.setup).is_ok_and(|setup| setup.video_delay > 0);
@@ -181,8 +183,11 @@ pub fn choose_timing(video: &mut VideoStream, packets: &[RawPacket]) {
         && times.len() > 1
         && times.iter().all(|packet| packet.pts.is_some() && packet.pts == packet.dts)
     {
-        video.timing = Timing::Decoder;
+        if trial.reorders(video)? {
+            video.timing = Timing::Decoder;
+        }
     }
+    Ok(())
 }
 
 /// Samples a decoder drops before this packet's first (`AV_PKT_DATA_SKIP_SAMPLES`: little-endian u32 first).

@@ -1,6 +1,5 @@
-//! A trial decode of a stream's first packets: which leading pictures does a decoder show that starts here?
-
-use std::collections::HashSet;
+//! A trial decode of a stream's first packets: which leading pictures does a decoder show that starts here, and are
+//! pictures shown in another order than they are stored?
 
 use ffmpeg_next::{Error, Packet, frame};
 use shared::error::{ErrorKind, TaskError};
@@ -28,8 +27,13 @@ impl Trial {
         }
     }
 
+    /// Whether pictures are shown in another order than they are stored.
+    pub fn reorders(&self, video: &VideoStream) -> Result<bool, TaskError> {
+        Ok(!self.decode(video)?.is_sorted())
+    }
+
     /// Marks the pictures shown before the first random access point that no decoder could show; returns how many.
-    pub fn hide_undecodable(self, video: &VideoStream, waiting: &mut [RawPacket]) -> Result<u64, TaskError> {
+    pub fn hide_undecodable(&self, video: &VideoStream, waiting: &mut [RawPacket]) -> Result<u64, TaskError> {
         let of_video = waiting.iter_mut().filter(|packet| packet.stream == video.index);
         let mut first: Vec<&mut RawPacket> = of_video.skip_while(|packet| !begins(packet)).collect();
         debug_assert!(first.len() <= LONGEST_WAIT_PACKETS);
@@ -49,15 +53,15 @@ impl Trial {
         Ok(hidden)
     }
 
-    /// Positions of the packets whose frames came out.
-    fn decode(self, video: &VideoStream) -> Result<HashSet<i64>, TaskError> {
+    /// Positions of the packets whose frames came out, in the order in which they did.
+    fn decode(&self, video: &VideoStream) -> Result<Vec<i64>, TaskError> {
         let failed = |error| ffmpeg_error(ErrorKind::Unsupported, "video_decoder", &video.codec, error);
         let setup = Setup::open(&video.setup)?;
         let context = av::decoder_context(&setup, video.timescale, u64::MAX >> 1).map_err(failed)?;
         let mut decoder = context.decoder().video().map_err(failed)?;
-        let mut shown = HashSet::new();
+        let mut shown = Vec::new();
         let mut frame = frame::Video::empty();
-        for (ordinal, mut packet) in self.packets.into_iter().enumerate() {
+        for (ordinal, mut packet) in self.packets.iter().cloned().enumerate() {
             packet.set_pts(Some(ordinal as i64));
             packet.set_dts(None);
             // Damage shows as a frame that does not come out.
