@@ -172,48 +172,74 @@ impl Farm {
     pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Command> {
         let mut out = Vec::new();
         match event {
-            Event::Submitted(spec) => self.submit(*spec, now_ms, &mut out),
-            Event::Restored(jobs, tasks) => self.restore(jobs, tasks, now_ms),
-            Event::Report(report) => self.report(*report, now_ms, &mut out),
-            Event::NotEnqueued(task, attempt, message) => {
-                if let Some(job) = self.jobs.get_mut(&task.job) {
-                    job.not_enqueued(task.name, attempt, &message, now_ms, &mut out);
-                }
+            Event::Submitted(spec) => {
+                let id = spec.id.clone();
+                self.submit(*spec, now_ms, &mut out);
+                self.with(&id, now_ms, &mut out, |_, _| {});
             }
-            Event::QueueLost => self.jobs.values_mut().for_each(ActiveJob::queue_lost),
+            Event::Report(report) => return self.report(*report, now_ms),
+            Event::NotEnqueued(task, attempt, message) => self.with(&task.job, now_ms, &mut out, |job, out| {
+                job.not_enqueued(task.name, attempt, &message, now_ms, out);
+            }),
             Event::Published { job, multivariant } => {
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.published(multivariant, now_ms, &mut out);
-                }
+                self.with(&job, now_ms, &mut out, |job, out| job.published(multivariant, now_ms, out));
             }
-            Event::PublishFailed { job, transient, message } => {
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.publish_failed(transient, &message, now_ms, &mut out);
-                }
-            }
-            Event::CleanedUp(job, result) => {
-                let again = self.jobs.get_mut(&job).and_then(|job| job.cleaned_up(result, now_ms, &mut out));
+            Event::PublishFailed { job, transient, message } => self.with(&job, now_ms, &mut out, |job, out| {
+                job.publish_failed(transient, &message, now_ms, out);
+            }),
+            Event::CleanedUp(id, result) => {
+                let mut again = None;
+                self.with(&id, now_ms, &mut out, |job, out| again = job.cleaned_up(result, now_ms, out));
                 if let Some(spec) = again {
                     self.submit(spec, now_ms, &mut out);
+                    self.with(&id, now_ms, &mut out, |_, _| {});
                 }
             }
-            Event::Cancelled(job) => {
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.cancel(now_ms, &mut out);
-                }
+            Event::Cancelled(job) => self.with(&job, now_ms, &mut out, |job, out| job.cancel(now_ms, out)),
+            Event::Restored(jobs, tasks) => {
+                self.restore(jobs, tasks, now_ms);
+                self.with_all(now_ms, &mut out, |_, _| {});
             }
+            Event::QueueLost => self.with_all(now_ms, &mut out, |job, _| job.queue_lost()),
             Event::Tick => {
                 let silence_ms = self.config.silence_ms;
-                self.jobs.values_mut().for_each(|job| job.give_up_silent(silence_ms, now_ms, &mut out));
+                self.with_all(now_ms, &mut out, |job, out| job.give_up_silent(silence_ms, now_ms, out));
             }
         }
-        for job in self.jobs.values_mut() {
-            job.advance(now_ms, &mut out);
+        self.finish(now_ms, out)
+    }
+
+    /// Does something to a job, if it is known, and what follows from it.
+    fn with(
+        &mut self,
+        id: &JobId,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut ActiveJob, &mut Vec<Command>),
+    ) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            change(job, out);
+            job.advance(now_ms, out);
         }
+    }
+
+    fn with_all(
+        &mut self,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+        mut change: impl FnMut(&mut ActiveJob, &mut Vec<Command>),
+    ) {
+        for job in self.jobs.values_mut() {
+            change(job, out);
+            job.advance(now_ms, out);
+        }
+    }
+
+    /// Hands out what can be handed out now, and shows what has changed.
+    fn finish(&mut self, now_ms: u64, mut out: Vec<Command>) -> Vec<Command> {
         self.hand_out(now_ms, &mut out);
-        out.extend(
-            self.jobs.values_mut().filter_map(ActiveJob::changed_view).map(|view| Command::Notify(Box::new(view))),
-        );
+        let views = self.jobs.values_mut().filter_map(ActiveJob::changed_view);
+        out.extend(views.map(|view| Command::Notify(Box::new(view))));
         out
     }
 
@@ -240,19 +266,24 @@ impl Farm {
         }
     }
 
-    fn report(&mut self, report: TaskReport, now_ms: u64, out: &mut Vec<Command>) {
-        let Some(job) = self.jobs.get_mut(&report.task.job) else { return };
-        let (name, attempt) = (report.task.name, report.attempt);
-        if !job.knows(name, attempt) {
-            return;
+    fn report(&mut self, report: TaskReport, now_ms: u64) -> Vec<Command> {
+        let TaskReport { task: TaskId { job: id, name }, attempt, worker, outcome } = report;
+        let mut out = Vec::new();
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.knows(name, attempt)) else { return out };
+        // Most reports only say that an attempt goes on: nothing follows from them.
+        match outcome {
+            Outcome::Started | Outcome::Progress(_) => {
+                let progress = if let Outcome::Progress(progress) = outcome { Some(progress) } else { None };
+                job.heard(name, attempt, progress, now_ms);
+                out.extend(job.changed_view().map(|view| Command::Notify(Box::new(view))));
+                return out;
+            }
+            Outcome::Index(piece) => job.index_piece(attempt, piece, now_ms, &mut out),
+            Outcome::Done(receipt) => job.done(name, attempt, worker, receipt, now_ms, &mut out),
+            Outcome::Failed(error) => job.attempt_failed(name, attempt, error, now_ms, &mut out),
         }
-        match report.outcome {
-            Outcome::Started => job.heard(name, attempt, None, now_ms),
-            Outcome::Progress(progress) => job.heard(name, attempt, Some(progress), now_ms),
-            Outcome::Index(piece) => job.index_piece(attempt, piece, now_ms, out),
-            Outcome::Done(receipt) => job.done(name, attempt, report.worker, receipt, now_ms, out),
-            Outcome::Failed(error) => job.attempt_failed(name, attempt, error, now_ms, out),
-        }
+        job.advance(now_ms, &mut out);
+        self.finish(now_ms, out)
     }
 
     /// Hands out what fits into the queue: all saves first, so that they are one transaction.

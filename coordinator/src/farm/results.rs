@@ -126,7 +126,12 @@ impl ActiveJob {
         out.push(Command::SaveTask(Box::new(task.record.clone())));
         let mut problem = Problem {
             code: code.to_owned(),
-            class: ProblemClass::from(kind),
+            // A source that the index refuses is the source's problem, whatever the machine lacks.
+            class: if name == TaskName::Index && kind == ErrorKind::Unsupported {
+                ProblemClass::Input
+            } else {
+                ProblemClass::from(kind)
+            },
             text: message,
             scope,
             advice: "The farm tried again by itself.".to_owned(),
