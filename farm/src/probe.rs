@@ -61,7 +61,7 @@ pub fn exit_of(verdict: Verdict) -> Exit {
 }
 
 /// What a source is that an index task ended so on; `None` if the end says nothing about the source.
-fn verdict_of(exit: Exit) -> Option<Verdict> {
+pub fn verdict_of(exit: Exit) -> Option<Verdict> {
     match exit {
         Exit::Corrupt => Some(Verdict::Corrupt),
         Exit::Unsupported => Some(Verdict::Unsupported),

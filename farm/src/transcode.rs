@@ -19,6 +19,7 @@ use crate::events::Event;
 use crate::exit::{Exit, Failure};
 use crate::order::{Order, Source, other_order, uri};
 use crate::presentation::{Contents, Folder};
+use crate::probe::verdict_of;
 use crate::progress::{Look, Screen, print_json};
 use crate::recipe::Recipe;
 use crate::summary::{Share, Summary};
@@ -124,7 +125,7 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
         Over::Settled(view) => {
             stopped?;
             folder.abandon()?;
-            Err(Refusal::of(&view))
+            Err(Refusal::of(&view, &args.source))
         }
     }
 }
@@ -255,17 +256,21 @@ impl From<Failure> for Refusal {
 }
 
 impl Refusal {
-    fn of(view: &JobView) -> Self {
+    fn of(view: &JobView, source: &Path) -> Self {
         let exit = match view.state {
             JobState::Failed(kind) => Exit::from(kind),
             _ => Exit::Interrupted,
         };
         let failure = match view.problems.iter().rfind(|problem| problem.fatal) {
-            Some(problem) => Failure::new(exit, &problem.code, format!("{}: {}", problem.scope, problem.text))
-                .help(problem.advice.clone()),
-            None => Failure::new(exit, "cancelled", "the job was called off"),
+            Some(problem) => {
+                let part = if problem.scope == "the source" { String::new() } else { format!(" {}:", problem.scope) };
+                let message = format!("{}:{part} {}", source.display(), problem.text);
+                Failure::new(exit, &problem.code, message).help(problem.advice.clone())
+            }
+            None => Failure::new(exit, "cancelled", format!("{}: the job was called off", source.display())),
         };
-        Self { failure, verdict: view.verdict, findings: view.findings.clone() }
+        let verdict = verdict_of(exit).or(view.verdict);
+        Self { failure, verdict, findings: view.findings.clone() }
     }
 }
 
