@@ -96,12 +96,21 @@ impl Folder {
     /// `output`.
     pub fn contents(&self) -> Result<Contents, Failure> {
         let has = |name: &str| self.path.join(name).try_exists().map_err(|error| self.failed(error));
-        Ok(match (has(HIDDEN)?, has(CERTIFICATE)?, has(MULTIVARIANT)? || has(MANIFEST)?) {
+        let certified = self.is_certified().map_err(|error| self.failed(error))?;
+        let played = has(MULTIVARIANT)? || has(MANIFEST)? || has(CERTIFICATE)?;
+        Ok(match (has(HIDDEN)?, certified, played) {
             (true, ..) => Contents::Unfinished,
             (false, true, _) => Contents::Complete,
             (false, false, true) => Contents::Foreign,
             (false, false, false) => Contents::Free,
         })
+    }
+
+    /// Whether there is a certificate that a farm wrote, of this or another version.
+    fn is_certified(&self) -> io::Result<bool> {
+        let text = read(&self.path.join(CERTIFICATE))?;
+        let document: Option<Value> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        Ok(document.is_some_and(|document| document.get("farm").is_some() && document.get("recipe").is_some()))
     }
 
     /// What an earlier run was asked for; `None` if there was none, or if it does not say.
@@ -181,7 +190,8 @@ impl Folder {
 
     /// The folder holds a presentation that this program did not make.
     pub fn foreign(&self) -> Failure {
-        let message = format!("{}: holds a {MULTIVARIANT} or {MANIFEST} that no farm made", self.path.display());
+        let names = format!("{MULTIVARIANT}, {MANIFEST} or {CERTIFICATE}");
+        let message = format!("{}: holds a {names} that no farm made", self.path.display());
         Failure::new(Exit::Storage, "output_foreign", message).help("choose another folder")
     }
 }
@@ -350,6 +360,8 @@ mod tests {
         put(dir.path(), &["master.m3u8"]);
         assert_eq!(folder.contents().unwrap(), Contents::Foreign);
         put(dir.path(), &["presentation.json"]);
+        assert_eq!(folder.contents().unwrap(), Contents::Foreign);
+        fs::write(dir.path().join(CERTIFICATE), r#"{"farm": "0.1.0", "recipe": "12ab"}"#).unwrap();
         assert_eq!(folder.contents().unwrap(), Contents::Complete);
         folder.prepare(&order()).unwrap();
         assert_eq!(folder.contents().unwrap(), Contents::Unfinished);

@@ -164,7 +164,8 @@ impl Bars {
             let (bar, rate) = self.renditions.entry(rendition.name.clone()).or_insert_with(|| {
                 let size = describe(view, &rendition.name);
                 let size = size.split(' ').next().unwrap_or_default();
-                let bar = self.all.add(ProgressBar::new(0).with_style(style("{prefix:22} {bar:28.cyan/238} {msg}")));
+                let bar =
+                    self.all.add(ProgressBar::new(0).with_style(style("{prefix:22} {wide_bar:.cyan/238} {msg:34}")));
                 bar.set_prefix(format!("{:12} {size}", rendition.name));
                 (bar, Rate::default())
             });
@@ -189,11 +190,11 @@ impl Bars {
             (bar, Rate::default())
         });
         rate.note(now, read_bytes);
-        let verdict = view.verdict.map_or("indexing", verdict_word);
+        let verdict = view.verdict.map_or("source", verdict_word);
         let reading = !view.chunks.complete && !view.state.is_final();
         bar.set_message(if reading {
             let speed = HumanBytes(rate.per_second() as u64);
-            format!("{verdict}: {} read, {speed}/s", HumanBytes(read_bytes))
+            format!("{verdict}, indexing: {} read, {speed}/s", HumanBytes(read_bytes))
         } else {
             format!("{verdict}: {} of {} chunks encoded", view.chunks.done, view.chunks.planned)
         });

@@ -1,6 +1,6 @@
 // What the page says about the presentation: renditions from the playlist, the rest from the certificate.
 
-import { clock, megabits } from './text.js';
+import { clock, megabits, megabytes } from './text.js';
 
 const at = (id) => document.getElementById(id);
 
@@ -42,24 +42,27 @@ const VERDICTS = {
   NON_STANDARD: ['warn', 'unusual, handled'],
 };
 
-/** The certificate's facts: verdict, source, findings. */
-export function showCertificate(facts) {
-  const source = facts.source ?? {};
-  const verdict = facts.verdict ?? source.verdict;
-  const [kind, words] = VERDICTS[verdict] ?? ['bad', ''];
+/** The certificate's facts: verdict, source, what was checked, findings. */
+export function showCertificate({ source, duration_ms: length, video, audio, chunks, farm }) {
+  const [kind, words] = VERDICTS[source.verdict] ?? ['bad', ''];
   const badge = at('state');
   badge.className = `badge ${kind}`;
-  badge.textContent = verdict ? `${verdict}${words && ` – ${words}`}` : 'complete';
-  const duration = facts.duration_seconds ?? source.duration_seconds;
+  badge.textContent = [source.verdict, words].filter(Boolean).join(' – ');
+  const picture = source.video;
+  const frames = chunks.reduce((sum, chunk) => sum + chunk.frames, 0);
   const lines = [
-    ['Verdict', verdict],
-    ['Container', source.container],
-    ['Length', duration === undefined ? undefined : clock(duration)],
+    ['Length', clock(length / 1000)],
+    ['Container', `${source.container}, ${megabytes(source.size_bytes)}`],
+    ['Video', picture && `${picture.codec}, ${picture.width_px} × ${picture.height_px}, ${picture.pixel_format}`],
+    ...source.audio.map((stream) => ['Audio',
+      `${stream.codec}, ${stream.sample_rate_hz} Hz, ${stream.channels} ch, ${stream.language}`]),
+    ...source.ignored.map((text) => ['Left out', text]),
+    ['Checked', picture && `${frames} frames in ${chunks.length} chunk${chunks.length === 1 ? '' : 's'}`],
+    ['Made', `${megabytes([...video, ...audio].reduce((sum, made) => sum + made.track.bytes, 0))} by farm ${farm}`],
   ];
-  at('source').replaceChildren(...lines.filter(([, value]) => value !== undefined)
+  at('source').replaceChildren(...lines.filter(([, value]) => value)
     .flatMap(([name, value]) => [element('dt', name), element('dd', value)]));
-  const findings = facts.findings ?? source.findings ?? [];
-  at('findings').replaceChildren(...findings.map((finding) => {
+  at('findings').replaceChildren(...source.findings.map((finding) => {
     const made = element('li', `${finding.text} → ${finding.handling} `);
     made.append(element('code', finding.code));
     return made;
