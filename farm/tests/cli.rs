@@ -1,9 +1,39 @@
 //! The command as a script sees it: exit codes, and what goes to standard error.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
 
 fn farm(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_farm")).args(args).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn clip(name: &str) -> String {
+    format!("{}/tests/media/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The last line of standard output.
+fn last_word(output: &Output) -> Value {
+    let text = str::from_utf8(&output.stdout).unwrap();
+    serde_json::from_str(text.lines().last().unwrap_or_else(|| panic!("nothing said: {}", errors(output)))).unwrap()
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push(entry.path().strip_prefix(root).unwrap().to_path_buf());
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 fn code(output: &Output) -> i32 {
@@ -82,17 +112,99 @@ fn a_profile_that_is_shown_is_valid() {
 #[test]
 fn a_refused_source_ends_with_its_verdict_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (empty, text) = (dir.path().join("empty.mp4"), dir.path().join("text.mp4"));
+    let empty = dir.path().join("empty.mp4");
     std::fs::write(&empty, "").unwrap();
-    std::fs::write(&text, "this is no video\n".repeat(1000)).unwrap();
-    for source in [&empty, &text] {
-        let output = farm(&["probe", "--json", source.to_str().unwrap()]);
-        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((code(&output), &said["verdict"]), (3, &"CORRUPT".into()), "{said}");
-        assert_eq!(said["error"]["exit"], 3);
-        assert!(errors(&output).contains("\nhelp: "), "{}", errors(&output));
+    let refused = [
+        (empty.display().to_string(), 3, "CORRUPT"),
+        (clip("refused_text.mp4"), 3, "CORRUPT"),
+        (clip("refused_no_moov.mp4"), 3, "CORRUPT"),
+        (clip("refused_vvc.mp4"), 4, "UNSUPPORTED"),
+    ];
+    let out = dir.path().join("made/for/it");
+    for (source, exit, verdict) in refused {
+        let output = farm(&["probe", "--json", &source]);
+        let said = last_word(&output);
+        assert_eq!((code(&output), &said["verdict"], &said["error"]["exit"]), (exit, &verdict.into(), &exit.into()));
+
+        let output = farm(&["transcode", &source, out.to_str().unwrap(), "--json"]);
+        let said = last_word(&output);
+        assert_eq!(
+            (code(&output), &said["event"], &said["verdict"]),
+            (exit, &"failed".into(), &verdict.into()),
+            "{said}"
+        );
+        assert!(errors(&output).starts_with("error[") && errors(&output).contains("\nhelp: "), "{}", errors(&output));
+        assert!(!dir.path().join("made").try_exists().unwrap(), "{source} left something");
     }
     let missing = farm(&["probe", "/nowhere/clip.mp4"]);
     assert_eq!(code(&missing), 5);
     assert!(errors(&missing).starts_with("error[source]: /nowhere/clip.mp4: "), "{}", errors(&missing));
+}
+
+#[test]
+fn what_is_made_is_recognised_and_only_ours_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (clip("hevc_bframes.mp4"), dir.path().to_str().unwrap());
+    std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    let transcode =
+        |more: &[&str]| farm(&[&["transcode", &source, out, "--json", "--preset", "ultrafast"], more].concat());
+
+    let made = transcode(&[]);
+    assert_eq!(code(&made), 0, "{}", errors(&made));
+    assert_eq!(last_word(&made)["event"], "done");
+    assert!(!dir.path().join(".farm").try_exists().unwrap());
+    let first = files(dir.path());
+
+    let again = transcode(&[]);
+    assert_eq!((code(&again), &last_word(&again)["already_made"]), (0, &true.into()));
+
+    let other = transcode(&["--segment", "2s"]);
+    assert_eq!((code(&other), &last_word(&other)["code"]), (5, &"output_differs".into()));
+    assert!(errors(&other).contains("--fresh"), "{}", errors(&other));
+    assert_eq!(files(dir.path()), first);
+
+    let fresh = transcode(&["--rungs", "360", "--fresh"]);
+    assert_eq!(code(&fresh), 0, "{}", errors(&fresh));
+    let second = files(dir.path());
+    assert!(second.contains(&"notes.txt".into()) && second.contains(&"360p/init.mp4".into()), "{second:?}");
+    assert!(!second.iter().any(|file| file.starts_with("720p")), "{second:?}");
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_is_finished_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (clip("bunny_720p25.mp4"), dir.path().join("out"));
+    let command = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+        command.args([
+            "transcode",
+            &source,
+            out.to_str().unwrap(),
+            "--json",
+            "--slots",
+            "1",
+            "--segment",
+            "2s",
+            "--rungs",
+            "360",
+        ]);
+        command.env_remove("RUST_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut first = command().spawn().unwrap();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().unwrap().contains(r#""event":"rendition""#)).unwrap().unwrap();
+    let second = command().output().unwrap();
+    assert_eq!((code(&second), &last_word(&second)["code"]), (5, &"output_busy".into()), "two farms in one folder");
+    let interrupt = Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let last: Value = serde_json::from_str(&lines.map(Result::unwrap).last().unwrap()).unwrap();
+    assert_eq!((first.wait().unwrap().code(), &last["code"]), (Some(6), &"interrupted".into()), "{last}");
+    assert!(out.join(".farm/state.redb").try_exists().unwrap());
+
+    let rest = command().output().unwrap();
+    assert_eq!(code(&rest), 0, "{}", errors(&rest));
+    let said = str::from_utf8(&rest.stdout).unwrap();
+    assert!(said.lines().next().unwrap().contains(r#""continued":true"#), "{said}");
+    assert!(last_word(&rest)["duration_seconds"].as_f64().unwrap() >= 14.0);
 }
