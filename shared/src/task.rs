@@ -432,7 +432,7 @@ pub struct AudioReceipt {
     pub samples: u64,
     /// Presentation time at which the signal starts.
     pub start: MediaTime,
-    /// Samples the encoder adds before the signal, silence that was put there included: the edit list skips them.
+    /// Samples the encoder adds before the signal.
     pub priming: u64,
     /// Samples of silence put into gaps of the source.
     pub filled: u64,

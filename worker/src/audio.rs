@@ -38,7 +38,7 @@ use crate::task::{Area, Emission, Emit, Inputs};
 /// memory at the rendition's rate.
 const BLOCK: usize = 8192;
 
-/// Longest silence that is put before or into a track. A source that asks for more has broken times.
+/// Longest silence that is put into a track. A source that asks for more has broken times.
 const LONGEST_SILENCE_S: u64 = 24 * 3600;
 
 /// How often progress is told.
@@ -106,10 +106,18 @@ struct Track<'a> {
 struct Lead {
     /// Presentation time, in samples.
     start: u64,
-    /// Samples of media before the signal.
+    /// Samples the encoder puts in front.
     priming: u64,
-    /// Of these, silence that was put there.
-    silence: u64,
+    /// Decode time of the first coded frame.
+    first: u64,
+}
+
+impl Lead {
+    /// Priming lies in front of a signal that starts late enough; else the track starts at 0 and its edit list skips
+    /// the priming that has no room.
+    fn of(start: u64, priming: u64) -> Self {
+        Self { start, priming, first: start.saturating_sub(priming) }
+    }
 }
 
 impl<'a> Track<'a> {
@@ -174,27 +182,13 @@ impl<'a> Track<'a> {
         }
         if self.lead.is_none() {
             let start = self.timeline.position().unwrap_or(0) - samples.len() as i64;
-            self.lead_in(self.rescaled(start, source), emit)?;
+            self.lead = Some(Lead::of(self.rescaled(start, source), self.encoding.priming()));
         }
         self.check_silence(placement.silence, source)?;
         self.filled += self.rescaled(placement.silence.try_into().unwrap_or(i64::MAX), source);
         for block in silence(self.task.rendition.channels, placement.silence).chain(samples.blocks(BLOCK)) {
             let ready = self.resampler.push(block)?;
             self.encode(&ready, emit)?;
-        }
-        Ok(())
-    }
-
-    /// The signal starts at `start`. The encoder's priming comes first in any case. If the signal starts later than
-    /// that, silence is put between, so that media time and presentation time are the same for players that ignore
-    /// edit lists; else the edit list has to skip the rest of the priming.
-    fn lead_in(&mut self, start: u64, emit: &mut Emit<'_>) -> Result<(), TaskError> {
-        let priming = self.encoding.priming();
-        let silence_before = start.saturating_sub(priming);
-        self.check_silence(silence_before, self.rate)?;
-        self.lead = Some(Lead { start, priming: priming.max(start), silence: silence_before });
-        for block in silence(self.task.rendition.channels, silence_before) {
-            self.encode(&block, emit)?;
         }
         Ok(())
     }
@@ -229,9 +223,9 @@ impl<'a> Track<'a> {
         self.hand_out(finished, emit)
     }
 
-    /// Decode time of the next coded frame; the first has 0.
+    /// Decode time of the next coded frame.
     fn decode_time(&self) -> u64 {
-        self.frames * u64::from(self.encoding.frame_size())
+        self.lead.map_or(0, |lead| lead.first) + self.frames * u64::from(self.encoding.frame_size())
     }
 
     fn hand_out(&mut self, finished: Option<Segment>, emit: &mut Emit<'_>) -> Result<(), TaskError> {
@@ -260,8 +254,8 @@ impl<'a> Track<'a> {
             let text = format!("no sound could be decoded from stream {}", self.task.stream.index);
             return Err(TaskError::input("audio_undecodable", text));
         };
-        let samples = self.encoding.taken() - lead.silence;
-        let end = lead.priming + samples;
+        let samples = self.encoding.taken();
+        let end = lead.first + lead.priming + samples;
         for coded in self.encoding.finish()? {
             if self.decode_time() < end {
                 self.keep(coded, emit)?;

@@ -70,6 +70,7 @@ pub fn stream_setup(stream: &Stream) -> Setup {
         initial_padding: parameters.initial_padding,
         trailing_padding: parameters.trailing_padding,
         seek_preroll: parameters.seek_preroll,
+        preamble: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::codec::encoder::EncoderPlan;
 use crate::codec::scaler::{Pictures, Scaler};
 use crate::codec::{Encoder, Packet};
 use crate::images::ImageTaker;
+use crate::index::gops::shortest_frame;
 use crate::meter::Meter;
 use crate::promise::Promise;
 use crate::segmenter::{Cutter, Segment, Segmenter};
@@ -91,7 +92,9 @@ impl<'a> Chunk<'a> {
 
     /// A frame that lost its time is shown right after the one before.
     fn time_of(&self, frame: &frame::Video) -> i64 {
-        frame.pts().unwrap_or_else(|| self.last.map_or(self.task.start, |last| last + 1))
+        frame.pts().unwrap_or_else(|| {
+            self.last.map_or(self.task.start, |last| last + shortest_frame(self.task.stream.timescale))
+        })
     }
 
     /// Gives the pictures of one moment to every rung.
@@ -101,7 +104,7 @@ impl<'a> Chunk<'a> {
             return Ok(()); // warmed up the deinterlacer
         }
         match (self.last, self.promise.first) {
-            (Some(last), _) => pts = pts.max(last + 1),  // two pictures of one packet
+            (Some(last), _) => pts = pts.max(last + shortest_frame(self.task.stream.timescale)), // two pictures of one packet
             (None, Some(first)) => pts = pts.min(first), // frames were lost: the first one left stands in for them
             (None, None) => {}
         }

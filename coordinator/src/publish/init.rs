@@ -39,20 +39,12 @@ pub(super) fn audio(track: &AudioTrack) -> Result<Bytes, PublishError> {
 
 /// The edit list that puts an audio signal in its place (ISO/IEC 14496-12 8.6.6).
 ///
-/// The first packet has decode time 0 and the signal begins `priming` samples after it; it is to be heard `lead`
-/// samples after the presentation's start.
-///
-/// - `priming > lead`: the presentation starts inside the priming. One edit skips what has no room.
-/// - `priming = lead > 0`: the worker has put silence in front of a late start, so that decode times *are*
-///   presentation times. An empty edit holds the place of priming and silence, a second one skips them. Players that
-///   ignore either or both (browsers' media source does) play the silence and are in sync too.
-/// - `priming = lead = 0`: nothing is skipped, there is no edit list.
+/// The signal begins `priming` samples after the first packet; it is to be heard `lead` samples after the presentation's
+/// start. A signal that starts late enough has its priming in front of it and needs no edit list: decode times *are*
+/// presentation times, for players that ignore edit lists too. Else the track starts at 0, inside the priming, and one
+/// edit skips what has no room.
 fn edits(track: &AudioTrack) -> Vec<Edit> {
-    let lead = track.lead();
     let skip = |samples: u64| Edit { media_time: Some(i64::try_from(samples).unwrap_or(i64::MAX)), duration: None };
-    if lead > 0 && track.priming == lead {
-        return vec![Edit { media_time: None, duration: Some(lead) }, skip(lead)];
-    }
     match track.shift() {
         0 => Vec::new(),
         shift => vec![skip(shift)],

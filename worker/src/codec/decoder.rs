@@ -43,7 +43,11 @@ impl<'a> Decoder<'a> {
             setup.extradata = extradata;
         }
         let context = av::decoder_context(&setup, stream.timescale, MAX_PIXELS).map_err(failed)?;
-        let decoder = context.decoder().video().map_err(failed)?;
+        let mut decoder = context.decoder().video().map_err(failed)?;
+        if !setup.preamble.is_empty() {
+            // It shows nothing, which the decoder reports as an error.
+            let _ = decoder.send_packet(&Packet::copy(&setup.preamble));
+        }
         let rows = inputs.lists.iter().flat_map(rows_of).collect();
         let frame_duration = i64::from(stream.frame_rate.denominator);
         let objects = &inputs.objects;

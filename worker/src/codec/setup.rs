@@ -69,6 +69,10 @@ pub struct Setup {
     /// Audio only.
     #[prost(sint32, tag = "20")]
     pub seek_preroll: i32,
+    /// Video only: a packet that a decoder must see before any other, wherever it starts. FFmpeg's H.264 decoder works
+    /// around bugs of the x264 version that the first packet of a stream, and no other, names.
+    #[prost(bytes = "vec", tag = "21")]
+    pub preamble: Vec<u8>,
 }
 
 impl Setup {

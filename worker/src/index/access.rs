@@ -55,6 +55,32 @@ impl AccessReader {
     }
 }
 
+/// The SEI NAL unit by which x264 names its version (user data unregistered, ITU-T H.264 D.2.7), as a packet of its own.
+pub fn x264_note(video: &VideoStream, data: &[u8]) -> Option<Vec<u8>> {
+    const X264: [u8; 16] =
+        [0xdc, 0x45, 0xe9, 0xbd, 0xe6, 0xd9, 0x48, 0xb7, 0x96, 0x2c, 0xd8, 0x20, 0xd9, 0x23, 0xee, 0xef];
+    if video.codec != "h264" {
+        return None;
+    }
+    let mut note = None;
+    let mut look = |nal: &[u8]| {
+        if nal.first().is_some_and(|header| header & 0x1f == 6) && nal.windows(16).take(64).any(|id| id == X264) {
+            note.get_or_insert_with(|| nal.to_vec());
+        }
+    };
+    match avc_length_size(video) {
+        Some(size) => {
+            each_prefixed(data, size, &mut look);
+            let length = note.as_ref().map_or(0, Vec::len).to_be_bytes();
+            note.map(|note| [&length[length.len() - size..], &note].concat())
+        }
+        None => {
+            each_annexb(data, &mut look);
+            note.map(|note| [&[0, 0, 1], note.as_slice()].concat())
+        }
+    }
+}
+
 /// `lengthSizeMinusOne` of an `avcC` (ISO/IEC 14496-15 5.3.3.1).
 fn avc_length_size(video: &VideoStream) -> Option<usize> {
     let setup = Setup::open(&video.setup).ok()?;

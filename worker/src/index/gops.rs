@@ -31,6 +31,7 @@ pub struct GopBuilder {
     order: bool,
     timescale: Timescale,
     frame: i64, // nominal frame duration
+    step: i64,  // between frames that would be shown at once
     lists: ListWriter,
     open: Vec<Placed>,
     extradata: Option<Vec<u8>>, // in force, where it differs from the stream's
@@ -52,6 +53,7 @@ impl GopBuilder {
             order: video.timing == Timing::Order,
             timescale: video.timescale,
             frame: frame.max(1),
+            step: shortest_frame(video.timescale),
             lists: ListWriter::new(video.index),
             open: Vec::new(),
             extradata: None,
@@ -133,7 +135,7 @@ impl GopBuilder {
             (gop.first, gop.last, gop.end) = (gop.start, gop.start, gop.start);
         } else {
             self.end = self.end.max(gop.end);
-            self.floor = self.floor.max(gop.last + 1);
+            self.floor = self.floor.max(gop.last + self.step);
         }
         self.frames += u64::from(gop.frames);
         gop.list = self.lists.add(&list);
@@ -167,7 +169,7 @@ impl GopBuilder {
                 times[row] = floor;
                 self.bumped += 1;
             }
-            floor = times[row].saturating_add(1);
+            floor = times[row].saturating_add(self.step);
         }
         times
     }
@@ -213,11 +215,16 @@ impl GopBuilder {
         let counted = [
             (self.skipped, "mid_gop_start", "packets before the first random access point", "left out"),
             (self.filled, "missing_times", "packets without a presentation time", "timed by the gaps they fit in"),
-            (self.bumped, "duplicate_times", "frames not later than the frame before", "moved one tick later"),
+            (self.bumped, "duplicate_times", "frames not later than the frame before", "moved 0.1 ms later"),
         ];
         let seen = counted.into_iter().filter(|(count, ..)| *count > 0);
         seen.map(|(count, code, what, handling)| (code, format!("{count} {what}"), handling)).collect()
     }
+}
+
+/// The shortest time for which a frame is shown: a tenth of a millisecond, which players and tools can tell from none.
+pub fn shortest_frame(timescale: Timescale) -> i64 {
+    i64::from(timescale.get() / 10_000).max(1)
 }
 
 /// A stream that starts elsewhere is read from here on.

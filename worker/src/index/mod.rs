@@ -7,7 +7,7 @@
 
 mod access;
 mod fields;
-mod gops;
+pub mod gops;
 mod open;
 mod reader;
 mod streams;
@@ -137,6 +137,7 @@ impl Index {
 
     fn begin(&mut self, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         if let Some(video) = &mut self.info.video {
+            self.trial.add_preamble(video)?;
             timeline::choose_timing(video, &self.waiting, &self.trial)?;
             if let Some(mut pairs) = FieldPairs::of(video, &self.waiting) {
                 let of_video = self.waiting.iter_mut().filter(|packet| packet.stream == video.index);

@@ -5,6 +5,7 @@ use ffmpeg_next::{Error, Packet, frame};
 use shared::error::{ErrorKind, TaskError};
 use shared::source::{Timing, VideoStream};
 
+use super::access::x264_note;
 use super::gops::begins;
 use super::timeline::RawPacket;
 use super::{LONGEST_WAIT_PACKETS, REORDER_PACKETS};
@@ -25,6 +26,16 @@ impl Trial {
         if begun && self.packets.len() < REORDER_PACKETS {
             self.packets.push(packet.clone());
         }
+    }
+
+    /// Gives the stream's decoders what only its first packet says.
+    pub fn add_preamble(&self, video: &mut VideoStream) -> Result<(), TaskError> {
+        let first = self.packets.first().and_then(|packet| packet.data());
+        if let Some(note) = first.and_then(|data| x264_note(video, data)) {
+            let setup = Setup::open(&video.setup)?;
+            video.setup = Setup { preamble: note, ..setup }.seal();
+        }
+        Ok(())
     }
 
     /// Whether pictures are shown in another order than they are stored.
