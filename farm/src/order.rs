@@ -97,6 +97,16 @@ impl Order {
         Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset, mp4 }
     }
 
+    /// Whether it can be made at all, before a folder is touched for it.
+    ///
+    /// # Errors
+    /// `recipe`, with everything that is wrong.
+    pub fn check(&self) -> Result<(), Failure> {
+        let nowhere = Places { source: String::new(), target: String::new(), work: String::new() };
+        let wrong = |complaints: Vec<String>| Failure::new(Exit::Usage, "recipe", complaints.join("\n  "));
+        self.spec(nowhere).check().map_err(wrong)
+    }
+
     /// The job: the same for the same order, wherever it is carried out.
     pub fn spec(&self, places: Places) -> JobSpec {
         let text = serde_json::to_vec(self).expect("plain data should serialise");

@@ -90,6 +90,7 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
     let profile = args.recipe.resolve()?;
     let source = Source::open(&args.source)?;
     let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset, args.mp4);
+    order.check()?;
     let folder = Folder::open(&args.out)?;
     let look = Look::choose(args.json);
     let share = match look_around(&folder, &order, args.fresh)? {

@@ -47,10 +47,10 @@ async function readCertificate() {
     return false;
   }
   badge.textContent = '';
-  showCertificate(await answer.json());
-  const poster = await find('poster.jpg');
-  if (poster) video.poster = 'poster.jpg';
-  const storyboard = await find('storyboard.vtt');
+  const facts = await answer.json();
+  showCertificate(facts);
+  if (facts.poster) video.poster = facts.poster.key;
+  const storyboard = facts.storyboard.length ? await find('storyboard.vtt') : null;
   if (storyboard) tiles = parseStoryboard(await storyboard.text());
   return true;
 }
