@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use coordinator::job::{JobState, JobView, Problem};
+use coordinator::job::{JobState, JobView, Problem, RenditionView};
 use serde::Serialize;
 use shared::source::{Finding, Verdict};
 
@@ -59,7 +59,15 @@ pub enum Event {
         after_seconds: f64,
     },
     /// Encoding goes on.
-    Progress(Advance),
+    Progress {
+        /// All in all.
+        #[serde(flatten)]
+        advance: Advance,
+        /// One by one.
+        renditions: Vec<RenditionView>,
+    },
+    /// Somebody asked to stop: attempts that have begun are finished.
+    Draining,
     /// Something went wrong, and was overcome unless the job fails.
     Problem(Problem),
     /// Everything is made; the last playlists are being written.
@@ -216,7 +224,7 @@ impl Watcher {
         self.tenths = self.tenths.max(tenths);
         due.then(|| {
             self.spoke = now;
-            Event::Progress(advance)
+            Event::Progress { advance, renditions: view.renditions.clone() }
         })
     }
 
@@ -255,7 +263,7 @@ pub fn describe(view: &JobView, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use coordinator::job::{ChunkCounts, RenditionView};
+    use coordinator::job::ChunkCounts;
     use coordinator::ladder::Ladder;
     use shared::task::JobId;
 
@@ -281,7 +289,10 @@ mod tests {
     }
 
     fn progress(events: Vec<Event>) -> Vec<Advance> {
-        events.into_iter().filter_map(|event| if let Event::Progress(a) = event { Some(a) } else { None }).collect()
+        events
+            .into_iter()
+            .filter_map(|event| if let Event::Progress { advance, .. } = event { Some(advance) } else { None })
+            .collect()
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Screen {
             Look::Json => print_json(event),
             Look::Lines => self.say(&line(event, &self.out)),
             Look::Bars => match event {
-                Event::Indexing { .. } | Event::Progress(_) | Event::Rendition { .. } | Event::Publishing => {}
+                Event::Indexing { .. } | Event::Progress { .. } | Event::Rendition { .. } | Event::Publishing => {}
                 event => self.say(&line(event, &self.out)),
             },
         }
@@ -115,8 +115,9 @@ fn line(event: &Event, out: &Path) -> String {
         Event::Playable { after_seconds } => {
             format!("playable    after {after_seconds:.1} s: farm play {}", out.display())
         }
-        Event::Progress(advance) => format!("encoding    {}", progress_text(advance)),
+        Event::Progress { advance, .. } => format!("encoding    {}", progress_text(advance)),
         Event::Problem(problem) => format!("problem     {}: {} ({})", problem.code, problem.text, problem.scope),
+        Event::Draining => "stopping    what has begun is finished first; Ctrl-C again stops at once".to_owned(),
         Event::Publishing => "publishing".to_owned(),
     }
 }

@@ -186,7 +186,7 @@ async fn watch_job(engine: &mut Engine, spec: JobSpec, screen: &mut Screen, out:
             () = interrupts.next() => {
                 interrupted += 1;
                 if interrupted == 1 {
-                    screen.say("finishing what has begun; Ctrl-C again stops at once");
+                    screen.tell(&Event::Draining);
                     engine.drain();
                 } else {
                     engine.abort();
