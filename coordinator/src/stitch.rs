@@ -325,3 +325,8 @@ pub fn stitch_audio(task: &AudioTask, receipt: &AudioReceipt) -> AudioTrack {
         encoder: receipt.part.encoder.clone(),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -21,15 +21,12 @@ pub fn check_video(task: &VideoTask, receipt: &VideoReceipt) -> Result<(), Refus
         let about = Part { rendition: &rendition.name, part };
         about.expect("rendition", &rendition.name, &part.rendition)?;
         about.expect("timescale", task.stream.timescale, part.timescale)?;
-        let codec = match part.config {
-            DecoderConfig::Avc(_) => Some(VideoCodec::H264),
-            DecoderConfig::Hevc(_) => Some(VideoCodec::Hevc),
-            DecoderConfig::Av1(_) => Some(VideoCodec::Av1),
-            DecoderConfig::Aac(_) | DecoderConfig::Opus(_) => None,
+        let config = match rendition.codec {
+            VideoCodec::H264 => "avcC",
+            VideoCodec::Hevc => "hvcC",
+            VideoCodec::Av1 => "av1C",
         };
-        if codec != Some(rendition.codec) {
-            return Err(about.wrong("codec", format!("{:?}", rendition.codec), format!("{codec:?}")));
-        }
+        about.expect("decoder config", config, config_box(&part.config))?;
         about.check_segments(numbering)?;
         about.check_range(task)?;
         about.check_cuts(&receipt.parts[0].segments)?;
@@ -52,14 +49,11 @@ pub fn check_audio(task: &AudioTask, receipt: &AudioReceipt) -> Result<(), Refus
     let about = Part { rendition: &task.rendition.name, part };
     about.expect("rendition", &task.rendition.name, &part.rendition)?;
     about.expect("timescale", task.rendition.sample_rate_hz, part.timescale.get())?;
-    let codec = match part.config {
-        DecoderConfig::Aac(_) => Some(AudioCodec::Aac),
-        DecoderConfig::Opus(_) => Some(AudioCodec::Opus),
-        DecoderConfig::Avc(_) | DecoderConfig::Hevc(_) | DecoderConfig::Av1(_) => None,
+    let config = match task.rendition.codec {
+        AudioCodec::Aac => "esds",
+        AudioCodec::Opus => "dOps",
     };
-    if codec != Some(task.rendition.codec) {
-        return Err(about.wrong("codec", format!("{:?}", task.rendition.codec), format!("{codec:?}")));
-    }
+    about.expect("decoder config", config, config_box(&part.config))?;
     about.check_segments(Numbering { grid: task.grid, segment_count: Some(task.segment_count) })?;
     let total: u128 = part.segments.iter().map(|segment| u128::from(segment.duration)).sum();
     let needed = u128::from(receipt.priming) + u128::from(receipt.samples);
@@ -72,6 +66,17 @@ pub fn check_audio(task: &AudioTask, receipt: &AudioReceipt) -> Result<(), Refus
         about.expect("first decode time", start.saturating_sub(priming).max(0), first.start)?;
     }
     Ok(())
+}
+
+/// The box that a configuration goes into.
+fn config_box(config: &DecoderConfig) -> &'static str {
+    match config {
+        DecoderConfig::Avc(_) => "avcC",
+        DecoderConfig::Hevc(_) => "hvcC",
+        DecoderConfig::Av1(_) => "av1C",
+        DecoderConfig::Aac(_) => "esds",
+        DecoderConfig::Opus(_) => "dOps",
+    }
 }
 
 /// First and last presentation time agree with the segments, which are those of the first part like those of any other.
