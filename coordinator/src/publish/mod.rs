@@ -230,3 +230,6 @@ fn json(value: &impl serde::Serialize) -> Bytes {
     text.push(b'\n');
     text.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,3 +67,39 @@ impl Rate {
         Self { peak_bps: clamp(peak.max(average)), average_bps: clamp(average) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::time::Timescale;
+
+    use super::*;
+    use crate::stitch::fixture::segment;
+
+    #[test]
+    fn the_peak_is_that_of_any_run_near_the_target_duration() {
+        // Duration in ms and bytes of each segment; peak and average in bits per second, for a target of 6 s.
+        type Case = (&'static [(u64, u64)], u64, u64);
+        let cases: [Case; 6] = [
+            (&[(6000, 750_000)], 1_000_000, 1_000_000),
+            (&[(6000, 750_000), (6000, 1_500_000)], 2_000_000, 1_500_000),
+            // A tail under 3 s counts only together with what comes before it.
+            (&[(6000, 750_000), (1000, 1_000_000)], 2_000_000, 2_000_000),
+            (&[(6000, 750_000), (3000, 750_000)], 2_000_000, 1_333_334),
+            // Nothing but a tail.
+            (&[(1000, 125_000)], 1_000_000, 1_000_000),
+            (&[(4000, 1), (4000, 1_000_000), (4000, 1_000_000)], 2_000_000, 1_333_334),
+        ];
+        for (pieces, peak_bps, average_bps) in cases {
+            let segments: Vec<SegmentInfo> =
+                pieces.iter().zip(0..).map(|((ms, bytes), number)| segment("v", number, 0, *ms, 1, *bytes)).collect();
+            let listing = Listing {
+                name: "v",
+                codecs: String::new(),
+                timescale: Timescale::MILLIS,
+                timeline: pieces.iter().map(|(ms, _)| (0, *ms)).collect(),
+                segments: &segments,
+            };
+            assert_eq!(Rate::of(&listing, 6), Rate { peak_bps, average_bps }, "{pieces:?}");
+        }
+    }
+}
