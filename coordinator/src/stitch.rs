@@ -40,11 +40,11 @@ pub struct AudioTrack {
     pub rendition: AudioRendition,
     /// What a player needs first.
     pub config: DecoderConfig,
-    /// In order; the first one's decode time is 0.
+    /// In order. The first one's decode time is 0, or late by as much as the signal is behind its priming.
     pub segments: Vec<SegmentInfo>,
     /// Presentation time at which the signal starts.
     pub start: MediaTime,
-    /// Samples before the signal: what the encoder adds, and the silence that leads in a late start.
+    /// Samples that the encoder adds before the signal.
     pub priming: u64,
     /// Samples of the signal.
     pub samples: u64,

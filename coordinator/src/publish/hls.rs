@@ -1,9 +1,8 @@
 //! HLS playlists (RFC 8216 and draft-pantos-hls-rfc8216bis), written as text: playlist libraries keep durations as
 //! 32-bit floats and attributes without an order.
 
-use std::ops::Range;
-
 use std::collections::HashSet;
+use std::ops::Range;
 
 use shared::source::DynamicRange;
 use shared::task::SegmentInfo;
@@ -44,11 +43,8 @@ fn playlist(outline: &Outline, listing: &Listing, i_frames: bool) -> String {
         text.push_str("#EXT-X-START:TIME-OFFSET=0\n");
     }
     text.push_str(&format!("#EXT-X-MAP:URI=\"{INIT}\"\n"));
-    let mut from = 0; // a track that starts late counts from the presentation's start: players add durations up
-    for (segment, (start, duration)) in listing.segments.iter().zip(&listing.timeline) {
-        let end = start.saturating_add_unsigned(*duration);
-        write_segment(&mut text, listing, segment, from..end, i_frames);
-        from = end;
+    for (segment, span) in listing.segments.iter().zip(listing.spans()) {
+        write_segment(&mut text, listing, segment, span, i_frames);
     }
     if complete {
         text.push_str("#EXT-X-ENDLIST\n");
@@ -57,9 +53,9 @@ fn playlist(outline: &Outline, listing: &Listing, i_frames: bool) -> String {
 }
 
 /// Edges are rounded, not durations: over ten hours of segments no error adds up.
-fn write_segment(text: &mut String, listing: &Listing, segment: &SegmentInfo, shown: Range<i64>, i_frames: bool) {
+fn write_segment(text: &mut String, listing: &Listing, segment: &SegmentInfo, span: Range<i64>, i_frames: bool) {
     let micros = |ticks| MICROS.rescale_nearest(ticks, listing.timescale);
-    let length = micros(shown.end).saturating_sub(micros(shown.start)).max(0);
+    let length = micros(span.end).saturating_sub(micros(span.start)).max(0);
     text.push_str(&format!("#EXTINF:{}.{:06},\n", length / 1_000_000, length % 1_000_000));
     if i_frames {
         text.push_str(&format!("#EXT-X-BYTERANGE:{}@0\n", segment.first_sample_end));

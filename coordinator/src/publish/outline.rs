@@ -1,5 +1,7 @@
 //! A presentation as playlists and manifests see it.
 
+use std::ops::Range;
+
 use shared::cmaf::DecoderConfig;
 use shared::task::SegmentInfo;
 use shared::time::Timescale;
@@ -55,12 +57,13 @@ impl<'a> Outline<'a> {
 
     /// All playlists must agree on it (RFC 8216 6.2.4), and it must not change while they grow, so it allows for the
     /// longest segment that a grid makes: a tail of less than a second may be merged into the last one. Only a source
-    /// with a long still breaks that. The final playlists carry what is true.
+    /// with a long still or a track that starts late breaks that. The final playlists carry what is true.
     fn target_duration(&self) -> u64 {
         let longest = self.all().flat_map(|listing| {
             let timescale = u128::from(listing.timescale.get());
             // Rounded to the nearest second (RFC 8216 4.3.3.1).
-            listing.timeline.iter().map(move |(_, ticks)| (u128::from(*ticks) * 2 + timescale) / (2 * timescale))
+            let ticks = listing.spans().map(|span| u128::from(span.end.abs_diff(span.start)));
+            ticks.map(move |ticks| (ticks * 2 + timescale) / (2 * timescale))
         });
         let longest = longest.max().map_or(0, |seconds| u64::try_from(seconds).unwrap_or(u64::MAX));
         let growing = u64::from(self.presentation.grid.segment_ms()).div_ceil(1000) + 1;
@@ -95,6 +98,13 @@ impl<'a> Listing<'a> {
     pub(super) fn file<'b>(&self, segment: &'b SegmentInfo) -> &'b str {
         let key = segment.object.key.as_str();
         key.strip_prefix(self.name).and_then(|key| key.strip_prefix('/')).unwrap_or(key)
+    }
+
+    /// From where to where each segment counts in a playlist, in ticks. Players add durations up, so the first one
+    /// counts from the presentation's start even if the track starts later.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Range<i64>> {
+        let ends = self.timeline.iter().map(|(start, duration)| start.saturating_add_unsigned(*duration));
+        ends.scan(0, |from, end| Some(std::mem::replace(from, end)..end))
     }
 
     /// Presentation time after the last segment, in ticks.

@@ -42,8 +42,8 @@ pub fn check_video(task: &VideoTask, receipt: &VideoReceipt) -> Result<(), Refus
 
 /// Refuses an audio track's receipt that is not what its task asked for.
 ///
-/// A receipt that passes has segments that start at decode time 0, touch each other, lie on the grid and hold priming,
-/// signal and less than a second of remainder.
+/// A receipt that passes has segments that start where priming has to start, touch each other, lie on the grid and hold
+/// priming, signal and less than a second of remainder.
 pub fn check_audio(task: &AudioTask, receipt: &AudioReceipt) -> Result<(), Refusal> {
     let part = &receipt.part;
     let about = Part { rendition: &task.rendition.name, part };
@@ -61,6 +61,9 @@ pub fn check_audio(task: &AudioTask, receipt: &AudioReceipt) -> Result<(), Refus
         return Err(about.wrong("number of samples", format!("{needed} and a remainder"), total));
     }
     let start = part.timescale.rescale_nearest(receipt.start.ticks, receipt.start.timescale);
+    if start < 0 {
+        return Err(about.wrong("start of the signal", "0 or more", start));
+    }
     let priming = i64::try_from(receipt.priming).unwrap_or(i64::MAX);
     if let Some(first) = part.segments.first() {
         about.expect("first decode time", start.saturating_sub(priming).max(0), first.start)?;

@@ -202,12 +202,13 @@ pub(crate) fn audio_task(index: u32, language: &str, segment_count: u64) -> Audi
 /// The receipt for a signal of `samples` that starts `lead` samples late, from an encoder with a frame of priming.
 pub(crate) fn audio_receipt(task: &AudioTask, lead: u64, samples: u64) -> AudioReceipt {
     let rate = Timescale::new(task.rendition.sample_rate_hz).unwrap();
-    let priming = lead.max(1024);
-    let frames: Vec<i64> = (0..priming + samples).step_by(1024).map(|time| time as i64).collect();
+    let priming = 1024;
+    let (first, end) = (lead.saturating_sub(priming), lead.max(priming) + samples);
+    let frames: Vec<i64> = (first..end).step_by(1024).map(|time| time as i64).collect();
     let number =
         |time: &i64| task.grid.segment_of(MediaTime::new(*time, rate)).min(task.segment_count.saturating_sub(1));
     let groups: Vec<&[i64]> = frames.chunk_by(|one, next| number(one) == number(next)).collect();
-    let ends = groups.iter().skip(1).map(|group| group[0]).chain([(priming + samples) as i64]);
+    let ends = groups.iter().skip(1).map(|group| group[0]).chain([end as i64]);
     let segments = groups.iter().zip(ends).map(|(group, end)| {
         let duration = (end - group[0]) as u64;
         let size = duration * u64::from(task.rendition.bitrate_bps) / 8 / 48_000;

@@ -50,6 +50,19 @@ fn durations_add_up_to_the_microsecond() {
 }
 
 #[test]
+fn a_track_that_starts_late_counts_from_the_presentations_start() {
+    let mut presentation = small();
+    let task = audio_task(3, "fr", 3);
+    presentation.audio.push(stitch_audio(&task, &audio_receipt(&task, 400_000, 300_000)));
+    let playlist = media(&presentation, "a3");
+    let durations: Vec<f32> = playlist.segments.iter().map(|segment| segment.duration).collect();
+    // It starts in the segment from 6 s on; that one's playlist entry spans the silence before it too.
+    assert_eq!(durations.len(), 2);
+    assert_eq!((durations[0].floor(), playlist.target_duration), (12.0, 12));
+    assert!((durations.iter().sum::<f32>() - 700_000.0 / 48_000.0).abs() < 1e-5);
+}
+
+#[test]
 fn a_playlist_that_grows_is_an_event_and_only_appended_to() {
     let whole = small();
     let mut before = String::new();
