@@ -134,20 +134,17 @@ fn dynamic_range(xml: &mut Xml, color: Color) {
     xml.descriptor(element, "urn:mpeg:mpegB:cicp:MatrixCoefficients", &color.matrix.to_string());
 }
 
-/// 5.3.9.3; the timeline (5.3.9.6) has no gaps and says a duration once for a run of equal ones.
+/// 5.3.9.3; the timeline (5.3.9.6) has no gaps and an entry for each segment: dash.js takes the n-th entry's segment to
+/// be the n-th `SegmentURL` and loads it again and again if a run of equal durations is one entry.
 fn segment_list(xml: &mut Xml, listing: &Listing) {
     let attributes = [("timescale", listing.timescale.get().to_string()), ("presentationTimeOffset", "0".to_owned())];
     xml.open("SegmentList", &attributes);
     xml.empty("Initialization", &[("sourceURL", super::key(listing.name, INIT))]);
     xml.open("SegmentTimeline", &[]);
-    for (position, run) in listing.timeline.chunk_by(|one, next| one.1 == next.1).enumerate() {
-        let (start, duration) = run[0];
+    for (position, (start, duration)) in listing.timeline.iter().enumerate() {
         let mut attributes = vec![("d", duration.to_string())];
         if position == 0 {
             attributes.insert(0, ("t", start.to_string()));
-        }
-        if run.len() > 1 {
-            attributes.push(("r", (run.len() - 1).to_string()));
         }
         xml.empty("S", &attributes);
     }
