@@ -1,4 +1,5 @@
 //! Generated protobuf types; no logic and no conversions (those live in `shared::wire`).
+#![forbid(unsafe_code)]
 
 #[expect(missing_docs, reason = "generated; the comments are in the .proto files")]
 #[expect(clippy::large_enum_variant, reason = "generated; messages live for one conversion")]
