@@ -5,7 +5,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }
-    // An object is handed on as a slice of the message it came in; a `Vec` would be a copy of each segment.
-    prost_build::Config::new().bytes([".farm.v1.SlotObject.bytes"]).compile_fds(protox::compile(files, ["."])?)?;
+    // An object is handed on as a slice of the message it came in; a `Vec` would be a copy of each segment. So are lists.
+    prost_build::Config::new()
+        .bytes([".farm.v1.SlotObject.bytes", ".farm.v1.SlotRequest.lists"])
+        .compile_fds(protox::compile(files, ["."])?)?;
     Ok(())
 }

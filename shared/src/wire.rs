@@ -18,6 +18,7 @@ use std::fmt::Display;
 
 use prost::Message;
 
+use crate::storage::is_plain_key;
 use crate::task::{Task, TaskReport};
 use crate::time::Timescale;
 
@@ -159,15 +160,7 @@ fn plain_name(field: &str, text: String) -> Result<String, WireError> {
     checked(field, text, fits, "1 to 64 of a-z, 0-9 and -")
 }
 
-/// Longest object key.
-const LONGEST_KEY: usize = 512;
-
 /// An object key that can't leave the prefix it is meant for.
 fn object_key(field: &str, key: String) -> Result<String, WireError> {
-    let plain = |part: &str| {
-        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        !matches!(part, "" | "." | "..") && part.bytes().all(known)
-    };
-    let fits = |key: &String| key.len() <= LONGEST_KEY && key.split('/').all(plain);
-    checked(field, key, fits, "an object key")
+    checked(field, key, |key| is_plain_key(key), "an object key")
 }

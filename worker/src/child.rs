@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message;
 use proto::v1::slot_reply::Content;
 use proto::v1::{SlotArea, SlotFileKind, SlotLimits, SlotObject, SlotReply, SlotRequest};
@@ -54,13 +55,8 @@ pub enum ChildError {
     Panicked,
 }
 
-/// Runs the attempts a worker sends over the standard input until it closes it.
+/// Runs the attempts a worker sends over the standard input, until it closes it.
 pub fn run_child() -> ExitCode {
-    run_child_with(execute)
-}
-
-/// [`run_child`] with other media code.
-pub fn run_child_with(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, TaskError>) -> ExitCode {
     match serve(execute) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,14 +66,14 @@ pub fn run_child_with(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<
     }
 }
 
-/// [`run_child_with`], saying why it ended.
+/// [`run_child`] with any media code, saying why it ended.
 pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, TaskError>) -> Result<(), ChildError> {
     let stdin = io::stdin();
     let socket = Socket(stdin.as_fd());
     settle(&socket)?;
     let last_panic = remember_panics();
     while let Some(request) = read_frame(&mut &socket)? {
-        let request = Attempt::receive(&request, &socket)?;
+        let request = Attempt::receive(request, &socket)?;
         let Attempt { task, worker, inputs } = &request;
         let meter = Meter::start();
         let report = |outcome| {
@@ -122,9 +118,9 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn receive(frame: &[u8], socket: &Socket<'_>) -> Result<Self, ChildError> {
+    fn receive(frame: Vec<u8>, socket: &Socket<'_>) -> Result<Self, ChildError> {
         let content = |text: String| ChildError::Frame(FrameError::Content(text));
-        let request = SlotRequest::decode(frame).map_err(FrameError::from)?;
+        let request = SlotRequest::decode(Bytes::from(frame)).map_err(FrameError::from)?;
         limit(&request.limits.unwrap_or_default())?;
         let task = wire::decode_task(&request.task).map_err(|error| content(error.to_string()))?;
         let worker = WorkerId::try_from(request.worker).map_err(content)?;
@@ -159,7 +155,9 @@ fn settle(socket: &Socket<'_>) -> Result<(), ChildError> {
         return Err(ChildError::NotASlot);
     }
     rustix::thread::set_name(c"farm-slot").map_err(setup("naming the process"))?;
-    std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(setup("offering itself to the OOM killer"))?;
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+        eprintln!("slot: oom_score_adj: {error}; when memory runs out, the worker may be chosen instead");
+    }
     limit_to(Resource::Core, 0)?;
     close_inherited().map_err(setup("closing what was inherited"))
 }

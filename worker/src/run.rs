@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
 use shared::queue::{Delivery, Queue, QueueError};
 use shared::task::{JobId, Outcome, Receipt, Spent, TaskReport, WorkerId};
@@ -98,6 +99,7 @@ impl Worker {
     /// what runs and gives it back. No child is left when this returns.
     pub async fn run(self, draining: CancellationToken, abort: CancellationToken) -> Result<(), WorkerError> {
         let spawner = Spawner::start().map_err(WorkerError::Spawner)?;
+        raise_file_limit();
         let abort = abort.child_token(); // also cancelled here, when one loop finds that the queue is gone
         let mut loops = JoinSet::new();
         for _ in 0..self.shared.config.slots.get() {
@@ -224,6 +226,14 @@ impl SlotLoop {
             () = self.abort.cancelled() => return delivery.give_back().await,
         }
         delivery.ack().await
+    }
+}
+
+/// A storyboard hands thousands of tiles to its slot, more than the customary soft limit of 1024.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(%error, "the limit of open files stays as it is");
     }
 }
 

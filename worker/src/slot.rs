@@ -48,9 +48,6 @@ const FRESH_MEMORY: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_thresho
 /// How long the kernel may take to end a child that was killed or has closed its socket.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
-/// Longest report of a slot: half a million GOPs.
-const LARGEST_REPORT_BYTES: usize = 64 << 20;
-
 /// Longest text a slot may put into an error.
 const LONGEST_ERROR_BYTES: usize = 4096;
 
@@ -220,15 +217,13 @@ impl Slot {
     /// `None` for what is of no interest.
     fn understand(&mut self, frame: Bytes) -> Result<Option<Step>, TaskError> {
         let running = self.running.as_mut().ok_or_else(|| nonsense("it speaks without a task"))?;
-        let len = frame.len();
         let reply = SlotReply::decode(frame).map_err(nonsense)?;
         let report = match reply.content {
             Some(Content::Object(object)) => {
                 running.advanced = true;
                 return object_step(object).map(Some);
             }
-            Some(Content::Report(report)) if len <= LARGEST_REPORT_BYTES => report,
-            Some(Content::Report(_)) => return Err(nonsense(format!("a report of {len} bytes"))),
+            Some(Content::Report(report)) => report,
             None => return Err(nonsense("a reply without content")),
         };
         let report = shared::wire::decode_report(&report).map_err(nonsense)?;
@@ -262,7 +257,7 @@ impl Slot {
                 if timeout(EXIT_GRACE, self.stderr.drain()).await.is_err() {
                     debug!("a slot's standard error outlives it");
                 }
-                exit::judge(status, &self.stderr.last_words(), &self.config)
+                exit::judge(status, &self.stderr, &self.config)
             }
             Ok(Err(error)) => TaskError::bug(format!("waiting for the slot: {error}")),
             Err(_) => nonsense("it closed its socket and lives on"),
@@ -302,6 +297,11 @@ enum SendError {
 
 impl From<io::Error> for SendError {
     fn from(error: io::Error) -> Self {
+        // Files that are on their way count against the sender's limit.
+        if error.raw_os_error() == Some(rustix::io::Errno::TOOMANYREFS.raw_os_error()) {
+            let text = format!("{error}; raise the worker's limit of open files (ulimit -n)");
+            return Self::Task(TaskError::new(ErrorKind::Exhausted, "worker_files", text));
+        }
         Self::Socket(error)
     }
 }

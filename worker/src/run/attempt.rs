@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
 use shared::queue::{Delivery, QueueError};
-use shared::storage::{Storage, StorageError};
+use shared::storage::{Storage, StorageError, is_plain_key};
 use shared::task::{Outcome, Progress, Receipt, StoredObject, Task, TaskReport};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +15,6 @@ use super::{Shared, inputs};
 use crate::slot::request::Request;
 use crate::slot::{Slot, Step};
 use crate::task::Area;
-
-/// Longest key a slot may name.
-const LONGEST_KEY_BYTES: usize = 256;
 
 /// Why an attempt ends without a receipt.
 #[derive(Debug)]
@@ -171,13 +168,6 @@ impl Prefix {
     }
 }
 
-/// Whether a key stays below its prefix on any kind of store: short plain names between slashes, none of them hidden.
-pub fn is_plain_key(key: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let name = |name: &str| !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain);
-    key.len() <= LONGEST_KEY_BYTES && key.split('/').all(name)
-}
-
 /// A full disk is not the network's fault: trying again here would not help.
 fn store_failure(error: StorageError) -> TaskError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
@@ -188,20 +178,4 @@ fn store_failure(error: StorageError) -> TaskError {
         cause = error.source();
     }
     TaskError::transient("store_failed", error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_stay_below_their_prefix() {
-        for key in ["720p/000001.0a1b2c3d.m4s", "index/0-000000", "poster.jpg"] {
-            assert!(is_plain_key(key), "{key}");
-        }
-        for key in ["", "/etc/passwd", "a/../b", "..", "a//b", "a/", ".farm/state", "a b", "a\\b", "ü", "a\0"] {
-            assert!(!is_plain_key(key), "{key}");
-        }
-        assert!(!is_plain_key(&"a".repeat(LONGEST_KEY_BYTES + 1)));
-    }
 }

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
 use shared::index::{ListRef, PacketList, Place, packed_key};
-use shared::storage::{Storage, local_path};
+use shared::storage::{Storage, is_plain_key, local_path};
 use shared::task::{Task, Work};
 
-use super::attempt::is_plain_key;
 use crate::slot::request::{FileRole, InputFile};
 
 /// Most bytes of packet lists in one task: the audio of a day in one track has a tenth.

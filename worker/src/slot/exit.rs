@@ -6,13 +6,11 @@ use std::process::ExitStatus;
 use rustix::process::Signal;
 use shared::error::{ErrorKind, TaskError};
 
+use super::stderr::SlotStderr;
 use crate::config::WorkerConfig;
 
-/// What the allocators say before they abort: Rust's, then C++'s.
-const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", "std::bad_alloc"];
-
-/// Judges an end that was not asked for. `last_words` are the end of its standard error.
-pub fn judge(status: ExitStatus, last_words: &str, config: &WorkerConfig) -> TaskError {
+/// Judges an end that was not asked for.
+pub fn judge(status: ExitStatus, stderr: &SlotStderr, config: &WorkerConfig) -> TaskError {
     let signal = status.signal().and_then(Signal::from_named_raw);
     if signal == Some(Signal::XCPU) {
         let text = format!("the attempt used more than {} s of CPU time (attempt_cpu_s)", config.attempt_cpu_s);
@@ -22,11 +20,12 @@ pub fn judge(status: ExitStatus, last_words: &str, config: &WorkerConfig) -> Tas
         let text = format!("somebody killed the slot, most likely because the machine ran out of memory: {status}");
         return TaskError::new(ErrorKind::Exhausted, "slot_killed", text);
     }
-    if signal == Some(Signal::ABORT) && OUT_OF_MEMORY.iter().any(|text| last_words.contains(text)) {
+    if signal == Some(Signal::ABORT) && stderr.tells_of_memory() {
         let text =
             format!("the attempt needs more than {} bytes of memory (slot_memory_bytes)", config.slot_memory_bytes);
         return TaskError::new(ErrorKind::Exhausted, "slot_memory", text);
     }
-    let words = if last_words.is_empty() { "it said nothing" } else { last_words };
+    let words = stderr.last_words();
+    let words = if words.is_empty() { "it said nothing" } else { &words };
     TaskError::new(ErrorKind::Bug, "slot_crashed", format!("the slot ended with {status}: {words}"))
 }

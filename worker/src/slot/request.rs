@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use proto::v1::SlotFileKind;
-use shared::error::TaskError;
+use shared::error::{ErrorKind as Kind, TaskError};
 use shared::task::{Task, WorkerId};
 use shared::wire;
 
@@ -59,10 +59,10 @@ impl InputFile {
     fn failure(&self, error: &io::Error) -> TaskError {
         let path = self.path.display();
         match (self.role, error.kind()) {
-            (_, ErrorKind::OutOfMemory) => TaskError::new(exhausted(), "worker_memory", format!("{path}: {error}")),
+            (_, ErrorKind::OutOfMemory) => TaskError::new(Kind::Exhausted, "worker_memory", format!("{path}: {error}")),
             (_, _) if out_of_descriptors(error) => {
                 let advice = "raise the worker's limit of open files (ulimit -n)";
-                TaskError::new(exhausted(), "worker_files", format!("{path}: {error}; {advice}"))
+                TaskError::new(Kind::Exhausted, "worker_files", format!("{path}: {error}; {advice}"))
             }
             (FileRole::Source, ErrorKind::NotFound) => {
                 TaskError::input("source_missing", format!("{path} does not exist; check the path of the source"))
@@ -76,10 +76,6 @@ impl InputFile {
             }
         }
     }
-}
-
-fn exhausted() -> shared::error::ErrorKind {
-    shared::error::ErrorKind::Exhausted
 }
 
 fn out_of_descriptors(error: &io::Error) -> bool {
@@ -100,7 +96,7 @@ impl Request<'_> {
         };
         proto::v1::SlotRequest {
             task: wire::encode_task(self.task),
-            lists: self.lists.iter().map(|list| list.to_vec()).collect(),
+            lists: self.lists.clone(),
             files: self.files.iter().map(file).collect(),
             limits: Some(proto::v1::SlotLimits {
                 memory_bytes: config.slot_memory_bytes,

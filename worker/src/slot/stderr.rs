@@ -12,18 +12,22 @@ const KEPT_LINES: usize = 12;
 /// Longer lines are broken.
 const LONGEST_LINE_BYTES: usize = 400;
 
+/// What allocators say before they abort: Rust's, then C++'s.
+const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", "std::bad_alloc"];
+
 /// A slot's standard error.
 #[derive(Debug)]
 pub struct SlotStderr {
     pipe: Option<ChildStderr>, // `None` once it has ended
     unread: BytesMut,          // shorter than a line
     kept: VecDeque<String>,
+    tells_of_memory: bool,
 }
 
 impl SlotStderr {
     /// Reads from `pipe`.
     pub fn new(pipe: Option<ChildStderr>) -> Self {
-        Self { pipe, unread: BytesMut::new(), kept: VecDeque::new() }
+        Self { pipe, unread: BytesMut::new(), kept: VecDeque::new(), tells_of_memory: false }
     }
 
     /// The next line; `None` at the end. Can be dropped and called again.
@@ -53,6 +57,12 @@ impl SlotStderr {
     /// What was said belongs to an earlier task.
     pub fn forget(&mut self) {
         self.kept.clear();
+        self.tells_of_memory = false;
+    }
+
+    /// Whether an allocator has complained. A backtrace may follow, so it need not be among the last lines.
+    pub fn tells_of_memory(&self) -> bool {
+        self.tells_of_memory
     }
 
     /// The last lines.
@@ -70,6 +80,7 @@ impl SlotStderr {
         };
         // Control characters of a hostile source must not reach a terminal.
         let line = String::from_utf8_lossy(line.trim_ascii_end()).replace(|c: char| c.is_control() && c != '\t', "?");
+        self.tells_of_memory |= OUT_OF_MEMORY.iter().any(|text| line.contains(text));
         if self.kept.len() == KEPT_LINES {
             self.kept.pop_front();
         }
