@@ -28,7 +28,7 @@ pub struct VideoFacts {
     pub full_range: bool,
 }
 
-fn parameters_of<'a>(parameters: &'a Parameters) -> &'a ffi::AVCodecParameters {
+fn parameters_of(parameters: &Parameters) -> &ffi::AVCodecParameters {
     // SAFETY: reading the pointer of a live wrapper has no precondition.
     let pointer = unsafe { parameters.as_ptr() };
     // SAFETY: the wrapper owns the struct (or keeps its owner alive) for as long as it is borrowed.
@@ -188,7 +188,7 @@ pub fn is_discarded(packet: &Packet) -> bool {
     let raw = ffmpeg_next::packet::Ref::as_ptr(packet);
     // SAFETY: the packet is live for as long as it is borrowed.
     let flags = unsafe { &*raw }.flags;
-    flags & ffi::AV_PKT_FLAG_DISCARD as i32 != 0
+    flags & ffi::AV_PKT_FLAG_DISCARD != 0
 }
 
 /// Makes the decoder drop the frame of this packet after decoding it.
@@ -196,7 +196,7 @@ pub fn discard(packet: &mut Packet) {
     let raw = ffmpeg_next::packet::Mut::as_mut_ptr(packet);
     // SAFETY: the packet is live and borrowed by nobody else.
     let raw = unsafe { &mut *raw };
-    raw.flags |= ffi::AV_PKT_FLAG_DISCARD as i32;
+    raw.flags |= ffi::AV_PKT_FLAG_DISCARD;
 }
 
 /// Another reference to the same picture; nothing is copied.

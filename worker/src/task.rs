@@ -57,6 +57,7 @@ pub enum Area {
 
 /// What a running attempt hands out, in order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handed on at once, never kept in bulk")]
 pub enum Emission {
     /// An object to store under `key`; the receipt names it with its hash.
     Object {

@@ -17,7 +17,7 @@ use crate::codec::encoder::EncoderPlan;
 use crate::codec::scaler::{Pictures, Scaler};
 use crate::codec::{Encoder, Packet};
 use crate::images::ImageTaker;
-use crate::index::gops::shortest_frame;
+use crate::index::shortest_frame;
 use crate::meter::Meter;
 use crate::promise::Promise;
 use crate::segmenter::{Cutter, Segment, Segmenter};

@@ -79,11 +79,10 @@ impl GopBuilder {
 
     pub fn push(&mut self, packet: Placed, store: &mut PacketStore, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         let access = is_access_point(&packet);
-        if self.open.is_empty() && self.frames == 0 && !self.order {
-            if !begins(&packet) && self.skipped < LONGEST_BLIND {
-                self.skipped += 1;
-                return Ok(());
-            }
+        let begun = self.order || self.frames > 0 || !self.open.is_empty();
+        if !begun && !begins(&packet) && self.skipped < LONGEST_BLIND {
+            self.skipped += 1;
+            return Ok(());
         }
         if access && self.is_long_enough(&packet) {
             self.close(store, emit)?;

@@ -7,7 +7,7 @@
 
 mod access;
 mod fields;
-pub mod gops;
+mod gops;
 mod open;
 mod reader;
 mod streams;
@@ -26,6 +26,7 @@ use shared::task::{IndexReceipt, IndexReport, IndexTask, Progress, Spent};
 use crate::task::{Emission, Emit, ffmpeg_error};
 use fields::FieldPairs;
 use gops::GopBuilder;
+pub(crate) use gops::shortest_frame;
 use streams::Found;
 use timeline::{RawPacket, Timeline};
 use trial::Trial;

@@ -208,6 +208,11 @@ fn note_unusual(info: &mut SourceInfo) {
             find("anamorphic", format!("samples are {w}:{h}"), "scaled to square samples");
         }
     }
+    let unused =
+        info.ignored.iter().filter(|text| text.ends_with("no picture size") || text.ends_with("no decoder here"));
+    for text in unused.cloned().collect::<Vec<_>>() {
+        find("stream_left_out", text, "the other streams are transcoded");
+    }
     if !findings.is_empty() {
         info.findings.append(&mut findings);
         info.verdict = Verdict::NonStandard;

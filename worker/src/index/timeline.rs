@@ -179,13 +179,11 @@ pub fn choose_timing(video: &mut VideoStream, packets: &[RawPacket], trial: &Tri
     if known * 2 <= times.len() {
         video.timing = Timing::Order;
         video.timescale = Timescale::new(video.frame_rate.numerator).unwrap_or(Timescale::MILLIS);
-    } else if reordered
-        && times.len() > 1
-        && times.iter().all(|packet| packet.pts.is_some() && packet.pts == packet.dts)
-    {
-        if trial.reorders(video)? {
-            video.timing = Timing::Decoder;
-        }
+        return Ok(());
+    }
+    let contradicts = |packet: &&RawPacket| packet.pts.is_some() && packet.pts == packet.dts;
+    if reordered && times.len() > 1 && times.iter().all(contradicts) && trial.reorders(video)? {
+        video.timing = Timing::Decoder;
     }
     Ok(())
 }
