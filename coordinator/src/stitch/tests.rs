@@ -58,96 +58,97 @@ fn a_tail_too_short_for_a_segment_belongs_to_the_last() {
 
 type Lie = (&'static str, fn(&mut VideoReceipt), &'static str);
 
+const LIES: [Lie; 24] = [
+    ("a part is missing", |r| drop(r.parts.pop()), "number of renditions is 3, expected 4"),
+    ("parts swapped", |r| r.parts.swap(0, 1), "v1080: rendition is v720, expected v1080"),
+    ("timescale", |r| r.parts[1].timescale = Timescale::MILLIS, "v720: timescale is 1/1000, expected 1/30000"),
+    ("codec", |r| r.parts[0].config = DecoderConfig::Hevc(vec![1]), "v1080: decoder config is hvcC, expected avcC"),
+    ("a sound", |r| r.parts[0].config = fixture::aac(), "v1080: decoder config is esds, expected avcC"),
+    ("number", |r| r.parts[2].segments[0].number = 3, "v480, segment 3 at 360360: number is 3, expected 2"),
+    (
+        "twice the same segment",
+        |r| {
+            let first = r.parts[0].segments[0].clone();
+            r.parts[0].segments.insert(0, first);
+        },
+        "v1080, segment 2 at 360360: number is 2, expected more than 2",
+    ),
+    (
+        "a frame is missing between segments",
+        |r| r.parts[0].segments[0].duration -= 1001,
+        "v1080, segment 3 at 540540: start is 540540, expected 539539",
+    ),
+    ("a segment is missing", |r| drop(r.parts[3].segments.pop()), "v360: number of segments is 1, expected 2"),
+    ("a frame more", |r| r.parts[0].segments[0].samples += 1, "v1080: sum of frames is 361, expected 360"),
+    (
+        "frames moved between segments",
+        |r| {
+            r.parts[1].segments[0].samples += 1;
+            r.parts[1].segments[1].samples -= 1;
+        },
+        "v720, segment 2 at 360360: number of frames is 181, expected 180",
+    ),
+    (
+        "another last duration",
+        |r| r.parts[1].segments[1].duration += 1,
+        "v720, segment 3 at 540540: duration is 180181, expected 180180",
+    ),
+    (
+        "another first start",
+        |r| {
+            let first = &mut r.parts[1].segments[0];
+            (first.start, first.duration) = (first.start + 1, first.duration - 1);
+        },
+        "v720, segment 2 at 360361: start is 360361, expected 360360",
+    ),
+    (
+        "no samples",
+        |r| r.parts[0].segments[1].samples = 0,
+        "v1080, segment 3 at 540540: duration is 180180, expected at least 1 for 0 samples",
+    ),
+    (
+        "no time for the samples",
+        |r| r.parts[0].segments[1].duration = 3,
+        "v1080, segment 3 at 540540: duration is 3, expected at least 180 for 180 samples",
+    ),
+    (
+        "longer than time itself",
+        |r| r.parts[0].segments[1].duration = u64::MAX,
+        "v1080, segment 3 at 540540: duration is 18446744073709551615, expected less",
+    ),
+    (
+        "the key of other bytes",
+        |r| r.parts[0].segments[0].object.sha256[0] ^= 1,
+        "v1080, segment 2 at 360360: key is v1080/000002.",
+    ),
+    (
+        "a key outside of its folder",
+        |r| r.parts[0].segments[0].object.key.insert_str(0, "../"),
+        "v1080, segment 2 at 360360: key is ../v1080/000002.",
+    ),
+    (
+        "half a hash",
+        |r| r.parts[0].segments[0].object.sha256.truncate(16),
+        "v1080, segment 2 at 360360: length of the hash is 16, expected 32",
+    ),
+    (
+        "an empty object",
+        |r| r.parts[0].segments[0].object.size = 0,
+        "v1080, segment 2 at 360360: end of the first sample is 735736, expected 1 to 0",
+    ),
+    (
+        "a first sample of nothing",
+        |r| r.parts[0].segments[0].first_sample_end = 0,
+        "v1080, segment 2 at 360360: end of the first sample is 0, expected 1 to 3",
+    ),
+    ("first time", |r| r.first_pts = Some(0), "first presentation time is 0, expected 360360"),
+    ("no last time", |r| r.last_pts = None, "last presentation time is none, expected in 540540 and the 180180"),
+    ("frames lost silently", |r| r.frames_expected += 2, "360 frames were made, the packet lists promise 362"),
+];
+
 #[test]
 fn every_lie_of_a_video_receipt_is_refused_by_name() {
-    let lies: [Lie; 24] = [
-        ("a part is missing", |r| drop(r.parts.pop()), "number of renditions is 3, expected 4"),
-        ("parts swapped", |r| r.parts.swap(0, 1), "v1080: rendition is v720, expected v1080"),
-        ("timescale", |r| r.parts[1].timescale = Timescale::MILLIS, "v720: timescale is 1/1000, expected 1/30000"),
-        ("codec", |r| r.parts[0].config = DecoderConfig::Hevc(vec![1]), "v1080: decoder config is hvcC, expected avcC"),
-        ("a sound", |r| r.parts[0].config = fixture::aac(), "v1080: decoder config is esds, expected avcC"),
-        ("number", |r| r.parts[2].segments[0].number = 3, "v480, segment 3 at 360360: number is 3, expected 2"),
-        (
-            "twice the same segment",
-            |r| {
-                let first = r.parts[0].segments[0].clone();
-                r.parts[0].segments.insert(0, first);
-            },
-            "v1080, segment 2 at 360360: number is 2, expected more than 2",
-        ),
-        (
-            "a frame is missing between segments",
-            |r| r.parts[0].segments[0].duration -= 1001,
-            "v1080, segment 3 at 540540: start is 540540, expected 539539",
-        ),
-        ("a segment is missing", |r| drop(r.parts[3].segments.pop()), "v360: number of segments is 1, expected 2"),
-        ("a frame more", |r| r.parts[0].segments[0].samples += 1, "v1080: sum of frames is 361, expected 360"),
-        (
-            "frames moved between segments",
-            |r| {
-                r.parts[1].segments[0].samples += 1;
-                r.parts[1].segments[1].samples -= 1;
-            },
-            "v720, segment 2 at 360360: number of frames is 181, expected 180",
-        ),
-        (
-            "another last duration",
-            |r| r.parts[1].segments[1].duration += 1,
-            "v720, segment 3 at 540540: duration is 180181, expected 180180",
-        ),
-        (
-            "another first start",
-            |r| {
-                let first = &mut r.parts[1].segments[0];
-                (first.start, first.duration) = (first.start + 1, first.duration - 1);
-            },
-            "v720, segment 2 at 360361: start is 360361, expected 360360",
-        ),
-        (
-            "no samples",
-            |r| r.parts[0].segments[1].samples = 0,
-            "v1080, segment 3 at 540540: duration is 180180, expected at least 1 for 0 samples",
-        ),
-        (
-            "no time for the samples",
-            |r| r.parts[0].segments[1].duration = 3,
-            "v1080, segment 3 at 540540: duration is 3, expected at least 180 for 180 samples",
-        ),
-        (
-            "longer than time itself",
-            |r| r.parts[0].segments[1].duration = u64::MAX,
-            "v1080, segment 3 at 540540: duration is 18446744073709551615, expected less",
-        ),
-        (
-            "the key of other bytes",
-            |r| r.parts[0].segments[0].object.sha256[0] ^= 1,
-            "v1080, segment 2 at 360360: key is v1080/000002.",
-        ),
-        (
-            "a key outside of its folder",
-            |r| r.parts[0].segments[0].object.key.insert_str(0, "../"),
-            "v1080, segment 2 at 360360: key is ../v1080/000002.",
-        ),
-        (
-            "half a hash",
-            |r| r.parts[0].segments[0].object.sha256.truncate(16),
-            "v1080, segment 2 at 360360: length of the hash is 16, expected 32",
-        ),
-        (
-            "an empty object",
-            |r| r.parts[0].segments[0].object.size = 0,
-            "v1080, segment 2 at 360360: end of the first sample is 735736, expected 1 to 0",
-        ),
-        (
-            "a first sample of nothing",
-            |r| r.parts[0].segments[0].first_sample_end = 0,
-            "v1080, segment 2 at 360360: end of the first sample is 0, expected 1 to 3",
-        ),
-        ("first time", |r| r.first_pts = Some(0), "first presentation time is 0, expected 360360"),
-        ("no last time", |r| r.last_pts = None, "last presentation time is none, expected in 540540 and the 180180"),
-        ("frames lost silently", |r| r.frames_expected += 2, "360 frames were made, the packet lists promise 362"),
-    ];
-    for (name, lie, expected) in lies {
+    for (name, lie, expected) in LIES {
         let (task, mut receipt) = chunk();
         check_video(&task, &receipt).unwrap();
         lie(&mut receipt);
