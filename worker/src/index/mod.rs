@@ -140,7 +140,9 @@ impl Index {
         if let Some(video) = &mut self.info.video {
             self.trial.add_preamble(video)?;
             timeline::choose_timing(video, &self.waiting, &self.trial)?;
-            if let Some(mut pairs) = FieldPairs::of(video, &self.waiting) {
+            if let Some(mut pairs) = FieldPairs::of(video, &self.waiting)
+                && self.trial.pairs(video)?
+            {
                 let of_video = self.waiting.iter_mut().filter(|packet| packet.stream == video.index);
                 of_video.for_each(|packet| pairs.join(packet));
                 self.fields = Some(pairs);

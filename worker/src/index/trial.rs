@@ -1,5 +1,5 @@
 //! A trial decode of a stream's first packets: which leading pictures does a decoder show that starts here, and are
-//! pictures shown in another order than they are stored?
+//! pictures shown in another order than they are stored, or of two packets each?
 
 use ffmpeg_next::{Error, Packet, frame};
 use shared::error::{ErrorKind, TaskError};
@@ -36,6 +36,11 @@ impl Trial {
             video.setup = Setup { preamble: note, ..setup }.seal();
         }
         Ok(())
+    }
+
+    /// Whether it takes two packets to make a frame.
+    pub fn pairs(&self, video: &VideoStream) -> Result<bool, TaskError> {
+        Ok(self.decode(video)?.len() * 2 <= self.packets.len() + 2)
     }
 
     /// Whether pictures are shown in another order than they are stored.
