@@ -126,8 +126,6 @@ pub struct LastWords {
     pub certificate: Certificate,
     /// How.
     pub report: RunReport,
-    /// Write each rendition as one progressive MP4 besides.
-    pub mp4: bool,
 }
 
 /// What a job leaves behind.

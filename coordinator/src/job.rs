@@ -37,8 +37,6 @@ pub struct JobSpec {
     pub rungs: Rungs,
     /// Overrules the preset of every rung.
     pub preset: Option<String>,
-    /// Write each rendition as one progressive MP4 besides.
-    pub mp4: bool,
 }
 
 impl JobSpec {
@@ -53,9 +51,6 @@ impl JobSpec {
         if let (Some(preset), Some(video)) = (&self.preset, &self.profile.video) {
             let refusal = video.rungs.iter().find_map(|rung| check_preset(rung.codec, preset).err());
             complaints.extend(refusal);
-        }
-        if self.mp4 {
-            complaints.push("progressive MP4 files are not made by this version".to_owned());
         }
         if complaints.is_empty() { Ok(()) } else { Err(complaints) }
     }
@@ -359,7 +354,6 @@ mod tests {
             segment_ms: 1_000,
             rungs: Rungs::Named(vec![144]),
             preset: Some("warp".into()),
-            mp4: false,
         };
         assert_eq!(spec.check().unwrap_err().len(), 3);
         let right = JobSpec { segment_ms: 6_000, rungs: Rungs::All, preset: None, ..spec };

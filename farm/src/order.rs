@@ -80,21 +80,13 @@ pub struct Order {
     segment_ms: u32,
     rungs: Rungs,
     preset: Option<String>,
-    mp4: bool,
 }
 
 impl Order {
     /// What this version of the farm is asked to make of `source`.
-    pub fn new(
-        source: &Source,
-        profile: Profile,
-        segment_ms: u32,
-        rungs: Rungs,
-        preset: Option<String>,
-        mp4: bool,
-    ) -> Self {
+    pub fn new(source: &Source, profile: Profile, segment_ms: u32, rungs: Rungs, preset: Option<String>) -> Self {
         let farm = env!("CARGO_PKG_VERSION").to_owned();
-        Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset, mp4 }
+        Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset }
     }
 
     /// Whether it can be made at all, before a folder is touched for it.
@@ -118,7 +110,6 @@ impl Order {
             segment_ms: self.segment_ms,
             rungs: self.rungs.clone(),
             preset: self.preset.clone(),
-            mp4: self.mp4,
         }
     }
 
@@ -136,7 +127,6 @@ impl Order {
         compare("the segment duration", format!("{} ms", earlier.segment_ms), format!("{} ms", self.segment_ms));
         compare("--rungs", format!("{:?}", earlier.rungs), format!("{:?}", self.rungs));
         compare("--preset", format!("{:?}", earlier.preset), format!("{:?}", self.preset));
-        compare("--mp4", earlier.mp4.to_string(), self.mp4.to_string());
         if what.is_empty() {
             what.push(format!("profile {} has other content", self.profile.name));
         }
@@ -161,7 +151,7 @@ mod tests {
     use super::*;
 
     fn order(source: &Source, segment_ms: u32) -> Order {
-        Order::new(source, Profile::named("web").unwrap(), segment_ms, Rungs::Auto, None, false)
+        Order::new(source, Profile::named("web").unwrap(), segment_ms, Rungs::Auto, None)
     }
 
     fn id(order: &Order) -> JobId {

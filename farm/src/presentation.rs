@@ -269,7 +269,7 @@ mod tests {
     fn order() -> Order {
         let source = crate::order::Source::open(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")));
         let profile = coordinator::profile::Profile::named("web").unwrap();
-        Order::new(&source.unwrap(), profile, 6000, coordinator::ladder::Rungs::Auto, None, false)
+        Order::new(&source.unwrap(), profile, 6000, coordinator::ladder::Rungs::Auto, None)
     }
 
     const OURS: [&str; 13] = [

@@ -50,9 +50,6 @@ pub struct Args {
     /// Attempts at a time, each in a process of its own [default: the number of CPUs]
     #[arg(long, value_name = "N")]
     slots: Option<NonZeroUsize>,
-    /// Write each rendition as one MP4 file besides
-    #[arg(long)]
-    mp4: bool,
     /// Remove what an earlier run made in OUT, and start over
     #[arg(long)]
     fresh: bool,
@@ -89,7 +86,7 @@ pub async fn run(args: Args, bars: MultiProgress) -> Result<Exit, Failure> {
 async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
     let profile = args.recipe.resolve()?;
     let source = Source::open(&args.source)?;
-    let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset, args.mp4);
+    let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset);
     order.check()?;
     let folder = Folder::open(&args.out)?;
     let look = Look::choose(args.json);

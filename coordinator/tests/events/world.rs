@@ -21,7 +21,6 @@ pub fn spec() -> JobSpec {
         segment_ms: 6_000,
         rungs: Rungs::All,
         preset: None,
-        mp4: false,
     }
 }
 
