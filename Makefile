@@ -95,10 +95,22 @@ test: players
 	  cargo test --locked --workspace --lib --bins --tests --no-fail-fast
 	fi
 
-bench: packages
+# A newer FFmpeg than Debian's, with VMAF, to compare with as well. It only takes part; nothing of ours is built with it.
+BENCH := target/bench
+$(BENCH)/venv/made:
+	$(call install,python3 python3-venv)
+	mkdir -p $(BENCH)
+	if python3 -m venv $(BENCH)/venv && $(BENCH)/venv/bin/pip install --quiet imageio-ffmpeg==0.8.1; then
+	  touch $@
+	else
+	  echo "SKIPPED: imageio-ffmpeg can't be had, only this system's FFmpeg takes part and VMAF is left out"
+	fi
+
+bench: packages $(BENCH)/venv/made
 	cargo build --release --locked -p farm -p benches
-	benches/transcode.py --farm target/release/farm $(ARGS)
 	target/release/publish
+	benches/transcode.py $(ARGS)
+	benches/quality.py
 
 corpus: packages
 	cargo test --release --locked -p farm --test corpus -- --ignored --nocapture

@@ -15,6 +15,8 @@ CRF = 23
 BUFFER_SECONDS = 2
 GOP_SECONDS = 2
 SAMPLE_INTERVAL_S = 0.05
+# Every frame of the source once, as the farm has it; FFmpeg's own choice doubles and drops some to even out the rate.
+SAME_FRAMES = ["-fps_mode", "passthrough"]
 
 
 def x264_options(kbps, preset, crf=CRF, threads=None):

@@ -20,7 +20,7 @@ import shutil
 import statistics
 
 import measure
-from measure import WORK, x264_options
+from measure import SAME_FRAMES, WORK, x264_options
 
 CRFS = [19, 23, 27, 31]
 WIDTH, HEIGHT, KBPS = 1280, 720, 2800
@@ -71,11 +71,18 @@ def chunked(program, source, crf, preset):
     return track, edges[1:]
 
 
-def unbroken(source, crf, preset):
+def key_frames(track):
+    """Numbers of the frames that are key frames; GOPs are closed, so packets and frames count alike there."""
+    flags = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=flags", "-of", "csv=p=0", track]
+    return [number for number, line in enumerate(measure.run(flags).stdout.split()) if line.startswith("K")]
+
+
+def unbroken(source, crf, preset, keys):
     track = f"{WORK}/quality-{crf}-whole.mp4"
     scale = ["-vf", f"scale={WIDTH}:{HEIGHT}:flags=bicubic"]
     options = x264_options(KBPS, preset, crf, threads=1)
-    measure.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *scale, *options, track])
+    options[options.index("-force_key_frames") + 1] = "expr:" + "+".join(f"eq(n,{key})" for key in keys)
+    measure.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *SAME_FRAMES, *scale, *options, track])
     return track
 
 
@@ -85,7 +92,7 @@ def reference(source, seconds):
     if not os.path.exists(path):
         scale = ["-vf", f"scale={WIDTH}:{HEIGHT}:flags=bicubic"]
         lossless = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0"]
-        measure.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *scale, *lossless, path])
+        measure.run(["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *SAME_FRAMES, *scale, *lossless, path])
     return path
 
 
@@ -157,8 +164,8 @@ def main():
     print("| crf | encoder | kbit/s | " + " | ".join(metrics) + " | PSNR at edges | elsewhere | lowest at edges |")
     print("|---|---|---|" + "---|" * len(metrics) + "---|---|---|")
     for crf in CRFS:
-        whole = unbroken(source, crf, args.preset)
         farm, edges = chunked(args.farm, source, crf, args.preset)
+        whole = unbroken(source, crf, args.preset, key_frames(farm))
         frames = {}
         for name, track in (("whole", whole), ("farm", farm)):
             found, frames[name] = judge(ffmpeg, track, original, metrics)

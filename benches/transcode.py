@@ -24,7 +24,7 @@ import threading
 import time
 
 import measure
-from measure import LADDER, WORK, x264_options
+from measure import LADDER, SAME_FRAMES, WORK, x264_options
 
 AUDIO = ["-c:a", "aac", "-b:a", "128k", "-ac", "2"]
 
@@ -38,6 +38,7 @@ def out_folder():
 
 def hls(folder, streams):
     return [
+        *SAME_FRAMES,
         *["-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod", "-hls_segment_type", "fmp4"],
         *["-hls_list_size", "0", "-var_stream_map", streams, "-master_pl_name", "master.m3u8"],
         *["-hls_segment_filename", f"{folder}/%v/%06d.m4s", f"{folder}/%v/playlist.m3u8"],
@@ -85,7 +86,7 @@ def pure_x264(ffmpeg, source, preset):
     try:
         for width, height, kbps in LADDER:
             scale = ["-vf", f"scale={width}:{height}:flags=bicubic", "-pix_fmt", "yuv420p"]
-            measure.run([ffmpeg, "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *scale, raw])
+            measure.run([ffmpeg, "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *SAME_FRAMES, *scale, raw])
             encode = [ffmpeg, "-nostdin", "-v", "error", "-y", "-threads", "1", "-i", raw]
             encode += [*x264_options(kbps, preset, threads=1), "-f", "null", "-"]
             cost = measure.measure([encode])
