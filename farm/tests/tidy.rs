@@ -281,21 +281,28 @@ fn the_readme_names_what_a_newcomer_runs() {
     let commands = general.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
     let commands: Vec<&str> = commands.take_while(|line| line.starts_with("  ")).collect();
     assert!(!commands.is_empty(), "farm --help should list commands");
+    let mut known = options(&general);
     for command in commands.iter().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
         if !readme.contains(&format!("farm {command}")) {
             complaints.push(format!("`farm {command}` is missing"));
         }
-        let options = help(&[command, "--help"]);
-        let words = options.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-        let known: BTreeSet<&str> = words.filter(|word| word.starts_with("--") && word.len() > 2).collect();
-        let common = ["--help", "--version", "--log-level", "--log-json"];
-        let missing = known.iter().filter(|option| !common.contains(option) && !readme.contains(**option));
-        complaints.extend(missing.map(|option| format!("`farm {command} {option}` is missing")));
+        known.extend(options(&help(&[command, "--help"])));
     }
+    let told = options(&readme);
+    let everywhere = ["--help", "--version"].map(str::to_owned).into();
+    let missing: BTreeSet<_> = known.difference(&told).cloned().collect();
+    complaints.extend(missing.difference(&everywhere).map(|option| format!("`{option}` is missing")));
+    complaints.extend(told.difference(&known).map(|option| format!("no command has `{option}`")));
     if !read(Path::new(".ci/run")).contains("make test") {
         complaints.push(".ci/run does not call make test".to_owned());
     }
     assert_none(complaints, "README.md is the newcomer's page");
+}
+
+/// Every `--option` in a text.
+fn options(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    words.filter(|word| word.starts_with("--") && word.len() > 2 && !word.ends_with('-')).map(str::to_owned).collect()
 }
 
 #[test]
