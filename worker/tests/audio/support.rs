@@ -173,14 +173,8 @@ impl Track {
     pub fn join(&self, folder: &Path) -> PathBuf {
         let receipt = &self.receipt;
         let start = receipt.start.ticks as u64;
-        let media_time = Some((receipt.priming - start.min(receipt.priming)) as i64);
-        let edits = if receipt.priming == start {
-            let empty = Edit { media_time: None, duration: Some(start) };
-            let media = Edit { media_time: Some(start as i64), duration: None };
-            if start > 0 { vec![empty, media] } else { vec![media] }
-        } else {
-            vec![Edit { media_time, duration: None }]
-        };
+        let skipped = receipt.priming.saturating_sub(start);
+        let edits = if skipped > 0 { vec![Edit { media_time: Some(skipped as i64), duration: None }] } else { vec![] };
         let timescale = receipt.part.timescale;
         let kind = InitKind::Audio { sample_rate_hz: timescale.get(), channels: self.channels, edits };
         let config = receipt.part.config.clone();
@@ -198,7 +192,8 @@ impl Track {
     pub fn check(&self) {
         let receipt = &self.receipt;
         let grid = SegmentGrid::new(2000).unwrap();
-        let mut time = 0;
+        let first = (receipt.start.ticks - receipt.priming as i64).max(0); // priming lies in front where there is room
+        let mut time = first;
         for (segment, (key, bytes)) in receipt.part.segments.iter().zip(&self.objects) {
             assert_eq!(segment.object, shared::task::StoredObject::of(key.as_str(), bytes));
             assert_eq!(segment.start, time, "segment {} does not join", segment.number);
@@ -210,7 +205,7 @@ impl Track {
             time += segment.duration as i64;
         }
         assert_eq!(receipt.part.segments.len(), self.objects.len());
-        assert_eq!(time as u64, receipt.priming + receipt.samples, "durations do not add up");
+        assert_eq!((time - first) as u64, receipt.priming + receipt.samples, "durations do not add up");
     }
 }
 
