@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Segment names carry hashes, so there is a list instead of a template, and the profile is "main". Times in the
-//! timeline are presentation times, edit lists applied.
+//! timeline are presentation times, edit lists applied. The first segment counts from 0 even if it starts a little
+//! later: dash.js finds no segment for the start of the presentation otherwise and buffers nothing after a seek to it.
 
 use shared::source::{Color, DynamicRange};
 
@@ -141,10 +142,10 @@ fn segment_list(xml: &mut Xml, listing: &Listing) {
     xml.open("SegmentList", &attributes);
     xml.empty("Initialization", &[("sourceURL", super::key(listing.name, INIT))]);
     xml.open("SegmentTimeline", &[]);
-    for (position, (start, duration)) in listing.timeline.iter().enumerate() {
-        let mut attributes = vec![("d", duration.to_string())];
+    for (position, span) in listing.spans().enumerate() {
+        let mut attributes = vec![("d", span.end.abs_diff(span.start).to_string())];
         if position == 0 {
-            attributes.insert(0, ("t", start.to_string()));
+            attributes.insert(0, ("t", span.start.to_string()));
         }
         xml.empty("S", &attributes);
     }

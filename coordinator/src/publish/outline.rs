@@ -100,8 +100,8 @@ impl<'a> Listing<'a> {
         key.strip_prefix(self.name).and_then(|key| key.strip_prefix('/')).unwrap_or(key)
     }
 
-    /// From where to where each segment counts in a playlist, in ticks. Players add durations up, so the first one
-    /// counts from the presentation's start even if the track starts later.
+    /// From where to where each segment counts in playlists and the manifest, in ticks. Players add durations up, so the
+    /// first one counts from the presentation's start even if the track starts later.
     pub(super) fn spans(&self) -> impl Iterator<Item = Range<i64>> {
         let ends = self.timeline.iter().map(|(start, duration)| start.saturating_add_unsigned(*duration));
         ends.scan(0, |from, end| Some(std::mem::replace(from, end)..end))

@@ -55,7 +55,7 @@ fn every_representation_lists_its_segments_with_their_times() {
         assert_eq!(init, Some(format!("{}/init.mp4", listing.name)));
         let urls = list.segment_urls.iter().map(|url| url.media.as_deref().unwrap());
         assert!(urls.eq(listing.segments.iter().map(|segment| segment.object.key.as_str())));
-        let expected = listing.timeline.iter().map(|(start, duration)| (*start as u64, *duration));
+        let expected = listing.spans().map(|span| (span.start as u64, (span.end - span.start) as u64));
         assert!(timeline(representation).into_iter().eq(expected));
         assert!(representation.bandwidth.unwrap() > 0);
     }
@@ -72,9 +72,20 @@ fn every_segment_has_an_entry_of_its_own() {
     let representation = &sets(&mpd)[0].representations[0];
     let entries = &representation.SegmentList.as_ref().unwrap().SegmentTimeline.as_ref().unwrap().segments;
     assert_eq!(entries.len(), 500);
-    assert_eq!((entries[0].t, entries[499].d), (Some(7), 5));
+    assert_eq!((entries[0].t, entries[499].d), (Some(0), 5));
     assert!(entries.iter().all(|entry| entry.r.is_none()));
     assert_eq!(timeline(representation)[499], (7 + 180_000 * 499, 5));
+}
+
+#[test]
+fn a_track_that_starts_late_has_a_segment_for_the_presentations_start() {
+    let mut presentation = small();
+    presentation.video.iter_mut().for_each(|track| {
+        track.segments[0].start += 630;
+        track.segments[0].duration -= 630;
+    });
+    let mpd = manifest(&presentation);
+    assert_eq!(timeline(&sets(&mpd)[0].representations[0])[..2], [(0, 180_180), (180_180, 180_180)]);
 }
 
 #[test]
