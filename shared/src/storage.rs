@@ -7,10 +7,15 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use sha2::{Digest, Sha256};
 
 use crate::task::StoredObject;
+
+/// Size of the parts in which large objects are written: S3 takes no more than 10,000, which makes 78 GiB.
+const UPLOAD_PART_BYTES: usize = 8 << 20;
+/// Parts on their way at once.
+const UPLOAD_PARTS: usize = 2;
 
 /// An object could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,18 @@ impl Storage {
             .await
             .map_err(|source| StorageError::Store { key: key.to_owned(), source })?;
         Ok(object)
+    }
+
+    /// Begins an object too large to be held in memory: it is there once it is finished, and never if it is dropped.
+    pub async fn upload(&self, key: &str) -> Result<Upload, StorageError> {
+        let begun = self.store.put_multipart(&Path::from(key)).await;
+        let upload = begun.map_err(|source| StorageError::Store { key: key.to_owned(), source })?;
+        let parts = WriteMultipart::new_with_chunk_size(upload, UPLOAD_PART_BYTES);
+        Ok(Upload {
+            parts,
+            object: StoredObject { key: key.to_owned(), size: 0, sha256: Vec::new() },
+            hash: Sha256::new(),
+        })
     }
 
     /// Reads an object whole.
@@ -100,6 +117,34 @@ impl Storage {
     /// Where an object lies on this host, for handing a file descriptor to a slot.
     pub fn local_file(&self, key: &str) -> PathBuf {
         self.root.join(key)
+    }
+}
+
+/// An object that is being written piece by piece.
+pub struct Upload {
+    parts: WriteMultipart,
+    object: StoredObject,
+    hash: Sha256,
+}
+
+impl Upload {
+    /// Adds to the end. Waits while too much is on its way.
+    pub async fn push(&mut self, bytes: Bytes) -> Result<(), StorageError> {
+        let waited = self.parts.wait_for_capacity(UPLOAD_PARTS).await;
+        waited.map_err(|source| StorageError::Store { key: self.object.key.clone(), source })?;
+        self.hash.update(&bytes);
+        self.object.size += bytes.len() as u64;
+        self.parts.put(bytes);
+        Ok(())
+    }
+
+    /// Makes the object appear.
+    pub async fn finish(self) -> Result<StoredObject, StorageError> {
+        let Self { parts, object, hash } = self;
+        match parts.finish().await {
+            Ok(_) => Ok(StoredObject { sha256: hash.finalize().to_vec(), ..object }),
+            Err(source) => Err(StorageError::Store { key: object.key, source }),
+        }
     }
 }
 
@@ -151,5 +196,25 @@ mod tests {
             assert!(!is_plain_key(key), "{key}");
         }
         assert!(!is_plain_key(&"a".repeat(LONGEST_KEY_BYTES + 1)));
+    }
+
+    #[tokio::test]
+    async fn an_upload_appears_when_it_is_finished_and_never_if_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
+        let part = Bytes::from(vec![7; UPLOAD_PART_BYTES / 2 + 1]);
+        let mut upload = storage.upload("v720.mp4").await.unwrap();
+        for _ in 0..3 {
+            upload.push(part.clone()).await.unwrap();
+        }
+        assert_eq!(storage.size("v720.mp4").await.unwrap(), None);
+        let object = upload.finish().await.unwrap();
+        assert_eq!(object, StoredObject::of("v720.mp4", &part.repeat(3)));
+        assert_eq!(storage.get("v720.mp4").await.unwrap(), part.repeat(3));
+
+        let mut upload = storage.upload("dropped.mp4").await.unwrap();
+        upload.push(part).await.unwrap();
+        drop(upload);
+        assert_eq!(storage.list("").await.unwrap(), ["v720.mp4"]);
     }
 }

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use shared::cmaf::{
-    CmafError, DecoderConfig, Edit, InitKind, InitSegment, MediaSegment, Sample, decode_times, read_segment,
-    reorder_delay,
+    CmafError, DecoderConfig, Edit, InitKind, InitSegment, MediaSegment, Movie, MovieTrack, Sample, SegmentSummary,
+    Shown, decode_times, read_segment, reorder_delay,
 };
 use shared::source::Color;
 use shared::time::{FrameRate, Timescale};
@@ -196,4 +196,83 @@ fn ffmpeg_reads_our_aac() {
 #[test]
 fn ffmpeg_reads_our_opus() {
     audio("libopus", 312, DecoderConfig::from_opus);
+}
+
+/// Packets cut before every key frame, or every 20th if all are; the segments as they are read again.
+fn summaries(encoded: &Encoded, end: i64, delay: u32, config: &DecoderConfig) -> Vec<(SegmentSummary, Vec<u8>)> {
+    let packets = &encoded.packets;
+    let all_keys = packets.iter().all(|packet| packet.key);
+    let cut = |at: &usize| if all_keys { at.is_multiple_of(20) } else { packets[*at].key };
+    let edges: Vec<usize> = (0..packets.len()).filter(cut).chain([packets.len()]).collect();
+    let segments = edges.windows(2).map(|edge| {
+        let next = packets.get(edge[1]).map_or(end, |packet| packet.pts);
+        let bytes = segment(1, &packets[edge[0]..edge[1]], next, delay, config).write().unwrap().bytes;
+        let summary = read_segment(&bytes).unwrap();
+        let data = bytes[summary.data.clone()].to_vec();
+        (summary, data)
+    });
+    segments.collect()
+}
+
+#[test]
+fn ffmpeg_reads_our_movie() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pictures, sound) = (dir.path().join("video"), dir.path().join("audio"));
+    [&pictures, &sound].iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+    let args = "-pix_fmt yuv420p -c:v libx264 -g 25 -sc_threshold 0 -bf 3";
+    let Some(video) = encode(&pictures, "testsrc2=s=320x180:r=25:d=2", args) else { return };
+    let Some(audio) = encode(&sound, "aevalsrc=sin(t*t*2000):d=1:s=48000", "-ac 2 -c:a aac") else { return };
+    let config = DecoderConfig::from_annexb_h264(&video.extradata).unwrap();
+    let delay = reorder_delay(video.timescale, FrameRate { numerator: 25, denominator: 1 });
+    let init = InitSegment {
+        kind: InitKind::Video { width_px: 320, height_px: 180, color: COLOR, delay },
+        timescale: video.timescale,
+        config: config.clone(),
+        language: "und".to_owned(),
+    };
+    let second = u64::from(video.timescale.get());
+    let shown = Shown { after: 0, from: delay.into(), duration: 2 * second };
+    let chunks = summaries(&video, 2 * second as i64, delay, &config);
+    let mut tracks = vec![(MovieTrack::new(init, shown), chunks)];
+
+    let config = DecoderConfig::from_aac(&audio.extradata).unwrap();
+    let init = InitSegment {
+        kind: InitKind::Audio { sample_rate_hz: 48_000, channels: 2, edits: Vec::new() },
+        timescale: audio.timescale,
+        config: config.clone(),
+        language: "deu".to_owned(),
+    };
+    // Half a second late; the priming in front and the remainder behind are not heard.
+    let shown = Shown { after: 24_000, from: 1_024, duration: 48_000 };
+    let chunks = summaries(&audio, 1_024 + 48_000, 0, &config);
+    tracks.push((MovieTrack::new(init, shown), chunks));
+
+    for (track, chunks) in &mut tracks {
+        chunks.iter().for_each(|(summary, _)| track.push(summary).unwrap());
+    }
+    let head = Movie { tracks: tracks.iter().map(|(track, _)| track.clone()).collect() }.head().unwrap();
+    assert_eq!(head.order, [(0, 0), (1, 0), (1, 1), (0, 1), (1, 2)]);
+    let mut bytes = head.bytes.to_vec();
+    head.order.iter().for_each(|(track, chunk)| bytes.extend(&tracks[*track].1[*chunk].1));
+    let file = dir.path().join("movie.mp4");
+    std::fs::write(&file, bytes).unwrap();
+
+    let entries = "stream=codec_type,start_time,duration,nb_frames:format=duration:frame=pts,nb_samples";
+    let probed = probe(&file, &["-show_format", "-show_frames", "-select_streams", "v", "-show_entries", entries]);
+    let times: Vec<_> = probed["frames"].as_array().unwrap().iter().map(|f| f["pts"].as_u64().unwrap()).collect();
+    assert_eq!(times, (0..50).map(|number| number * second / 25).collect::<Vec<_>>());
+    assert_eq!(probed["format"]["duration"], "2.000000");
+    assert_eq!([&probed["streams"][0]["start_time"], &probed["streams"][0]["nb_frames"]], ["0.000000", "50"]);
+    let probed = probe(&file, &["-show_frames", "-select_streams", "a", "-show_entries", entries]);
+    assert_eq!(probed["streams"][0]["start_time"], "0.500000");
+
+    let kept =
+        |file: &Path| output("ffmpeg", &["-v", "error", "-i", file.to_str().unwrap(), "-vn", "-f", "s16le", "-"]);
+    let (ours, theirs) = (kept(&file).unwrap(), kept(&audio.file).unwrap());
+    assert_eq!(ours.len() / 4, 48_128, "FFmpeg skips priming; of the last frame it plays all, of its own files too");
+    assert!(ours == theirs[4 * 1_024..], "the signal");
+    let pictures = |file: &Path| {
+        output("ffmpeg", &["-v", "error", "-xerror", "-i", file.to_str().unwrap(), "-an", "-f", "md5", "-"])
+    };
+    assert_eq!(pictures(&file).unwrap(), pictures(&video.file).unwrap());
 }

@@ -1,14 +1,12 @@
 //! Init segments from tracks.
 
-use bytes::Bytes;
 use shared::cmaf::{Edit, InitKind, InitSegment, reorder_delay};
 
-use super::PublishError;
 use crate::stitch::{AudioTrack, VideoTrack};
 
 /// The init segment of a video track. Its edit list takes back the delay that workers put into composition offsets.
-pub(super) fn video(track: &VideoTrack) -> Result<Bytes, PublishError> {
-    let init = InitSegment {
+pub(super) fn video(track: &VideoTrack) -> InitSegment {
+    InitSegment {
         kind: InitKind::Video {
             width_px: track.rendition.width_px,
             height_px: track.rendition.height_px,
@@ -18,13 +16,12 @@ pub(super) fn video(track: &VideoTrack) -> Result<Bytes, PublishError> {
         timescale: track.timescale,
         config: track.config.clone(),
         language: "und".to_owned(),
-    };
-    init.write().map_err(|source| PublishError::Init { rendition: track.rendition.name.clone(), source })
+    }
 }
 
 /// The init segment of an audio track.
-pub(super) fn audio(track: &AudioTrack) -> Result<Bytes, PublishError> {
-    let init = InitSegment {
+pub(super) fn audio(track: &AudioTrack) -> InitSegment {
+    InitSegment {
         kind: InitKind::Audio {
             sample_rate_hz: track.rendition.sample_rate_hz,
             channels: track.rendition.channels,
@@ -33,8 +30,7 @@ pub(super) fn audio(track: &AudioTrack) -> Result<Bytes, PublishError> {
         timescale: track.timescale(),
         config: track.config.clone(),
         language: track.rendition.language.clone(),
-    };
-    init.write().map_err(|source| PublishError::Init { rendition: track.rendition.name.clone(), source })
+    }
 }
 
 /// The edit list that puts an audio signal in its place (ISO/IEC 14496-12 8.6.6).

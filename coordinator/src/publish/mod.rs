@@ -5,6 +5,7 @@
 //!          manifest.mpd                 DASH, over the same segments; once complete
 //!          presentation.json            the job's certificate; once complete
 //!          run.json                     what differs from run to run
+//!          <rendition>.mp4              on request: the same samples as one progressive file
 //!          poster.jpg, storyboard.vtt, storyboard/…jpg
 //!          <rendition>/init.mp4
 //!                      playlist.m3u8    EVENT while it grows, then VOD
@@ -19,6 +20,7 @@ pub mod certificate;
 mod dash;
 mod hls;
 mod init;
+mod mp4;
 mod outline;
 mod rate;
 mod run_report;
@@ -27,7 +29,7 @@ mod storyboard;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use shared::cmaf::CmafError;
+use shared::cmaf::{CmafError, InitSegment};
 use shared::storage::{Storage, StorageError};
 use shared::task::StoredObject;
 
@@ -35,6 +37,7 @@ use crate::stitch::Presentation;
 use outline::Outline;
 
 pub use certificate::Certificate;
+pub use mp4::write_movies;
 pub use run_report::{RunReport, TaskRun};
 
 const MULTIVARIANT: &str = "master.m3u8";
@@ -58,6 +61,14 @@ pub enum PublishError {
         rendition: String,
         /// Why.
         source: CmafError,
+    },
+    /// A segment is not what its receipt said, or can't be read.
+    #[error("{key}: {why}")]
+    Segment {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        why: String,
     },
     /// The presentation is said to be complete and has a rendition without a segment.
     #[error("{rendition}: complete, but without a single segment")]
@@ -115,10 +126,10 @@ impl Publisher {
         let multivariant = outline.all().next().is_some() && empty.is_none();
         let mut objects = Vec::new();
         for track in presentation.video.iter().filter(|track| !track.segments.is_empty()) {
-            objects.push((key(&track.rendition.name, INIT), init::video(track)?));
+            objects.push(init_object(&track.rendition.name, &init::video(track))?);
         }
         for track in presentation.audio.iter().filter(|track| !track.segments.is_empty()) {
-            objects.push((key(&track.rendition.name, INIT), init::audio(track)?));
+            objects.push(init_object(&track.rendition.name, &init::audio(track))?);
         }
         for listing in outline.begun() {
             objects.push((key(listing.name, MEDIA_PLAYLIST), hls::media(&outline, listing).into()));
@@ -218,6 +229,11 @@ fn is_segment_key(rendition: &str, key: &str) -> bool {
         let plain = number.len() >= 6 && number.bytes().all(digit);
         plain && hash.len() == 16 && hash.bytes().all(|b| digit(b) || (b'a'..=b'f').contains(&b))
     })
+}
+
+fn init_object(rendition: &str, init: &InitSegment) -> Result<(String, Bytes), PublishError> {
+    let bytes = init.write().map_err(|source| PublishError::Init { rendition: rendition.to_owned(), source })?;
+    Ok((key(rendition, INIT), bytes))
 }
 
 fn key(rendition: &str, name: &str) -> String {

@@ -58,7 +58,7 @@ pub struct Edit {
     pub duration: Option<u64>,
 }
 
-type Written = Result<(), Error>;
+pub(super) type Written = Result<(), Error>;
 
 impl InitSegment {
     /// The bytes of the segment. Fails if a value does not fit its box or the configuration is not well-formed.
@@ -88,7 +88,7 @@ impl InitSegment {
                 out.encode_atom(b"mdia", |out| {
                     self.mdhd().encode(out)?;
                     self.hdlr().encode(out)?;
-                    out.encode_atom(b"minf", |out| self.minf(entry, out))
+                    out.encode_atom(b"minf", |out| self.minf(out, |out| no_samples(entry, out)))
                 })
             })?;
             out.encode_atom(b"mvex", |out| trex().encode(out))
@@ -107,7 +107,7 @@ impl InitSegment {
     }
 
     /// Durations are 0: unknown here, the fragments say it (8.3.2).
-    fn tkhd(&self) -> Tkhd {
+    pub(super) fn tkhd(&self) -> Tkhd {
         let (width, height, volume) = match &self.kind {
             InitKind::Video { .. } => {
                 let (width, height) = self.picture().unwrap_or_default();
@@ -126,32 +126,26 @@ impl InitSegment {
         }
     }
 
-    fn mdhd(&self) -> Mdhd {
+    pub(super) fn mdhd(&self) -> Mdhd {
         let known = self.language.len() == 3 && self.language.bytes().all(|byte| byte.is_ascii_lowercase());
         let language = if known { self.language.clone() } else { "und".to_owned() };
         Mdhd { timescale: self.timescale.get(), language, ..Mdhd::default() }
     }
 
-    fn hdlr(&self) -> Hdlr {
+    pub(super) fn hdlr(&self) -> Hdlr {
         match self.kind {
             InitKind::Video { .. } => Hdlr { handler: b"vide".into(), name: "VideoHandler".into() },
             InitKind::Audio { .. } => Hdlr { handler: b"soun".into(), name: "SoundHandler".into() },
         }
     }
 
-    fn minf(&self, entry: Codec, out: &mut Vec<u8>) -> Written {
+    pub(super) fn minf(&self, out: &mut Vec<u8>, stbl: impl FnOnce(&mut Vec<u8>) -> Written) -> Written {
         match self.kind {
             InitKind::Video { .. } => Vmhd::default().encode(out)?,
             InitKind::Audio { .. } => Smhd::default().encode(out)?,
         }
         Dinf { dref: Dref { entries: vec![Url::default().into()] } }.encode(out)?; // media is in this file (8.7.2)
-        out.encode_atom(b"stbl", |out| {
-            Stsd { codecs: vec![entry] }.encode(out)?;
-            Stts::default().encode(out)?;
-            Stsc::default().encode(out)?;
-            Stsz::default().encode(out)?;
-            Stco::default().encode(out)
-        })
+        out.encode_atom(b"stbl", stbl)
     }
 
     /// Width and height, if they fit their 16-bit fields.
@@ -164,7 +158,7 @@ impl InitSegment {
         }
     }
 
-    fn sample_entry(&self) -> Result<Codec, CmafError> {
+    pub(super) fn sample_entry(&self) -> Result<Codec, CmafError> {
         match (&self.kind, &self.config) {
             (InitKind::Video { color, .. }, config) => {
                 let (width, height) = self
@@ -201,6 +195,15 @@ impl InitSegment {
         });
         Ok(Some(Elst { entries: entries.collect::<Result<_, _>>()? }))
     }
+}
+
+/// Tables without an entry: the samples are in fragments (8.5.1).
+fn no_samples(entry: Codec, out: &mut Vec<u8>) -> Written {
+    Stsd { codecs: vec![entry] }.encode(out)?;
+    Stts::default().encode(out)?;
+    Stsc::default().encode(out)?;
+    Stsz::default().encode(out)?;
+    Stco::default().encode(out)
 }
 
 /// Every default is 0: fragments say all of it themselves (8.8.3).

@@ -33,6 +33,7 @@ mod av1;
 mod bits;
 mod decoder_config;
 mod init;
+mod movie;
 mod nal;
 mod segment;
 mod timing;
@@ -40,6 +41,7 @@ mod timing;
 use serde::{Deserialize, Serialize};
 
 pub use self::init::{Edit, InitKind, InitSegment};
+pub use self::movie::{Movie, MovieHead, MovieTrack, Shown};
 pub use self::segment::{MediaSegment, Sample, SampleSummary, SegmentSummary, WrittenSegment, read_segment};
 pub use self::timing::{decode_times, reorder_delay};
 

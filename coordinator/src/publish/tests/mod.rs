@@ -3,6 +3,7 @@
 mod certificate;
 mod dash;
 mod hls;
+mod movies;
 mod rounds;
 
 use shared::storage::Storage;
