@@ -148,13 +148,11 @@ impl Scaler {
         text
     }
 
-    /// PQ or HLG in BT.2020 to BT.709: linear light, Hable's curve, back to gamma. White is PQ's reference white (ITU-R
-    /// BT.2408) or the nominal 100 cd/m² of HLG, which is made to look right on SDR screens.
+    /// PQ or HLG in BT.2020 to BT.709: linear light at 100 cd/m² white, Hable's curve, back to gamma.
     fn tone_map(&self) -> String {
-        let (transfer, white) =
-            if self.stream.color.transfer == 18 { ("arib-std-b67", 100) } else { ("smpte2084", 203) };
+        let transfer = if self.stream.color.transfer == 18 { "arib-std-b67" } else { "smpte2084" };
         format!(
-            "zscale=tin={transfer}:pin=bt2020:min=bt2020nc:rin=limited:t=linear:npl={white},format=gbrpf32le,\
+            "zscale=tin={transfer}:pin=bt2020:min=bt2020nc:rin=limited:t=linear:npl=100,format=gbrpf32le,\
              zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=limited,format=yuv420p"
         )
     }
