@@ -28,7 +28,7 @@ if command -v dpkg-query >/dev/null; then
     echo "installing $${missing[*]}"
     root=; [ "$$(id -u)" = 0 ] || root=sudo
     $$root env DEBIAN_FRONTEND=noninteractive sh -c \
-      'apt-get update -q && apt-get install -qy --no-install-recommends "$$@"' sh "$${missing[@]}"
+      'apt-get update -qq && apt-get install -qqy --no-install-recommends "$$@" >/dev/null' sh "$${missing[@]}"
   fi
 else
   echo "this is not Debian: make sure that these are there: $(1)"
