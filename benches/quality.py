@@ -12,6 +12,7 @@ Figures go to target/bench/quality.json.
 
 import argparse
 import bisect
+import glob
 import json
 import math
 import os
@@ -56,7 +57,7 @@ def chunked(program, source, crf, preset):
         names = [line.strip() for line in file if line.strip() and not line.startswith("#")]
     track, edges, frames = f"{WORK}/quality-{crf}-farm.mp4", [], 0
     with open(track, "wb") as joined:
-        with open(f"{out}/720p/init.mp4", "rb") as init:
+        with open(glob.glob(f"{out}/720p/init.*.mp4")[0], "rb") as init:
             head = init.read()
         joined.write(head)
         for name in names:

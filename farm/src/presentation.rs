@@ -137,7 +137,7 @@ impl Folder {
         fs::create_dir_all(&hidden)
             .and_then(|()| write(&hidden.join(MADE), list.as_bytes()))
             .and_then(|()| write(&hidden.join(ORDER_FILE), &json(order)))
-            .and_then(|()| clear_tree(&self.path, "", &is_half_written))
+            .and_then(|()| clear_tree(&self.path, &is_half_written))
             .map_err(|error| self.failed(error))?;
         Ok(hidden)
     }
@@ -162,7 +162,7 @@ impl Folder {
     /// # Errors
     /// `output`.
     pub fn clear(&self) -> Result<(), Failure> {
-        clear_tree(&self.path, "", &|folder, name| is_ours(folder, name) || is_half_written(folder, name))
+        clear_tree(&self.path, &|folder, name| is_ours(folder, name) || is_half_written(folder, name))
             .and_then(|()| remove_tree(&self.path.join(HIDDEN)))
             .map_err(|error| self.failed(error))
     }
@@ -272,14 +272,16 @@ mod tests {
         Order::new(&source.unwrap(), profile, 6000, coordinator::ladder::Rungs::Auto, None)
     }
 
-    const OURS: [&str; 13] = [
+    const OURS: [&str; 15] = [
         "master.m3u8",
         "manifest.mpd",
         "presentation.json",
         "run.json",
         "poster.jpg",
         "storyboard.vtt",
-        "v720/init.mp4",
+        "storyboard/000.jpg",
+        "a-en/init.fedcba9876543210.mp4#1",
+        "v720/init.0123456789abcdef.mp4",
         "v720/playlist.m3u8",
         "v720/iframes.m3u8",
         "v720/000012.0123456789abcdef.m4s",
@@ -291,12 +293,20 @@ mod tests {
     #[test]
     fn clearing_takes_what_is_ours_and_leaves_the_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let foreign = ["holiday.mp4", "v720/notes.txt", "Photos/000012.0123456789abcdef.m4s", "a-en/clip.m4s"];
+        let foreign = [
+            "holiday.mp4",
+            "v720/notes.txt",
+            "v720/init.mp4",
+            "a-en/clip.m4s",
+            "music/playlist.m3u8",
+            "storyboard/1.jpg",
+            "Photos/000012.0123456789abcdef.m4s",
+        ];
         put(dir.path(), &OURS);
         put(dir.path(), &foreign);
         Folder::open(dir.path()).unwrap().clear().unwrap();
-        let mut expected: Vec<String> =
-            foreign.iter().chain(&["v720", "Photos", "a-en"]).map(|s| s.to_string()).collect();
+        let folders = ["v720", "a-en", "music", "storyboard", "Photos"];
+        let mut expected: Vec<String> = foreign.iter().chain(&folders).map(|s| s.to_string()).collect();
         expected.sort();
         assert_eq!(names(dir.path()), expected);
     }

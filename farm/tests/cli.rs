@@ -166,7 +166,7 @@ fn what_is_made_is_recognised_and_only_ours_is_removed() {
     let fresh = transcode(&["--rungs", "360", "--fresh"]);
     assert_eq!(code(&fresh), 0, "{}", errors(&fresh));
     let second = files(dir.path());
-    assert!(second.contains(&"notes.txt".into()) && second.contains(&"360p/init.mp4".into()), "{second:?}");
+    assert!(second.contains(&"notes.txt".into()) && second.contains(&"360p/playlist.m3u8".into()), "{second:?}");
     assert!(!second.iter().any(|file| file.starts_with("720p")), "{second:?}");
 }
 

@@ -169,6 +169,8 @@ pub struct TrackRecord {
     pub encoders: Vec<String>,
     /// Digest of the decoder configuration: 16 hexadecimal digits.
     pub decoder_config: String,
+    /// The init segment.
+    pub init: StoredObject,
 }
 
 /// A checked chunk.
@@ -366,6 +368,7 @@ fn track_record<'a>(
         average_bandwidth_bps: rate.average_bps,
         encoders,
         decoder_config: config.digest(),
+        init: listing.init.clone(),
     }
 }
 

@@ -17,7 +17,6 @@
 
 use shared::source::{Color, DynamicRange};
 
-use super::INIT;
 use super::outline::{Listing, Outline};
 use super::rate::Rate;
 use crate::stitch::AudioTrack;
@@ -140,7 +139,7 @@ fn dynamic_range(xml: &mut Xml, color: Color) {
 fn segment_list(xml: &mut Xml, listing: &Listing) {
     let attributes = [("timescale", listing.timescale.get().to_string()), ("presentationTimeOffset", "0".to_owned())];
     xml.open("SegmentList", &attributes);
-    xml.empty("Initialization", &[("sourceURL", super::key(listing.name, INIT))]);
+    xml.empty("Initialization", &[("sourceURL", listing.init.key.clone())]);
     xml.open("SegmentTimeline", &[]);
     for (position, span) in listing.spans().enumerate() {
         let mut attributes = vec![("d", span.end.abs_diff(span.start).to_string())];

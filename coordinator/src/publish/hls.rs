@@ -10,7 +10,7 @@ use shared::time::Timescale;
 
 use super::outline::{Listing, Outline};
 use super::rate::Rate;
-use super::{I_FRAME_PLAYLIST, INIT, MEDIA_PLAYLIST};
+use super::{I_FRAME_PLAYLIST, MEDIA_PLAYLIST};
 use crate::stitch::{AudioTrack, VideoTrack};
 
 /// `EXT-X-MAP` in playlists that are not I-frame-only asks for 6; 7 is what fragmented MP4 players expect.
@@ -42,7 +42,7 @@ fn playlist(outline: &Outline, listing: &Listing, i_frames: bool) -> String {
         // Without it players take a growing playlist for a live one and start at its end.
         text.push_str("#EXT-X-START:TIME-OFFSET=0\n");
     }
-    text.push_str(&format!("#EXT-X-MAP:URI=\"{INIT}\"\n"));
+    text.push_str(&format!("#EXT-X-MAP:URI=\"{}\"\n", listing.file(&listing.init)));
     for (segment, span) in listing.segments.iter().zip(listing.spans()) {
         write_segment(&mut text, listing, segment, span, i_frames);
     }
@@ -60,7 +60,7 @@ fn write_segment(text: &mut String, listing: &Listing, segment: &SegmentInfo, sp
     if i_frames {
         text.push_str(&format!("#EXT-X-BYTERANGE:{}@0\n", segment.first_sample_end));
     }
-    text.push_str(listing.file(segment));
+    text.push_str(listing.file(&segment.object));
     text.push('\n');
 }
 

@@ -1,8 +1,23 @@
-//! Init segments from tracks.
+//! Init segments from tracks. Like segments they have their content's hash in their name, so caches may keep them.
 
 use shared::cmaf::{Edit, InitKind, InitSegment, reorder_delay};
+use shared::task::StoredObject;
 
 use crate::stitch::{AudioTrack, VideoTrack};
+
+/// Where a rendition's init segment is stored: `<rendition>/init.<hash16>.mp4`.
+pub(super) fn object(rendition: &str, bytes: &[u8]) -> StoredObject {
+    let object = StoredObject::of("", bytes);
+    let hash = shared::hex::encode(&object.sha256[..8]);
+    StoredObject { key: format!("{rendition}/init.{hash}.mp4"), ..object }
+}
+
+/// The folder of an init segment; `None` if it is something else.
+pub(super) fn folder_of(key: &str) -> Option<&str> {
+    let (folder, name) = key.rsplit_once('/')?;
+    let hash = name.strip_prefix("init.")?.strip_suffix(".mp4")?;
+    super::is_hash(hash).then_some(folder)
+}
 
 /// The init segment of a video track. Its edit list takes back the delay that workers put into composition offsets.
 pub(super) fn video(track: &VideoTrack) -> InitSegment {

@@ -7,7 +7,7 @@
 //!          run.json                     what differs from run to run
 //!          <rendition>.mp4              on request: the same samples as one progressive file
 //!          poster.jpg, storyboard.vtt, storyboard/…jpg
-//!          <rendition>/init.mp4
+//!          <rendition>/init.<hash>.mp4
 //!                      playlist.m3u8    EVENT while it grows, then VOD
 //!                      iframes.m3u8     video only
 //!                      <number>.<hash>.m4s
@@ -29,7 +29,7 @@ mod storyboard;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use shared::cmaf::{CmafError, InitSegment};
+use shared::cmaf::CmafError;
 use shared::storage::{Storage, StorageError};
 use shared::task::StoredObject;
 
@@ -44,7 +44,6 @@ const MULTIVARIANT: &str = "master.m3u8";
 const MANIFEST: &str = "manifest.mpd";
 const CERTIFICATE: &str = "presentation.json";
 const THUMBNAILS: &str = "storyboard.vtt";
-const INIT: &str = "init.mp4";
 const MEDIA_PLAYLIST: &str = "playlist.m3u8";
 const I_FRAME_PLAYLIST: &str = "iframes.m3u8";
 
@@ -125,13 +124,8 @@ impl Publisher {
         }
         let multivariant = outline.all().next().is_some() && empty.is_none();
         let mut objects = Vec::new();
-        for track in presentation.video.iter().filter(|track| !track.segments.is_empty()) {
-            objects.push(init_object(&track.rendition.name, &init::video(track))?);
-        }
-        for track in presentation.audio.iter().filter(|track| !track.segments.is_empty()) {
-            objects.push(init_object(&track.rendition.name, &init::audio(track))?);
-        }
         for listing in outline.begun() {
+            objects.push((listing.init.key.clone(), listing.init_bytes.clone()));
             objects.push((key(listing.name, MEDIA_PLAYLIST), hls::media(&outline, listing).into()));
         }
         for listing in outline.video.iter().filter(|listing| !listing.segments.is_empty()) {
@@ -177,7 +171,7 @@ pub async fn unpublish(target: &Storage) -> Result<(), StorageError> {
         target.delete(key).await?;
     }
     let keys: HashSet<String> = target.list("").await?.into_iter().collect();
-    for folder in keys.iter().filter_map(|key| key.strip_suffix(INIT)?.strip_suffix('/')) {
+    for folder in keys.iter().filter_map(|key| init::folder_of(key)) {
         for name in [MEDIA_PLAYLIST, I_FRAME_PLAYLIST] {
             let key = key(folder, name);
             if keys.contains(&key) {
@@ -212,7 +206,7 @@ pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64,
 pub async fn remove_media(target: &Storage, renditions: &[String]) -> Result<(), StorageError> {
     for name in renditions {
         for key in target.list(name).await? {
-            if is_segment_key(name, &key) || key == self::key(name, INIT) {
+            if is_segment_key(name, &key) || init::folder_of(&key) == Some(name) {
                 target.delete(&key).await?;
             }
         }
@@ -224,16 +218,12 @@ pub async fn remove_media(target: &Storage, renditions: &[String]) -> Result<(),
 fn is_segment_key(rendition: &str, key: &str) -> bool {
     let parts =
         key.strip_prefix(rendition).and_then(|key| key.strip_prefix('/')?.strip_suffix(".m4s")?.split_once('.'));
-    parts.is_some_and(|(number, hash)| {
-        let digit = |b: u8| b.is_ascii_digit();
-        let plain = number.len() >= 6 && number.bytes().all(digit);
-        plain && hash.len() == 16 && hash.bytes().all(|b| digit(b) || (b'a'..=b'f').contains(&b))
-    })
+    parts.is_some_and(|(number, hash)| number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit()) && is_hash(hash))
 }
 
-fn init_object(rendition: &str, init: &InitSegment) -> Result<(String, Bytes), PublishError> {
-    let bytes = init.write().map_err(|source| PublishError::Init { rendition: rendition.to_owned(), source })?;
-    Ok((key(rendition, INIT), bytes))
+/// 16 lower-case hexadecimal digits.
+fn is_hash(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn key(rendition: &str, name: &str) -> String {

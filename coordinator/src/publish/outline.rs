@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use shared::cmaf::DecoderConfig;
-use shared::task::SegmentInfo;
+use bytes::Bytes;
+use shared::cmaf::{DecoderConfig, InitSegment};
+use shared::task::{SegmentInfo, StoredObject};
 use shared::time::Timescale;
 
-use super::PublishError;
+use super::{PublishError, init};
 use crate::stitch::{AudioTrack, Presentation, VideoTrack};
 
 /// What is worked out once per round.
@@ -25,6 +26,10 @@ pub(super) struct Listing<'a> {
     pub(super) name: &'a str,
     /// RFC 6381 codecs parameter; empty while there is no segment.
     pub(super) codecs: String,
+    /// The init segment's object; without a key while there is no segment.
+    pub(super) init: StoredObject,
+    /// What is in it.
+    pub(super) init_bytes: Bytes,
     pub(super) timescale: Timescale,
     pub(super) segments: &'a [SegmentInfo],
     /// Presentation time and duration of each segment, in ticks, without gaps.
@@ -74,29 +79,35 @@ impl<'a> Outline<'a> {
 impl<'a> Listing<'a> {
     fn video(track: &'a VideoTrack) -> Result<Self, PublishError> {
         let timeline = track.timeline().collect();
-        Self::new(&track.rendition.name, &track.config, track.timescale, &track.segments, timeline)
+        Self::new(&track.rendition.name, &track.config, init::video(track), &track.segments, timeline)
     }
 
     fn audio(track: &'a AudioTrack) -> Result<Self, PublishError> {
         let timeline = track.timeline().collect();
-        Self::new(&track.rendition.name, &track.config, track.timescale(), &track.segments, timeline)
+        Self::new(&track.rendition.name, &track.config, init::audio(track), &track.segments, timeline)
     }
 
     fn new(
         name: &'a str,
         config: &DecoderConfig,
-        timescale: Timescale,
+        segment: InitSegment,
         segments: &'a [SegmentInfo],
         timeline: Vec<(i64, u64)>,
     ) -> Result<Self, PublishError> {
         let failed = |source| PublishError::Init { rendition: name.to_owned(), source };
-        let codecs = if segments.is_empty() { String::new() } else { config.codecs().map_err(failed)? };
-        Ok(Self { name, codecs, timescale, segments, timeline })
+        let (mut codecs, mut init_bytes) = (String::new(), Bytes::new());
+        let mut init = StoredObject { key: String::new(), size: 0, sha256: Vec::new() };
+        if !segments.is_empty() {
+            codecs = config.codecs().map_err(failed)?;
+            init_bytes = segment.write().map_err(failed)?;
+            init = init::object(name, &init_bytes);
+        }
+        Ok(Self { name, codecs, init, init_bytes, timescale: segment.timescale, segments, timeline })
     }
 
-    /// Name of a segment's object inside the rendition's folder.
-    pub(super) fn file<'b>(&self, segment: &'b SegmentInfo) -> &'b str {
-        let key = segment.object.key.as_str();
+    /// Name of a segment's or the init segment's object inside the rendition's folder.
+    pub(super) fn file<'b>(&self, object: &'b StoredObject) -> &'b str {
+        let key = object.key.as_str();
         key.strip_prefix(self.name).and_then(|key| key.strip_prefix('/')).unwrap_or(key)
     }
 

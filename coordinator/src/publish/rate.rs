@@ -70,6 +70,8 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use shared::task::StoredObject;
     use shared::time::Timescale;
 
     use super::*;
@@ -95,6 +97,8 @@ mod tests {
             let listing = Listing {
                 name: "v",
                 codecs: String::new(),
+                init: StoredObject::of("", b""),
+                init_bytes: Bytes::new(),
                 timescale: Timescale::MILLIS,
                 timeline: pieces.iter().map(|(ms, _)| (0, *ms)).collect(),
                 segments: &segments,

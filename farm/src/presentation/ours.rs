@@ -5,18 +5,19 @@ use std::{fs, io};
 
 use super::{CERTIFICATE, MANIFEST, MULTIVARIANT, RUN_REPORT};
 
+/// The folder of storyboard sheets.
+const STORYBOARD: &str = "storyboard";
+
 /// Removes files from `dir` and from the rendition folders below it, then the folders that this empties. `doomed` is
 /// given the folder ("" for `dir`) and the name.
-pub(super) fn clear_tree(dir: &Path, below: &str, doomed: &dyn Fn(&str, &str) -> bool) -> io::Result<()> {
+pub(super) fn clear_tree(dir: &Path, doomed: &dyn Fn(&str, &str) -> bool) -> io::Result<()> {
+    clear_folder(dir, "", doomed)?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let kind = entry.file_type()?;
-        if kind.is_file() && doomed(below, name) {
-            fs::remove_file(entry.path())?;
-        } else if kind.is_dir() && below.is_empty() && is_plain(name) {
-            clear_tree(&entry.path(), name, doomed)?;
+        let Some(name) = name.to_str().filter(|name| is_plain(name)) else { continue };
+        if entry.file_type()?.is_dir() {
+            clear_folder(&entry.path(), name, doomed)?;
             match fs::remove_dir(entry.path()) {
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
                 result => result?,
@@ -26,20 +27,41 @@ pub(super) fn clear_tree(dir: &Path, below: &str, doomed: &dyn Fn(&str, &str) ->
     Ok(())
 }
 
+/// What tells that a folder is a rendition's goes last, so that whoever is killed here can begin again.
+fn clear_folder(dir: &Path, folder: &str, doomed: &dyn Fn(&str, &str) -> bool) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            names.extend(entry.file_name().into_string());
+        }
+    }
+    if !(folder.is_empty() || folder == STORYBOARD || names.iter().any(|name| has_hash(name))) {
+        return Ok(());
+    }
+    names.retain(|name| doomed(folder, name));
+    names.sort_by_key(|name| has_hash(name));
+    names.iter().try_for_each(|name| fs::remove_file(dir.join(name)))
+}
+
 /// Whether a farm gives a file this name in this folder: "" is the output folder, others are named after renditions.
 pub(super) fn is_ours(folder: &str, name: &str) -> bool {
-    let stem_of = |end: &str| name.strip_suffix(end);
-    if folder.is_empty() {
-        let fixed = [MULTIVARIANT, MANIFEST, CERTIFICATE, RUN_REPORT, "poster.jpg", "storyboard.vtt"];
-        return fixed.contains(&name);
+    let number = |text: &str, digits: usize| text.len() >= digits && text.bytes().all(|b| b.is_ascii_digit());
+    match folder {
+        "" => [MULTIVARIANT, MANIFEST, CERTIFICATE, RUN_REPORT, "poster.jpg", "storyboard.vtt"].contains(&name),
+        STORYBOARD => name.strip_suffix(".jpg").is_some_and(|stem| number(stem, 3)),
+        _ => match name.split_once('.') {
+            Some(("init", rest)) => rest.ends_with(".mp4") && has_hash(name),
+            Some((digits, rest)) if number(digits, 6) => rest.ends_with(".m4s") && has_hash(name),
+            _ => name == "playlist.m3u8" || name == "iframes.m3u8",
+        },
     }
-    let hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let number = |text: &str| text.len() >= 6 && text.bytes().all(|b| b.is_ascii_digit());
-    match (stem_of(".m4s").and_then(|stem| stem.split_once('.')), stem_of(".jpg")) {
-        (Some((digits, digest)), _) => number(digits) && hash(digest),
-        (_, Some(stem)) => folder == "storyboard" && stem.bytes().all(|b| b.is_ascii_hexdigit() || b"-.".contains(&b)),
-        _ => name == "playlist.m3u8" || name == "iframes.m3u8" || name.starts_with("init.") && name.ends_with(".mp4"),
-    }
+}
+
+/// `<name>.<hash16>.<ext>`, whole or half written: nobody else gives a file such a name.
+fn has_hash(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    matches!(parts[..], [_, hash, _] if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// An object store on disk writes `name#number` and renames it.

@@ -52,7 +52,7 @@ fn every_representation_lists_its_segments_with_their_times() {
         let list = representation.SegmentList.as_ref().unwrap();
         assert_eq!(list.timescale, Some(listing.timescale.get().into()));
         let init = list.Initialization.as_ref().unwrap().sourceURL.clone();
-        assert_eq!(init, Some(format!("{}/init.mp4", listing.name)));
+        assert_eq!(init, Some(listing.init.key.clone()));
         let urls = list.segment_urls.iter().map(|url| url.media.as_deref().unwrap());
         assert!(urls.eq(listing.segments.iter().map(|segment| segment.object.key.as_str())));
         let expected = listing.spans().map(|span| (span.start as u64, (span.end - span.start) as u64));

@@ -22,6 +22,7 @@ fn other<'a>(variant: &'a VariantStream, name: &str) -> Option<&'a QuotedOrUnquo
 #[test]
 fn a_finished_media_playlist_lists_every_segment_once_and_ends() {
     let presentation = small();
+    let outline = Outline::of(&presentation).unwrap();
     for track in &presentation.video {
         let playlist = media(&presentation, &track.rendition.name);
         assert_eq!(playlist.version, Some(7));
@@ -29,7 +30,9 @@ fn a_finished_media_playlist_lists_every_segment_once_and_ends() {
         assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Vod));
         assert!(playlist.end_list && playlist.independent_segments && !playlist.i_frames_only);
         assert_eq!(playlist.start, None);
-        assert_eq!(playlist.segments[0].map.as_ref().unwrap().uri, "init.mp4");
+        let init = &outline.all().find(|listing| listing.name == track.rendition.name).unwrap().init.key;
+        let map = &playlist.segments[0].map.as_ref().unwrap().uri;
+        assert_eq!(format!("{}/{map}", track.rendition.name), *init);
         let uris = playlist.segments.iter().map(|segment| format!("{}/{}", track.rendition.name, segment.uri));
         assert!(uris.eq(track.segments.iter().map(|segment| segment.object.key.clone())));
         for (read, segment) in playlist.segments.iter().zip(&track.segments) {
@@ -86,7 +89,7 @@ fn an_i_frame_playlist_points_at_the_first_frame_of_each_segment() {
     for (track, listing) in presentation.video.iter().zip(&outline.video) {
         let playlist = m3u8_rs::parse_media_playlist_res(hls::i_frames(&outline, listing).as_bytes()).unwrap();
         assert!(playlist.i_frames_only && playlist.end_list);
-        assert_eq!(playlist.segments[0].map.as_ref().unwrap().uri, "init.mp4");
+        assert_eq!(playlist.segments[0].map.as_ref().unwrap().uri, listing.file(&listing.init));
         for (read, segment) in playlist.segments.iter().zip(&track.segments) {
             let range = read.byte_range.as_ref().unwrap();
             assert_eq!((range.offset, range.length), (Some(0), segment.first_sample_end));

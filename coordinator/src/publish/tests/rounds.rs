@@ -55,10 +55,17 @@ async fn everything_a_playlist_leads_to_exists_when_it_is_complete() {
     let mut expected = vec!["manifest.mpd".to_owned(), "master.m3u8".to_owned()];
     for track in &presentation.video {
         let name = &track.rendition.name;
-        expected.extend(["iframes.m3u8", "init.mp4", "playlist.m3u8"].map(|file| format!("{name}/{file}")));
+        expected.extend(["iframes.m3u8", "playlist.m3u8"].map(|file| format!("{name}/{file}")));
     }
     for track in &presentation.audio {
-        expected.extend(["init.mp4", "playlist.m3u8"].map(|file| format!("{}/{file}", track.rendition.name)));
+        expected.push(format!("{}/playlist.m3u8", track.rendition.name));
+    }
+    for listing in Outline::of(&presentation).unwrap().all() {
+        let (name, init) = (listing.name, &listing.init);
+        let bytes = storage.get(&init.key).await.unwrap();
+        assert_eq!(StoredObject::of(init.key.as_str(), &bytes), *init);
+        assert_eq!(init.key, format!("{name}/init.{}.mp4", &shared::hex::encode(&init.sha256)[..16]));
+        expected.push(init.key.clone());
     }
     expected.sort();
     assert_eq!(storage.list("").await.unwrap(), expected);
@@ -81,12 +88,13 @@ async fn unpublishing_takes_away_what_leads_to_segments_and_nothing_else() {
     presentation.video.truncate(1);
     presentation.audio.truncate(1);
     publish(&storage, &presentation).await;
-    let foreign = ["notes.txt", "holiday/playlist.m3u8", "v1080/000000.0123456789abcdef.m4s"];
+    let foreign = ["notes.txt", "holiday/playlist.m3u8", "holiday/init.mp4", "v1080/000000.0123456789abcdef.m4s"];
     for key in foreign {
         storage.put(key, "x".into()).await.unwrap();
     }
     unpublish(&storage).await.unwrap();
-    let mut expected = [&foreign[..], &["a1/init.mp4", "v1080/init.mp4"]].concat();
+    let mut expected = foreign.map(str::to_owned).to_vec();
+    expected.extend(Outline::of(&presentation).unwrap().all().map(|listing| listing.init.key.clone()));
     expected.sort_unstable();
     assert_eq!(storage.list("").await.unwrap(), expected);
     unpublish(&storage).await.unwrap();
