@@ -119,7 +119,7 @@ fn video(encoder: &str, config: fn(&[u8]) -> Result<DecoderConfig, CmafError>) {
     for (number, edge) in edges.windows(2).enumerate() {
         let packets = &encoded.packets[edge[0]..edge[1]];
         let segment = segment(number as u32 + 1, packets, edge[1] as i64 * frame, delay, &config);
-        let written = segment.write().unwrap();
+        let written = segment.clone().write().unwrap();
         let read = read_segment(&written.bytes).unwrap();
         assert_eq!(read.samples.len(), packets.len());
         assert_eq!(written.first_sample_end, (read.data.start + segment.samples[0].data.len()) as u64);

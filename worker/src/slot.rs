@@ -21,7 +21,7 @@ use prost::Message;
 use proto::v1::slot_reply::Content;
 use proto::v1::{SlotArea, SlotObject, SlotReply};
 use shared::error::{ErrorKind, TaskError};
-use shared::task::{AttemptId, IndexReport, Outcome, Progress, Receipt, TaskId};
+use shared::task::{AttemptId, IndexReport, Outcome, Progress, Receipt, TaskId, Work};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -63,6 +63,7 @@ pub struct Slot {
     stderr: SlotStderr,
     config: Arc<WorkerConfig>,
     tasks: u32,
+    opened_container: bool,
     running: Option<Running>,
     _spawner: Spawner, // the child dies with its thread
 }
@@ -125,6 +126,7 @@ impl Slot {
             stderr,
             config,
             tasks: 0,
+            opened_container: false,
             running: None,
             _spawner: spawner.clone(),
         })
@@ -135,10 +137,11 @@ impl Slot {
         self.child.id()
     }
 
-    /// Whether it can take another task: it lives, is free and has not had its share of tasks.
+    /// Whether it can take another task: it lives, is free, has not had its share of tasks and has opened no container
+    /// (what a hostile one did to the process ends with it, as do the 10 MB that demuxers leave behind).
     pub fn is_ready(&mut self) -> bool {
         let lives = matches!(self.child.try_wait(), Ok(None));
-        lives && self.running.is_none() && self.tasks < self.config.slot_tasks
+        lives && self.running.is_none() && self.tasks < self.config.slot_tasks && !self.opened_container
     }
 
     /// Hands over an attempt.
@@ -154,6 +157,7 @@ impl Slot {
         let now = Instant::now();
         self.stderr.forget();
         self.tasks += 1;
+        self.opened_container = matches!(request.task.work, Work::Index(_));
         self.running = Some(Running {
             task: request.task.id.clone(),
             attempt: request.task.attempt,

@@ -23,8 +23,8 @@ use crate::promise::Promise;
 use crate::segmenter::{Cutter, Segment, Segmenter};
 use crate::task::{Area, Emission, Emit, Inputs};
 
-/// Pictures that may wait for each rung: enough to hide an encoder's uneven pace, 12 MB at 1080p.
-const RUNG_QUEUE: usize = 4;
+/// Pictures that may wait for each rung: enough to hide an encoder's uneven pace, 6 MB at 1080p.
+const RUNG_QUEUE: usize = 2;
 
 /// Frames between two reports of progress.
 const PROGRESS_FRAMES: u64 = 12;

@@ -51,8 +51,9 @@ pub struct WrittenSegment {
 }
 
 impl MediaSegment {
-    /// Copies every sample once. Fails if there is no sample, an empty one, or 2 GiB of them.
-    pub fn write(&self) -> Result<WrittenSegment, CmafError> {
+    /// Copies every sample once and lets go of it, so that a segment is not held twice. Fails if there is no sample, an
+    /// empty one, or 2 GiB of them.
+    pub fn write(self) -> Result<WrittenSegment, CmafError> {
         let invalid = |why| CmafError::invalid("media segment", why);
         let first = self.samples.first().ok_or(invalid("no samples"))?;
         if self.samples.iter().any(|sample| sample.data.is_empty()) {
@@ -69,7 +70,7 @@ impl MediaSegment {
         bytes.extend_from_slice(&mdat_size.to_be_bytes());
         bytes.extend_from_slice(b"mdat");
         let first_sample_end = (bytes.len() + first.data.len()) as u64;
-        for sample in &self.samples {
+        for sample in self.samples {
             bytes.extend_from_slice(&sample.data);
         }
         Ok(WrittenSegment { bytes, first_sample_end })
@@ -370,7 +371,7 @@ mod tests {
             sequence: u32, decode_time: u64, samples in proptest::collection::vec(any_sample(), 1..50),
         ) {
             let segment = MediaSegment { sequence, decode_time, samples };
-            let written = segment.write().unwrap();
+            let written = segment.clone().write().unwrap();
             let read = read_segment(&written.bytes).unwrap();
             prop_assert_eq!((read.sequence, read.decode_time), (sequence, decode_time));
             prop_assert_eq!(written.first_sample_end, (read.data.start + segment.samples[0].data.len()) as u64);

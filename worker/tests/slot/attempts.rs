@@ -103,14 +103,34 @@ async fn a_slot_program_that_does_not_start_fails_attempts_not_the_worker() {
 async fn a_slot_runs_several_tasks_and_is_replaced_after_its_share() {
     let config = WorkerConfig { slot_tasks: 2, ..config() };
     let (scene, crew) = (Scene::new(), Crew::start(config));
-    let mut pids = Vec::new();
-    for _ in 0..4 {
-        let Outcome::Done(Receipt::Index(receipt)) = crew.run(scene.task("fine")).await else { panic!("it failed") };
-        pids.push(receipt.bytes);
-    }
+    let task = scene.task_of("fine", TaskName::Storyboard, storyboard(vec![]));
+    let pids = pids(&crew, [&task; 4]).await;
     assert_eq!((pids[0], pids[2]), (pids[1], pids[3]));
     assert_ne!(pids[0], pids[2]);
     crew.stop().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_has_opened_a_container_takes_no_other_task() {
+    let (scene, crew) = (Scene::new(), Crew::start(config()));
+    let other = scene.task_of("fine", TaskName::Storyboard, storyboard(vec![]));
+    let pids = pids(&crew, [&scene.task("fine"), &other, &other]).await;
+    assert_ne!(pids[0], pids[1]);
+    assert_eq!(pids[1], pids[2]);
+    crew.stop().await;
+}
+
+/// The processes that ran these tasks, one after another.
+async fn pids<const N: usize>(crew: &Crew, tasks: [&Task; N]) -> Vec<u64> {
+    let mut pids = Vec::new();
+    for task in tasks {
+        pids.push(match crew.run(task.clone()).await {
+            Outcome::Done(Receipt::Index(receipt)) => receipt.bytes,
+            Outcome::Done(Receipt::Storyboard(receipt)) => receipt.sheets[0].key.parse().unwrap(),
+            other => panic!("{other:?}"),
+        });
+    }
+    pids
 }
 
 #[tokio::test]
