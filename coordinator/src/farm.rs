@@ -122,8 +122,10 @@ pub struct Round {
 /// What goes with the complete presentation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastWords {
-    /// What was made of what.
+    /// What was made of what; its movies are still to be made.
     pub certificate: Certificate,
+    /// Make them.
+    pub movies: bool,
     /// How.
     pub report: RunReport,
 }

@@ -37,6 +37,8 @@ pub struct JobSpec {
     pub rungs: Rungs,
     /// Overrules the preset of every rung.
     pub preset: Option<String>,
+    /// Make a progressive MP4 file of each rendition too.
+    pub movies: bool,
 }
 
 impl JobSpec {
@@ -354,6 +356,7 @@ mod tests {
             segment_ms: 1_000,
             rungs: Rungs::Named(vec![144]),
             preset: Some("warp".into()),
+            movies: false,
         };
         assert_eq!(spec.check().unwrap_err().len(), 3);
         let right = JobSpec { segment_ms: 6_000, rungs: Rungs::All, preset: None, ..spec };

@@ -80,13 +80,21 @@ pub struct Order {
     segment_ms: u32,
     rungs: Rungs,
     preset: Option<String>,
+    mp4: bool,
 }
 
 impl Order {
     /// What this version of the farm is asked to make of `source`.
-    pub fn new(source: &Source, profile: Profile, segment_ms: u32, rungs: Rungs, preset: Option<String>) -> Self {
+    pub fn new(
+        source: &Source,
+        profile: Profile,
+        segment_ms: u32,
+        rungs: Rungs,
+        preset: Option<String>,
+        mp4: bool,
+    ) -> Self {
         let farm = env!("CARGO_PKG_VERSION").to_owned();
-        Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset }
+        Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset, mp4 }
     }
 
     /// Whether it can be made at all, before a folder is touched for it.
@@ -110,6 +118,7 @@ impl Order {
             segment_ms: self.segment_ms,
             rungs: self.rungs.clone(),
             preset: self.preset.clone(),
+            movies: self.mp4,
         }
     }
 
@@ -127,6 +136,7 @@ impl Order {
         compare("the segment duration", format!("{} ms", earlier.segment_ms), format!("{} ms", self.segment_ms));
         compare("--rungs", format!("{:?}", earlier.rungs), format!("{:?}", self.rungs));
         compare("--preset", format!("{:?}", earlier.preset), format!("{:?}", self.preset));
+        compare("--mp4", earlier.mp4.to_string(), self.mp4.to_string());
         if what.is_empty() {
             what.push(format!("profile {} has other content", self.profile.name));
         }
@@ -151,7 +161,7 @@ mod tests {
     use super::*;
 
     fn order(source: &Source, segment_ms: u32) -> Order {
-        Order::new(source, Profile::named("web").unwrap(), segment_ms, Rungs::Auto, None)
+        Order::new(source, Profile::named("web").unwrap(), segment_ms, Rungs::Auto, None, false)
     }
 
     fn id(order: &Order) -> JobId {

@@ -269,10 +269,10 @@ mod tests {
     fn order() -> Order {
         let source = crate::order::Source::open(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")));
         let profile = coordinator::profile::Profile::named("web").unwrap();
-        Order::new(&source.unwrap(), profile, 6000, coordinator::ladder::Rungs::Auto, None)
+        Order::new(&source.unwrap(), profile, 6000, coordinator::ladder::Rungs::Auto, None, false)
     }
 
-    const OURS: [&str; 15] = [
+    const OURS: [&str; 17] = [
         "master.m3u8",
         "manifest.mpd",
         "presentation.json",
@@ -280,6 +280,8 @@ mod tests {
         "poster.jpg",
         "storyboard.vtt",
         "storyboard/000.jpg",
+        "v720/v720.mp4",
+        "a-en/a-en.mp4#1",
         "a-en/init.fedcba9876543210.mp4#1",
         "v720/init.0123456789abcdef.mp4",
         "v720/playlist.m3u8",
@@ -297,6 +299,8 @@ mod tests {
             "holiday.mp4",
             "v720/notes.txt",
             "v720/init.mp4",
+            "v720.mp4",
+            "holiday/holiday.mp4",
             "a-en/clip.m4s",
             "music/playlist.m3u8",
             "storyboard/1.jpg",
@@ -305,7 +309,7 @@ mod tests {
         put(dir.path(), &OURS);
         put(dir.path(), &foreign);
         Folder::open(dir.path()).unwrap().clear().unwrap();
-        let folders = ["v720", "a-en", "music", "storyboard", "Photos"];
+        let folders = ["v720", "a-en", "holiday", "music", "storyboard", "Photos"];
         let mut expected: Vec<String> = foreign.iter().chain(&folders).map(|s| s.to_string()).collect();
         expected.sort();
         assert_eq!(names(dir.path()), expected);

@@ -27,6 +27,8 @@ pub struct Summary {
     hls: PathBuf,
     dash: PathBuf,
     certificate: PathBuf,
+    /// One for each rendition, if `--mp4` asked for them.
+    mp4: Vec<PathBuf>,
     /// Elapsed in this run.
     seconds: f64,
     /// Presentation time per elapsed time; `None` if an earlier run did some of the work.
@@ -103,6 +105,7 @@ impl Summary {
             hls: out.join(MULTIVARIANT),
             dash: out.join(MANIFEST),
             certificate: path,
+            mp4: made.movies.iter().map(|movie| out.join(&movie.key)).collect(),
             seconds,
             speed: (share == Share::Whole && seconds > 0.0).then(|| duration_seconds / seconds),
         })
@@ -123,6 +126,9 @@ impl Summary {
             let (name, what, codecs) = (&made.name, &made.text, &made.codecs);
             let rate = made.average_bps as f64 / 1e6;
             let _ = writeln!(text, "  {name:names$}  {what:texts$}  {codecs:18}  {rate:6.2} Mb/s");
+        }
+        for movie in &self.mp4 {
+            let _ = writeln!(text, "file:   {}", movie.display());
         }
         let _ = match self.findings.len() {
             0 => writeln!(text, "source: {}", verdict_word(self.verdict)),

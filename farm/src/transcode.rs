@@ -47,6 +47,9 @@ pub struct Args {
     /// Segment duration, 2s to 10s
     #[arg(long, default_value = "6s", value_parser = milliseconds)]
     segment: u32,
+    /// Make one MP4 file of each rendition too, with its sound, for downloads and old players
+    #[arg(long)]
+    mp4: bool,
     /// Attempts at a time, each in a process of its own [default: the number of CPUs]
     #[arg(long, value_name = "N")]
     slots: Option<NonZeroUsize>,
@@ -86,7 +89,7 @@ pub async fn run(args: Args, bars: MultiProgress) -> Result<Exit, Failure> {
 async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
     let profile = args.recipe.resolve()?;
     let source = Source::open(&args.source)?;
-    let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset);
+    let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset, args.mp4);
     order.check()?;
     let folder = Folder::open(&args.out)?;
     let look = Look::choose(args.json);
@@ -105,10 +108,15 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
         out: args.out.display().to_string(),
         continued: share == Share::Rest,
     });
+    let mut interrupts = Interrupts::listen()?;
     let mut engine = Engine::start(&hidden, args.slots)?;
-    let watched = watch_job(&mut engine, order.spec(places), &mut screen, &args.out).await;
+    let watched = watch_job(&mut engine, order.spec(places), &mut screen, &mut interrupts, &args.out).await;
     screen.end();
-    let stopped = engine.stop().await;
+    let stopped = tokio::select! {
+        stopped = engine.stop() => stopped,
+        // A round of publishing may take long where large files are made. Each is written whole or not at all.
+        () = interrupts.next() => Ok(()),
+    };
     match watched? {
         Over::Interrupted => {
             stopped?;
@@ -162,8 +170,13 @@ enum Over {
     Interrupted,
 }
 
-async fn watch_job(engine: &mut Engine, spec: JobSpec, screen: &mut Screen, out: &Path) -> Result<Over, Failure> {
-    let mut interrupts = Interrupts::listen()?;
+async fn watch_job(
+    engine: &mut Engine,
+    spec: JobSpec,
+    screen: &mut Screen,
+    interrupts: &mut Interrupts,
+    out: &Path,
+) -> Result<Over, Failure> {
     let mut views = submit(engine, spec, out).await?;
     let mut refresh = tokio::time::interval(REFRESH);
     let mut interrupted = 0;

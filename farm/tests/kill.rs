@@ -15,7 +15,7 @@ mod support;
 
 use support::{Presentation, clip, folder};
 
-const OPTIONS: [&str; 4] = ["--segment", "2s", "--slots", "2"];
+const OPTIONS: [&str; 5] = ["--segment", "2s", "--slots", "2", "--mp4"];
 /// What is left of a killed farm must be gone after this.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 /// Far beyond the slowest run.
@@ -30,11 +30,11 @@ struct Farm {
 }
 
 impl Farm {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, source: &str) -> Self {
         let folder = folder();
         let program = folder.path().join(name);
         fs::copy(env!("CARGO_BIN_EXE_farm"), &program).unwrap();
-        Self { program, source: clip("open_gop_2997.mp4"), folder, moments: Moments(number("FARM_SEED", 1)) }
+        Self { program, source: clip(source), folder, moments: Moments(number("FARM_SEED", 1)) }
     }
 
     fn out(&self, name: &str) -> PathBuf {
@@ -133,7 +133,7 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 
 #[test]
 fn a_killed_farm_continues_and_ends_with_the_same_bytes() {
-    let mut farm = Farm::new("farm-killed");
+    let mut farm = Farm::new("farm-killed", "open_gop_2997.mp4");
     let (wanted, span) = farm.undisturbed();
     let kills = number("FARM_KILLS", 5);
     let mut moments = Vec::new();
@@ -161,7 +161,7 @@ fn a_killed_farm_continues_and_ends_with_the_same_bytes() {
 
 #[test]
 fn a_killed_slot_costs_its_attempt_and_nothing_else() {
-    let mut farm = Farm::new("farm-of-killed-slots");
+    let mut farm = Farm::new("farm-of-killed-slots", "open_gop_2997.mp4");
     let (wanted, span) = farm.undisturbed();
     let mut hit = 0;
     let kills = number("FARM_KILLS", 5);
@@ -183,4 +183,24 @@ fn a_killed_slot_costs_its_attempt_and_nothing_else() {
         farm.assert_no_orphans(&context);
     }
     assert!(hit * 3 >= kills, "{hit} of {kills} moments found a slot to kill");
+}
+
+#[test]
+fn a_farm_killed_between_files_leaves_no_half_one_and_continues() {
+    let farm = Farm::new("farm-killed-at-files", "hevc_bframes.mp4");
+    let (wanted, _) = farm.undisturbed();
+    let (out, begin) = (farm.out("out"), Instant::now());
+    let mut child = farm.start(&out);
+    while !out.join("720p/720p.mp4").try_exists().unwrap() {
+        assert!(begin.elapsed() < RUN_LIMIT && child.try_wait().unwrap().is_none(), "no file: {}", farm.said());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    farm.assert_no_orphans("killed between files");
+    let left = Presentation::bytes(&out);
+    for (name, bytes) in left.iter().filter(|(name, _)| name.ends_with(".mp4")) {
+        assert!(wanted[name] == *bytes, "{name} is not whole");
+    }
+    farm.finish(farm.start(&out));
+    farm.assert_same(&wanted, &out, "killed between files");
 }

@@ -168,7 +168,7 @@ impl ActiveJob {
                 let audio: Vec<_> = self.audio().collect();
                 let certificate = Certificate::new(source, &index, &presentation, &chunks, &audio)?;
                 let report = self.run_report(certificate.duration_ms, now_ms);
-                Some(LastWords { certificate, report })
+                Some(LastWords { certificate, movies: self.record.spec.movies, report })
             }
             _ => None,
         };

@@ -41,6 +41,8 @@ pub struct Certificate {
     pub poster: Option<StoredObject>,
     /// Storyboard sheets, if they were asked for.
     pub storyboard: Vec<StoredObject>,
+    /// One file for each rendition, if they were asked for.
+    pub movies: Vec<StoredObject>,
     /// Everything a player may start from, and what those lead to.
     pub playlists: Vec<String>,
 }
@@ -250,6 +252,7 @@ impl Certificate {
             chunks: chunks.iter().map(|(task, receipt)| chunk_record(task, receipt)).collect(),
             poster: presentation.poster.clone(),
             storyboard: storyboard.map(|storyboard| storyboard.sheets.clone()).unwrap_or_default(),
+            movies: Vec::new(),
             playlists: playlists(&outline),
         })
     }

@@ -5,12 +5,12 @@
 //!          manifest.mpd                 DASH, over the same segments; once complete
 //!          presentation.json            the job's certificate; once complete
 //!          run.json                     what differs from run to run
-//!          <rendition>.mp4              on request: the same samples as one progressive file
 //!          poster.jpg, storyboard.vtt, storyboard/…jpg
 //!          <rendition>/init.<hash>.mp4
 //!                      playlist.m3u8    EVENT while it grows, then VOD
 //!                      iframes.m3u8     video only
 //!                      <number>.<hash>.m4s
+//!                      <rendition>.mp4  on request: the same samples as one progressive file
 //! ```
 //!
 //! [`Publisher::publish`] is called whenever the tracks have grown, and once more with everything. Each round writes
@@ -201,12 +201,12 @@ pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64,
     Ok(removed)
 }
 
-/// Removes segments and init segments of a presentation that will not be completed. To be called after [`unpublish`];
+/// Removes segments, init segments and movies of a presentation that will not be completed. To be called after [`unpublish`];
 /// like [`sweep`] it looks only into these renditions' folders and touches nothing but names that are ours.
 pub async fn remove_media(target: &Storage, renditions: &[String]) -> Result<(), StorageError> {
     for name in renditions {
         for key in target.list(name).await? {
-            if is_segment_key(name, &key) || init::folder_of(&key) == Some(name) {
+            if is_segment_key(name, &key) || init::folder_of(&key) == Some(name) || key == mp4::key(name) {
                 target.delete(&key).await?;
             }
         }

@@ -8,7 +8,7 @@ use shared::task::{SegmentInfo, StoredObject};
 use super::{PublishError, init};
 use crate::stitch::{AudioTrack, Presentation, VideoTrack};
 
-/// Writes `<rendition>.mp4` for each video rendition, with the default audio track; for each audio rendition if there is
+/// Writes `<rendition>/<rendition>.mp4` for each video rendition, with the default audio track; for each audio rendition if there is
 /// no video. Segments are read twice, one at a time: for the tables in front, then for the samples.
 ///
 /// The presentation should be complete. What is written depends on nothing but the segments.
@@ -74,13 +74,18 @@ async fn tables<'a>(
 async fn write_movie(target: &Storage, rendition: &str, tracks: &[Source<'_>]) -> Result<StoredObject, PublishError> {
     let movie = Movie { tracks: tracks.iter().map(|track| track.tables.clone()).collect() };
     let head = movie.head().map_err(|source| PublishError::Init { rendition: rendition.to_owned(), source })?;
-    let mut file = target.upload(&format!("{rendition}.mp4")).await?;
+    let mut file = target.upload(&key(rendition)).await?;
     file.push(head.bytes).await?;
     for (track, segment) in head.order {
         let (bytes, summary) = read(target, &tracks[track].segments[segment].object).await?;
         file.push(bytes.slice(summary.data)).await?;
     }
     Ok(file.finish().await?)
+}
+
+/// Where a rendition's file is stored. Players don't look for it, people do, so its name has no hash.
+pub(super) fn key(rendition: &str) -> String {
+    super::key(rendition, &format!("{rendition}.mp4"))
 }
 
 /// A segment, if it is what its receipt said.

@@ -204,10 +204,13 @@ fn log(view: &JobView) {
 
 /// Writes a round; says whether there is a multivariant playlist.
 async fn publish_round(round: Round, publishers: Publishers) -> Result<bool, PublishError> {
-    let Round { job, places, presentation, last } = round;
+    let Round { job, places, presentation, mut last } = round;
     let target = Storage::open(&places.target)?;
     let known = publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
     let mut publisher = known.unwrap_or_else(|| Publisher::new(target.clone()));
+    if let Some(last) = last.as_mut().filter(|last| last.movies) {
+        last.certificate.movies = publish::write_movies(&target, &presentation).await?;
+    }
     let certificate = last.as_ref().map(|last| &last.certificate);
     let published = publisher.publish(&presentation, certificate).await?;
     if let Some(last) = &last {

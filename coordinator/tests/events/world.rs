@@ -21,6 +21,7 @@ pub fn spec() -> JobSpec {
         segment_ms: 6_000,
         rungs: Rungs::All,
         preset: None,
+        movies: false,
     }
 }
 

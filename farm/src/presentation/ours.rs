@@ -53,6 +53,7 @@ pub(super) fn is_ours(folder: &str, name: &str) -> bool {
         _ => match name.split_once('.') {
             Some(("init", rest)) => rest.ends_with(".mp4") && has_hash(name),
             Some((digits, rest)) if number(digits, 6) => rest.ends_with(".m4s") && has_hash(name),
+            Some((stem, "mp4")) if stem == folder => true,
             _ => name == "playlist.m3u8" || name == "iframes.m3u8",
         },
     }

@@ -71,6 +71,13 @@ pub fn has(file: &Path, kind: &str) -> bool {
     !text.trim().is_empty()
 }
 
+/// How long the file says that it lasts.
+pub fn seconds(file: &Path) -> f64 {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]);
+    run(command.arg(file)).trim().parse().unwrap()
+}
+
 /// Every frame of every stream decodes without a word from the decoder.
 pub fn assert_decodes(file: &Path) {
     let mut command = Command::new("ffmpeg");

@@ -5,7 +5,7 @@ use shared::cmaf::{MediaSegment, Sample};
 use shared::storage::segment_key;
 use shared::task::{SegmentInfo, StoredObject};
 
-use super::super::{PublishError, write_movies};
+use super::super::{PublishError, remove_media, write_movies};
 use super::*;
 
 /// Stores a segment for each of the listed ones, of frames that last a second, and lists those instead.
@@ -47,7 +47,7 @@ async fn each_video_rendition_is_a_file_with_the_default_sound() {
     let movies = write_movies(&storage, &presentation).await.unwrap();
     assert_eq!(
         movies.iter().map(|movie| movie.key.as_str()).collect::<Vec<_>>(),
-        ["v1080.mp4", "v720.mp4", "v480.mp4", "v360.mp4"]
+        ["v1080/v1080.mp4", "v720/v720.mp4", "v480/v480.mp4", "v360/v360.mp4"]
     );
     for movie in &movies {
         let bytes = storage.get(&movie.key).await.unwrap();
@@ -66,7 +66,7 @@ async fn sound_alone_is_a_file_for_each_rendition() {
     let (_folder, storage) = target();
     let presentation = Presentation { video: Vec::new(), ..stored(&storage).await };
     let movies = write_movies(&storage, &presentation).await.unwrap();
-    assert_eq!(movies.iter().map(|movie| movie.key.as_str()).collect::<Vec<_>>(), ["a1.mp4", "a2.mp4"]);
+    assert_eq!(movies.iter().map(|movie| movie.key.as_str()).collect::<Vec<_>>(), ["a1/a1.mp4", "a2/a2.mp4"]);
 }
 
 #[tokio::test]
@@ -77,6 +77,18 @@ async fn a_segment_that_has_changed_since_it_was_checked_makes_no_file() {
     storage.put(key, "something else".into()).await.unwrap();
     let error = write_movies(&storage, &presentation).await.unwrap_err();
     assert!(matches!(&error, PublishError::Segment { key: found, .. } if found == key), "{error}");
-    assert!(storage.size("v1080.mp4").await.unwrap().is_some());
-    assert_eq!(storage.size("v720.mp4").await.unwrap(), None);
+    assert!(storage.size("v1080/v1080.mp4").await.unwrap().is_some());
+    assert_eq!(storage.size("v720/v720.mp4").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn files_go_with_the_media_of_a_presentation_that_failed() {
+    let (_folder, storage) = target();
+    let presentation = stored(&storage).await;
+    write_movies(&storage, &presentation).await.unwrap();
+    storage.put("v720/holiday.mp4", "mine".into()).await.unwrap();
+    let video = presentation.video.iter().map(|track| track.rendition.name.clone());
+    let audio = presentation.audio.iter().map(|track| track.rendition.name.clone());
+    remove_media(&storage, &video.chain(audio).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(storage.list("").await.unwrap(), ["v720/holiday.mp4"]);
 }
