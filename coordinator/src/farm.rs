@@ -30,7 +30,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskReport};
+use shared::task::{AttemptId, Cancellation, JobId, Outcome, Places, Task, TaskId, TaskReport};
 
 use crate::job::{JobRecord, JobSpec, JobView, TaskRecord, TaskState};
 use crate::publish::{Certificate, RunReport};
@@ -98,8 +98,8 @@ pub enum Command {
     Enqueue(Box<Task>),
     /// Write a round of playlists; answered by [`Event::Published`] or [`Event::PublishFailed`]. One at a time per job.
     Publish(Box<Round>),
-    /// Stop all attempts of a job.
-    CancelAttempts(JobId),
+    /// Stop attempts of a job.
+    CancelAttempts(Cancellation),
     /// Remove what a job leaves behind; answered by [`Event::CleanedUp`].
     CleanUp(Box<CleanUp>),
     /// Tell people.
@@ -244,10 +244,13 @@ impl Farm {
     }
 
     fn submit(&mut self, spec: JobSpec, now_ms: u64, out: &mut Vec<Command>) {
-        let known = self.jobs.get_mut(&spec.id);
-        if known.is_none_or(|known| known.resubmit(&spec)) {
-            let id = spec.id.clone();
-            let record = JobRecord::new(spec, now_ms);
+        let id = spec.id.clone();
+        let attempts_before = match self.jobs.get_mut(&id) {
+            None => Some(AttemptId(0)),
+            Some(known) => known.resubmit(&spec).then_some(known.record.attempts_before),
+        };
+        if let Some(attempts_before) = attempts_before {
+            let record = JobRecord::new(spec, attempts_before, now_ms);
             out.push(Command::SaveJob(Box::new(record.clone())));
             self.jobs.insert(id, ActiveJob::new(record, Vec::new()));
         }

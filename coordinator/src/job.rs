@@ -130,6 +130,9 @@ pub struct JobRecord {
     pub audio: Vec<AudioRendition>,
     /// What went wrong, bounded by [`MOST_PROBLEMS`]. A job may complete in spite of them.
     pub problems: Vec<Problem>,
+    /// The highest attempt number of the job's earlier lives, 0 in its first: it may fail, or be called off, and start
+    /// over.
+    pub attempts_before: AttemptId,
     /// When it was submitted, in milliseconds of UNIX time.
     pub submitted_ms: u64,
     /// When it reached its final state, in milliseconds of UNIX time.
@@ -183,7 +186,7 @@ impl From<ErrorKind> for ProblemClass {
 
 impl JobRecord {
     /// A job that has just been submitted.
-    pub fn new(spec: JobSpec, now_ms: u64) -> Self {
+    pub fn new(spec: JobSpec, attempts_before: AttemptId, now_ms: u64) -> Self {
         Self {
             spec,
             state: JobState::Probing,
@@ -195,6 +198,7 @@ impl JobRecord {
             ladder: Ladder::default(),
             audio: Vec::new(),
             problems: Vec::new(),
+            attempts_before,
             submitted_ms: now_ms,
             ended_ms: None,
         }
@@ -208,7 +212,7 @@ pub struct TaskRecord {
     pub id: TaskId,
     /// What to do. The packet lists are emptied once it is done.
     pub work: Work,
-    /// The latest attempt that may have been handed out; 0 before the first.
+    /// The latest attempt that may have been handed out; before the first, the job's `attempts_before`.
     pub attempt: AttemptId,
     /// Where it stands.
     pub state: TaskState,
@@ -219,10 +223,10 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// A task that nobody has tried.
-    pub fn new(id: TaskId, work: Work) -> Self {
+    /// A task that nobody has tried since `attempt`.
+    pub fn new(id: TaskId, work: Work, attempt: AttemptId) -> Self {
         let state = TaskState::Waiting;
-        Self { id, work, attempt: AttemptId(0), state, failures: Vec::new(), refused: None }
+        Self { id, work, attempt, state, failures: Vec::new(), refused: None }
     }
 
     /// The receipt that counts.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shared::queue::{Queue, QueueError};
-use shared::task::JobId;
+use shared::task::{Cancellation, JobId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +33,8 @@ pub struct CoordinatorConfig {
     /// An attempt that has begun and says nothing for so long is lost. Workers watch over their slots themselves, so
     /// this is for workers that are gone.
     pub silence: Duration,
-    /// Jobs whose attempts must stop are sent here.
-    pub cancelled: mpsc::UnboundedSender<JobId>,
+    /// What workers must stop is sent here.
+    pub cancelled: mpsc::UnboundedSender<Cancellation>,
 }
 
 /// The coordinator can't go on.

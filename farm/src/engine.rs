@@ -70,8 +70,8 @@ impl Engine {
         parts.spawn(async move { Part::Worker(worker.run(drain, kill).await) });
         parts.spawn(async move { Part::Coordinator(coordinator.run(end).await) });
         parts.spawn(async move {
-            while let Some(job) = cancelled.recv().await {
-                cancellations.cancel(job);
+            while let Some(cancellation) = cancelled.recv().await {
+                cancellations.cancel(cancellation);
             }
             Part::Cancellations // the coordinator has gone
         });

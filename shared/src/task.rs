@@ -59,7 +59,7 @@ text_id!(
     WorkerId
 );
 
-/// Which try at a task: 1 is the first.
+/// Which try at a task: 1 is the first. A job that starts over counts on, so a number is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u32);
 
@@ -159,6 +159,22 @@ pub struct Task {
     pub places: Places,
     /// What to do.
     pub work: Work,
+}
+
+/// Attempts that are not wanted any more. It may come late or twice: what a job that starts over tries is beyond it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// Of all tasks of this job.
+    pub job: JobId,
+    /// Up to this one.
+    pub last: AttemptId,
+}
+
+impl Cancellation {
+    /// Whether this attempt is not wanted any more.
+    pub fn covers(&self, task: &Task) -> bool {
+        self.job == task.id.job && task.attempt <= self.last
+    }
 }
 
 /// What a task asks for.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
 use shared::queue::{Delivery, Queue, QueueError};
-use shared::task::{JobId, Outcome, Receipt, Spent, TaskReport, WorkerId};
+use shared::task::{Cancellation, Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,12 +24,12 @@ use crate::slot::Slot;
 use crate::slot::spawner::Spawner;
 use attempt::{Attempt, Stop};
 
-/// Cancelled jobs a worker remembers; what is older has left the queue, which is short.
+/// Cancellations a worker remembers; what is older has left the queue, which is short.
 const REMEMBERED_CANCELLATIONS: usize = 1024;
 
-/// Tells a worker which jobs are not wanted any more. Clones speak to the same worker.
+/// Tells a worker which attempts are not wanted any more. Clones speak to the same worker.
 #[derive(Debug, Clone)]
-pub struct Cancellations(watch::Sender<VecDeque<JobId>>);
+pub struct Cancellations(watch::Sender<VecDeque<Cancellation>>);
 
 impl Default for Cancellations {
     fn default() -> Self {
@@ -38,24 +38,20 @@ impl Default for Cancellations {
 }
 
 impl Cancellations {
-    /// Kills the running attempts of a job, and refuses those that are still to come.
-    pub fn cancel(&self, job: JobId) {
-        self.0.send_if_modified(|jobs| {
-            let new = !jobs.contains(&job);
-            if new {
-                jobs.push_back(job);
-                if jobs.len() > REMEMBERED_CANCELLATIONS {
-                    jobs.pop_front();
-                }
+    /// Kills the attempts that run, and refuses those that are still to come.
+    pub fn cancel(&self, cancellation: Cancellation) {
+        self.0.send_modify(|known| {
+            known.push_back(cancellation);
+            if known.len() > REMEMBERED_CANCELLATIONS {
+                known.pop_front();
             }
-            new
         });
     }
 
-    /// Waits until the job is cancelled.
-    pub async fn cancelled(&self, job: &JobId) {
+    /// Waits until the attempt is not wanted any more.
+    pub async fn cancelled(&self, task: &Task) {
         // Can't fail: the sender is `self`.
-        drop(self.0.subscribe().wait_for(|jobs| jobs.contains(job)).await);
+        drop(self.0.subscribe().wait_for(|known| known.iter().any(|one| one.covers(task))).await);
     }
 }
 

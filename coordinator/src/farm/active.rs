@@ -142,9 +142,15 @@ impl ActiveJob {
         self.tasks.get(&TaskName::Index).is_some_and(ActiveTask::is_done)
     }
 
-    /// Whether this attempt was ever handed out.
+    /// Whether this attempt was ever handed out in this life of the job.
     pub(super) fn knows(&self, name: TaskName, attempt: AttemptId) -> bool {
-        self.tasks.get(&name).is_some_and(|task| (1..=task.record.attempt.0).contains(&attempt.0))
+        let before = self.record.attempts_before;
+        self.tasks.get(&name).is_some_and(|task| before < attempt && attempt <= task.record.attempt)
+    }
+
+    /// The highest number that an attempt was ever given.
+    pub(super) fn last_attempt(&self) -> AttemptId {
+        self.tasks.values().map(|task| task.record.attempt).max().unwrap_or(self.record.attempts_before)
     }
 
     /// What can be done without anybody's help.
@@ -160,7 +166,7 @@ impl ActiveJob {
     }
 
     pub(super) fn add_task(&mut self, name: TaskName, work: Work, out: &mut Vec<Command>) {
-        let record = TaskRecord::new(self.id(name), work);
+        let record = TaskRecord::new(self.id(name), work, self.record.attempts_before);
         out.push(Command::SaveTask(Box::new(record.clone())));
         self.tasks.insert(name, ActiveTask::new(record));
         self.changed = true;

@@ -4,7 +4,7 @@
 //! what the job leaves behind is removed, and when that is done the job is settled.
 
 use shared::error::ErrorKind;
-use shared::task::{JobId, Receipt, TaskName};
+use shared::task::{Cancellation, JobId, Receipt, TaskName};
 
 use super::active::ActiveJob;
 use super::{CleanUp, Command, TakeAway};
@@ -94,9 +94,9 @@ impl ActiveJob {
     pub(super) fn end(&mut self, state: JobState, now_ms: u64, out: &mut Vec<Command>) {
         self.record.ended_ms = Some(now_ms);
         self.become_state(state, out);
-        // Workers remember a cancellation, so none is sent that nobody needs: the job may be asked for again.
         if self.tasks.values().any(|task| task.record.state == TaskState::Out) {
-            out.push(Command::CancelAttempts(self.record.spec.id.clone()));
+            let (job, last) = (self.record.spec.id.clone(), self.last_attempt());
+            out.push(Command::CancelAttempts(Cancellation { job, last }));
         }
         self.indexing = None;
         self.ending = Some(Ending::new(now_ms));
@@ -165,6 +165,7 @@ impl ActiveJob {
         let id: JobId = self.record.spec.id.clone();
         self.ending = None;
         self.record.settled = true;
+        self.record.attempts_before = self.last_attempt();
         self.changed = true;
         out.push(Command::ForgetTasks(id));
         out.push(Command::SaveJob(Box::new(self.record.clone())));

@@ -256,7 +256,7 @@ impl ActiveJob {
         let tasks = self.tasks.values().filter_map(|task| match &task.record.state {
             TaskState::Done(accepted) => Some(TaskRun {
                 name: task.record.id.name,
-                attempts: task.record.attempt.0,
+                attempts: task.record.attempt.0 - self.record.attempts_before.0,
                 worker: accepted.worker.clone(),
                 spent: spent(&accepted.receipt),
             }),

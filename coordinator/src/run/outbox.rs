@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use shared::queue::Queue;
 use shared::storage::{Storage, StorageError, local_path};
-use shared::task::JobId;
+use shared::task::{Cancellation, JobId};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -22,7 +22,7 @@ pub(super) struct Outbox {
     store: Arc<dyn Store>,
     revisions: BTreeMap<String, Revision>,
     queue: Arc<dyn Queue>,
-    cancelled: mpsc::UnboundedSender<JobId>,
+    cancelled: mpsc::UnboundedSender<Cancellation>,
     finish: mpsc::UnboundedSender<Event>,
     views: Views,
     publishers: Publishers,
@@ -39,7 +39,7 @@ impl Outbox {
     pub(super) fn new(
         store: Arc<dyn Store>,
         queue: Arc<dyn Queue>,
-        cancelled: mpsc::UnboundedSender<JobId>,
+        cancelled: mpsc::UnboundedSender<Cancellation>,
         finish: mpsc::UnboundedSender<Event>,
         views: Views,
     ) -> Self {
@@ -125,9 +125,9 @@ impl Outbox {
                     self.tell(Event::NotEnqueued(id, attempt, error.to_string()));
                 }
             }
-            Command::CancelAttempts(job) => {
+            Command::CancelAttempts(cancellation) => {
                 // Nobody listens when the workers are gone already: then nothing runs either.
-                let _ = self.cancelled.send(job);
+                let _ = self.cancelled.send(cancellation);
             }
             Command::Notify(view) => {
                 log(&view);

@@ -10,7 +10,7 @@ use coordinator::store::redb::RedbStore;
 use shared::error::{ErrorKind, TaskError};
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
-use shared::task::{Outcome, Places};
+use shared::task::{Cancellation, Outcome, Places};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +23,7 @@ struct Running {
     shutdown: CancellationToken,
     queue: Arc<dyn Queue>,
     coordinator: tokio::task::JoinHandle<Result<(), coordinator::run::RunError>>,
-    cancelled: mpsc::UnboundedReceiver<shared::task::JobId>,
+    cancelled: mpsc::UnboundedReceiver<Cancellation>,
 }
 
 fn start(store: Arc<dyn Store>) -> Running {
@@ -133,7 +133,7 @@ async fn a_cancelled_job_is_called_off_everywhere() {
     work(running.queue.clone(), 1).await.unwrap();
     view.wait_for(|view| view.chunks.complete).await.unwrap();
     running.handle.cancel(spec.id.clone()).await;
-    assert_eq!(running.cancelled.recv().await, Some(spec.id.clone()));
+    assert_eq!(running.cancelled.recv().await.unwrap().job, spec.id);
     for _ in 0..4 {
         let delivery = running.queue.pull().await.unwrap().unwrap();
         let cancelled = report(delivery.task(), Outcome::Failed(TaskError::cancelled()));

@@ -139,7 +139,7 @@ fn a_failed_job_waits_for_its_attempts_and_leaves_nothing() {
     let running = world.take(TaskName::Video(0));
     world.report(report(&running, Outcome::Started));
     fail(&mut world, TaskName::Video(1), TaskError::input("truncated", "the source ends early"));
-    assert_eq!((world.state(), world.cancelled), (JobState::Failed(ErrorKind::Input), 1));
+    assert_eq!((world.state(), world.cancelled.len()), (JobState::Failed(ErrorKind::Input), 1));
     assert!(world.cleaned.is_empty(), "cleaned up under a running attempt");
     for task in std::iter::once(running).chain(std::mem::take(&mut world.queue)) {
         world.report(report(&task, Outcome::Failed(TaskError::cancelled())));
@@ -179,6 +179,39 @@ fn a_cancelled_job_is_taken_away_and_may_be_asked_for_again() {
     assert!(world.run(&source));
     assert!(world.cleaned[0].take_away.is_some());
     assert_eq!(world.state(), JobState::Completed);
+}
+
+/// What an earlier life left on the queue, with workers and on its way back is never taken for the new one's.
+#[test]
+fn a_job_that_starts_over_counts_its_attempts_on() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let failed = world.take(TaskName::Video(0));
+    world.report(report(&failed, Outcome::Failed(TaskError::transient("storage", "the network is down"))));
+    world.come_round(&source);
+    let early = world.take(TaskName::Video(0));
+    assert_eq!(early.attempt, AttemptId(2));
+    world.apply(Event::Cancelled(spec().id));
+    assert_eq!(world.cancelled, [Cancellation { job: spec().id, last: AttemptId(2) }]);
+    world.queue.clear();
+    world.apply(Event::Submitted(Box::new(spec())));
+    world.wait(6_000);
+    world.restart();
+    while let Some(answer) = world.answers.pop_front() {
+        world.apply(answer);
+    }
+    let index = world.take(TaskName::Index);
+    assert!(!world.cancelled[0].covers(&index), "attempt {} is called off already", index.attempt.0);
+    world.reports(source.work(&index));
+    world.reports(source.work(&early));
+    assert!(
+        !matches!(world.task(TaskName::Video(0)).state, TaskState::Done(_)),
+        "an attempt of the earlier life counts"
+    );
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+    let report = &world.rounds.last().unwrap().last.as_ref().unwrap().report;
+    assert!(report.tasks.iter().all(|task| task.attempts == 1), "{:?}", report.tasks);
 }
 
 #[test]

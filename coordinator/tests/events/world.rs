@@ -33,7 +33,7 @@ pub struct World {
     pub rounds: Vec<Round>,
     pub cleaned: Vec<CleanUp>,
     pub views: Vec<JobView>,
-    pub cancelled: usize,
+    pub cancelled: Vec<Cancellation>,
     pub now_ms: u64,
     /// Answers of what runs beside the loop.
     pub answers: VecDeque<Event>,
@@ -59,7 +59,7 @@ impl World {
             rounds: Vec::new(),
             cleaned: Vec::new(),
             views: Vec::new(),
-            cancelled: 0,
+            cancelled: Vec::new(),
             now_ms: 1_000_000,
             answers: VecDeque::new(),
             failing_rounds: 0,
@@ -108,7 +108,7 @@ impl World {
                     Event::Published { job, multivariant: true }
                 });
             }
-            Command::CancelAttempts(_) => self.cancelled += 1,
+            Command::CancelAttempts(cancellation) => self.cancelled.push(cancellation),
             Command::CleanUp(order) => {
                 self.answers.push_back(Event::CleanedUp(order.job.clone(), Ok(())));
                 self.cleaned.push(*order);

@@ -4,7 +4,9 @@ use shared::error::ErrorKind;
 use shared::index::{ListRef, PacketEntry, PacketList, Place, packed_key};
 use shared::rendition::{AudioCodec, AudioRendition};
 use shared::source::{AudioStream, DecoderSetup};
-use shared::task::{AudioTask, IndexReport, Outcome, Progress, Receipt, StoryboardTask, Task, TaskName, Work};
+use shared::task::{
+    AttemptId, AudioTask, Cancellation, IndexReport, Outcome, Progress, Receipt, StoryboardTask, Task, TaskName, Work,
+};
 use shared::time::{SegmentGrid, Timescale};
 use worker::config::WorkerConfig;
 
@@ -134,17 +136,33 @@ async fn pids<const N: usize>(crew: &Crew, tasks: [&Task; N]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_loses_its_running_and_its_waiting_attempts() {
+async fn a_cancelled_job_loses_its_running_and_its_waiting_attempts_and_may_be_tried_again() {
     let (scene, crew) = (Scene::new(), Crew::start(config()));
     crew.push(scene.task("hang")).await;
     crew.push(scene.task("hang")).await;
     assert_eq!(crew.report().await.outcome, Outcome::Started);
-    crew.cancellations.cancel(scene.task("hang").id.job);
+    let job = scene.task("hang").id.job;
+    crew.cancellations.cancel(Cancellation { job, last: AttemptId(1) });
     for _ in 0..2 {
         let Some(Outcome::Failed(error)) = crew.outcomes().await.pop() else { panic!("it succeeded") };
         assert_eq!(error.kind, ErrorKind::Cancelled);
     }
     assert!(matches!(crew.run(scene.task("fine")).await, Outcome::Done(_)));
+    crew.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_cancelled_job_tries_when_it_is_asked_for_again_runs() {
+    let (scene, crew) = (Scene::new(), Crew::start(config()));
+    let early = Task { attempt: AttemptId(3), ..scene.task("fine") };
+    let again = Task { attempt: AttemptId(4), ..scene.task("fine") };
+    let cancellation = Cancellation { job: early.id.job.clone(), last: early.attempt };
+    crew.cancellations.cancel(cancellation.clone());
+    assert!(matches!(crew.run(again.clone()).await, Outcome::Done(_)));
+    let Outcome::Failed(error) = crew.run(early).await else { panic!("it is on the queue still, and not wanted") };
+    assert_eq!(error.kind, ErrorKind::Cancelled);
+    crew.cancellations.cancel(cancellation);
+    assert!(matches!(crew.run(again).await, Outcome::Done(_)), "the same cancellation once more changes nothing");
     crew.stop().await;
 }
 
