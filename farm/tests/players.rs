@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 mod support;
 
-use support::{Presentation, clip};
+use support::{Presentation, clip, folder, with_opus};
 
 /// `farm play`, ended with its owner. Its output stays open as long, as a terminal's would.
 struct Origin {
@@ -52,20 +52,66 @@ fn missing() -> Option<&'static str> {
     }
 }
 
+/// Whether `test` can run here; on a build machine it must.
+fn players_are_here(test: &str) -> bool {
+    let Some(what) = missing() else { return true };
+    assert!(std::env::var_os("CI").is_none(), "{what} is missing; `make players` installs it");
+    eprintln!("SKIPPED {test}: {what} is missing; `make players` installs it");
+    false
+}
+
+/// Plays it in these cases, or in all; what was told of each.
+fn play(presentation: &Presentation, cases: &[&str]) -> String {
+    let origin = Origin::start(&presentation.out);
+    let mut command = Command::new("node");
+    command.arg("play.mjs").arg(&origin.url).args(cases.iter().flat_map(|case| ["--only", case]));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players");
+    let output = command.current_dir(folder).output().expect("node");
+    let (told, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{told}");
+    assert!(output.status.success(), "{told}{complaints}");
+    told.into_owned()
+}
+
+fn count(told: &str, word: &str) -> usize {
+    told.lines().filter(|line| line.starts_with(word)).count()
+}
+
 #[test]
 fn three_players_play_switch_and_seek() {
-    if let Some(what) = missing() {
-        assert!(std::env::var_os("CI").is_none(), "{what} is missing; `make players` installs it");
-        eprintln!("SKIPPED three_players_play_switch_and_seek: {what} is missing; `make players` installs it");
+    if !players_are_here("three_players_play_switch_and_seek") {
         return;
     }
     let presentation = Presentation::of(&clip("bunny_720p25.mp4"), &["--segment", "2s"]);
     assert!(presentation.video.len() >= 2, "there should be something to switch between");
-    let origin = Origin::start(&presentation.out);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players");
-    let output = Command::new("node").arg("play.mjs").arg(&origin.url).current_dir(folder).output().expect("node");
-    let (told, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{told}");
-    assert!(output.status.success(), "{told}{complaints}");
-    assert_eq!(told.lines().filter(|line| line.starts_with("ok ")).count(), 4, "{told}");
+    assert_eq!(count(&play(&presentation, &[]), "ok "), 4);
+}
+
+#[test]
+fn av1_and_opus_play_switch_and_seek() {
+    if !players_are_here("av1_and_opus_play_switch_and_seek") {
+        return;
+    }
+    let folder = folder();
+    let profile = with_opus("av1", folder.path());
+    let options = ["--profile", profile.to_str().expect("UTF-8"), "--preset", "12", "--segment", "2s"];
+    let presentation = Presentation::of(&clip("bunny_720p25.mp4"), &options);
+    assert!(presentation.video.len() >= 2, "there should be something to switch between");
+    assert_eq!(count(&play(&presentation, &["hls-hlsjs", "dash-shaka"]), "ok "), 2);
+}
+
+/// Debian's Chromium says that it doesn't; one that does must.
+#[test]
+fn hevc_plays_where_the_browser_says_that_it_does() {
+    if !players_are_here("hevc_plays_where_the_browser_says_that_it_does") {
+        return;
+    }
+    let options = ["--profile", "hevc", "--preset", "ultrafast", "--rungs", "360"];
+    let presentation = Presentation::of(&clip("bunny_720p25.mp4"), &options);
+    let told = play(&presentation, &["hls-hlsjs"]);
+    if count(&told, "skipped hls-hlsjs: this browser does not play hvc1.") == 1 {
+        eprintln!("SKIPPED hevc_plays_where_the_browser_says_that_it_does: {told}");
+        return;
+    }
+    assert_eq!(count(&told, "ok "), 1, "{told}");
 }

@@ -9,7 +9,7 @@ mod support;
 
 use support::boxes::Timeline;
 use support::probe::{self, Frames};
-use support::{Presentation, Track, clip, folder, transcode};
+use support::{Presentation, Track, clip, folder, transcode, with_opus};
 
 /// Mean and lowest luma PSNR of a rendition's frames. A frame that is swapped, shifted, torn or upside down falls far
 /// below on any clip here.
@@ -223,6 +223,31 @@ fn every_language_becomes_a_rendition() {
 fn sound_without_pictures_is_a_presentation_too() {
     let presentation = assert_clip_right("audio_only_opus51.mka", &[]);
     assert_eq!(presentation.audio.len(), 1);
+}
+
+/// As [`assert_clip_right`], and made by these codecs.
+fn assert_made_by(clip: &str, options: &[&str], (video, audio): (&str, &str), codecs: &str) {
+    let presentation = assert_clip_right(clip, options);
+    let [track] = &presentation.video[..] else { panic!("{} renditions", presentation.video.len()) };
+    assert!(track.codecs.starts_with(codecs), "{}", track.codecs);
+    assert_eq!(track.segments.len(), 4);
+    let found = (probe::codec(track.joined()), probe::codec(presentation.audio[0].joined()));
+    assert_eq!((found.0.as_str(), found.1.as_str()), (video, audio));
+    assert!(track.codecs.ends_with(if audio == "opus" { ",opus" } else { ",mp4a.40.2" }), "{}", track.codecs);
+}
+
+#[test]
+fn hevc_is_as_right_as_h264() {
+    let options = ["--profile", "hevc", "--preset", "ultrafast", "--segment", "2s"];
+    assert_made_by("short_audio.mp4", &options, ("hevc", "aac"), "hvc1.1.");
+}
+
+#[test]
+fn av1_and_opus_are_as_right_as_h264_and_aac() {
+    let folder = folder();
+    let profile = with_opus("av1", folder.path());
+    let options = ["--profile", profile.to_str().unwrap(), "--preset", "12", "--segment", "2s"];
+    assert_made_by("short_audio.mp4", &options, ("av1", "opus"), "av01.0.");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 // Plays a presentation from start to end in headless Chromium, with switches and seeks, in the players people use.
 //
-//   node play.mjs PRESENTATION_URL [--frame-rate 25] [--only CASE]
+//   node play.mjs PRESENTATION_URL [--frame-rate 25] [--only CASE]...
 //
 // PRESENTATION_URL is the folder that holds master.m3u8 and manifest.mpd, as `farm play` serves it. The page with the
-// players comes from another origin, so the CORS headers are tried too. Prints a line for each case; exit status 0 if
-// all passed, 1 if one failed, 2 if it could not run.
+// players comes from another origin, so the CORS headers are tried too. Prints a line for each case: ok, FAILED, or
+// skipped if the browser says that it does not play such codecs; exit status 1 if one failed, 2 if it could not run.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -102,6 +102,18 @@ async function seekAbout(page, duration, frameRate) {
   }
 }
 
+/** The codecs of the multivariant playlist that this browser does not play. */
+async function unplayable(browser, presentation) {
+  const text = await (await fetch(new URL("master.m3u8", presentation))).text();
+  const codecs = new Set([...text.matchAll(/CODECS="([^"]+)"/g)].flatMap(([, list]) => list.split(",")));
+  const page = await browser.newPage();
+  const plays = (codec) => MediaSource.isTypeSupported(`video/mp4; codecs="${codec}"`);
+  const found = [];
+  for (const codec of codecs) if (!(await page.evaluate(plays, codec))) found.push(codec);
+  await page.close();
+  return found;
+}
+
 async function runCase(browser, origin, presentation, { player, manifest }, frameRate) {
   const page = await browser.newPage();
   page.setDefaultTimeout(STEP_LIMIT_MS);
@@ -142,18 +154,23 @@ function limit(promise, milliseconds, what) {
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { "frame-rate": { type: "string", default: "25" }, only: { type: "string" } },
+    options: { "frame-rate": { type: "string", default: "25" }, only: { type: "string", multiple: true } },
   });
-  if (positionals.length !== 1) throw new Error("usage: play.mjs PRESENTATION_URL [--frame-rate 25] [--only CASE]");
+  if (positionals.length !== 1) throw new Error("usage: play.mjs PRESENTATION_URL [--frame-rate 25] [--only CASE]...");
   const presentation = positionals[0].endsWith("/") ? positionals[0] : `${positionals[0]}/`;
-  const cases = CASES.filter(({ name }) => !values.only || name === values.only);
+  const cases = CASES.filter(({ name }) => !values.only || values.only.includes(name));
   if (cases.length === 0) throw new Error(`no case is called ${values.only}`);
   const server = await servePage();
   const origin = `http://127.0.0.1:${server.address().port}`;
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const missing = await unplayable(browser, presentation);
   let failed = 0;
   for (const one of cases) {
+    if (missing.length > 0) {
+      console.log(`skipped ${one.name}: this browser does not play ${missing.join(", ")}`);
+      continue;
+    }
     try {
       const run = runCase(browser, origin, presentation, one, Number(values["frame-rate"]));
       console.log(`ok      ${one.name}: ${await limit(run, CASE_LIMIT_MS, one.name)}`);

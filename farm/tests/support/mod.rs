@@ -35,6 +35,14 @@ pub fn transcode(source: &Path, out: &Path, options: &[&str]) -> Output {
     transcode_command(source, out, options).output().expect("the farm should start")
 }
 
+/// The built-in profile `name` with Opus instead of AAC, as a file in `folder`.
+pub fn with_opus(name: &str, folder: &Path) -> PathBuf {
+    let shown = run(Command::new(env!("CARGO_BIN_EXE_farm")).args(["profile", "show", name]));
+    let file = folder.join("opus.toml");
+    std::fs::write(&file, shown.replace("codec = \"aac\"", "codec = \"opus\"")).expect("a profile");
+    file
+}
+
 /// Output of a tool that must succeed and must not complain.
 pub fn run(command: &mut Command) -> String {
     let (stdout, stderr) = run_with_complaints(command);

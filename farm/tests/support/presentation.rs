@@ -25,6 +25,8 @@ pub struct Track {
     pub uri: String,
     /// `LANGUAGE` of an audio rendition, empty if it has none.
     pub language: String,
+    /// `CODECS` of a variant, empty for a member of the audio group.
+    pub codecs: String,
     /// `RESOLUTION`; 0 × 0 for audio.
     pub size: (u32, u32),
     /// Init segment.
@@ -108,7 +110,8 @@ impl Track {
         let size = attributes.get("RESOLUTION").and_then(|size| size.split_once('x'));
         let size = size.map_or((0, 0), |(width, height)| (width.parse().unwrap(), height.parse().unwrap()));
         let language = attributes.get("LANGUAGE").cloned().unwrap_or_default();
-        Self { uri: uri.to_owned(), language, size, init, segments, joined }
+        let codecs = attributes.get("CODECS").cloned().unwrap_or_default();
+        Self { uri: uri.to_owned(), language, codecs, size, init, segments, joined }
     }
 
     /// Init segment and all media segments in one file.

@@ -71,6 +71,13 @@ pub fn has(file: &Path, kind: &str) -> bool {
     !text.trim().is_empty()
 }
 
+/// FFmpeg's name of the codec of the only stream.
+pub fn codec(file: &Path) -> String {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"]);
+    run(command.arg(file)).trim().to_owned()
+}
+
 /// How long the file says that it lasts.
 pub fn seconds(file: &Path) -> f64 {
     let mut command = Command::new("ffprobe");

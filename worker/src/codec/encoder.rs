@@ -66,10 +66,7 @@ impl EncoderPlan {
 
     /// Opens the encoder.
     pub fn open(&self) -> Result<Box<dyn Encoder>, TaskError> {
-        match self.rendition.codec {
-            VideoCodec::H264 | VideoCodec::Hevc => Ok(Box::new(Software::open(self)?)),
-            VideoCodec::Av1 => Ok(Box::new(PerGop { plan: self.clone(), open: Software::open(self)? })),
-        }
+        Ok(Box::new(Software::open(self)?))
     }
 
     fn library(&self) -> &'static str {
@@ -103,7 +100,10 @@ impl EncoderPlan {
                 options.set("x265-params", &format!("{gop}:info=0:log-level=none:level-idc={level}:{vbv}"));
             }
             VideoCodec::Av1 => {
-                options.set("svtav1-params", &format!("lp=1:mbr={maxrate_kbps}:keyint=-1:scd=0"));
+                // Key frames are closed (irefresh-type) and come where they are asked for: asking works only with a
+                // finite keyint.
+                let gop = "keyint=9999:irefresh-type=2:enable-force-key-frames=1:scd=0:lp=1";
+                options.set("svtav1-params", &format!("{gop}:mbr={maxrate_kbps}"));
             }
         }
         options
@@ -125,7 +125,6 @@ struct Software {
     encoder: encoder::Video,
     config: DecoderConfig,
     name: String,
-    fed: bool,
 }
 
 impl Software {
@@ -154,7 +153,7 @@ impl Software {
         };
         let config = config.map_err(|error| TaskError::bug(format!("{} headers: {error}", plan.library())))?;
         let name = format!("{} (libavcodec {})", plan.library(), av::codec_version());
-        Ok(Self { plan: plan.clone(), encoder, config, name, fed: false })
+        Ok(Self { plan: plan.clone(), encoder, config, name })
     }
 
     fn receive(&mut self) -> Result<Vec<Packet>, TaskError> {
@@ -183,7 +182,6 @@ impl Software {
 impl Encoder for Software {
     fn push(&mut self, mut frame: frame::Video, idr: bool) -> Result<Vec<Packet>, TaskError> {
         frame.set_kind(if idr { picture::Type::I } else { picture::Type::None });
-        self.fed = true;
         self.encoder.send_frame(&frame).map_err(|error| self.plan.error("encode", error))?;
         self.receive()
     }
@@ -199,40 +197,6 @@ impl Encoder for Software {
 
     fn name(&self) -> &str {
         &self.name
-    }
-}
-
-/// An encoder that can't be told where key frames go gets a new life for every GOP.
-struct PerGop {
-    plan: EncoderPlan,
-    open: Software,
-}
-
-impl Encoder for PerGop {
-    fn push(&mut self, frame: frame::Video, idr: bool) -> Result<Vec<Packet>, TaskError> {
-        let mut packets = Vec::new();
-        if idr && self.open.fed {
-            packets = self.open.finish()?;
-            let next = Software::open(&self.plan)?;
-            if next.config != self.open.config {
-                return Err(TaskError::bug("two GOPs of one rendition have different decoder configurations"));
-            }
-            self.open = next;
-        }
-        packets.append(&mut self.open.push(frame, idr)?);
-        Ok(packets)
-    }
-
-    fn finish(&mut self) -> Result<Vec<Packet>, TaskError> {
-        self.open.finish()
-    }
-
-    fn decoder_config(&self) -> &DecoderConfig {
-        self.open.decoder_config()
-    }
-
-    fn name(&self) -> &str {
-        self.open.name()
     }
 }
 
