@@ -34,6 +34,8 @@ pub(super) struct Listing<'a> {
     pub(super) segments: &'a [SegmentInfo],
     /// Presentation time and duration of each segment, in ticks, without gaps.
     pub(super) timeline: Vec<(i64, u64)>,
+    /// Presentation time until which the last segment counts at least, in ticks; 0 while the presentation grows.
+    pub(super) until: i64,
 }
 
 impl<'a> Outline<'a> {
@@ -41,8 +43,20 @@ impl<'a> Outline<'a> {
         let video = presentation.video.iter().map(Listing::video).collect::<Result<Vec<_>, _>>()?;
         let audio = presentation.audio.iter().map(Listing::audio).collect::<Result<Vec<_>, _>>()?;
         let mut outline = Self { presentation, video, audio, target_s: 0 };
+        if presentation.complete {
+            outline.count_to_the_end();
+        }
         outline.target_s = outline.target_duration();
         Ok(outline)
+    }
+
+    /// Lets every track count to the end of the longest.
+    fn count_to_the_end(&mut self) {
+        let ends: Vec<_> = self.all().map(|listing| (listing.end(), listing.timescale)).collect();
+        for listing in self.video.iter_mut().chain(&mut self.audio) {
+            let ends = ends.iter().map(|(end, timescale)| listing.timescale.rescale_nearest(*end, *timescale));
+            listing.until = ends.max().unwrap_or(0);
+        }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Listing<'a>> {
@@ -102,7 +116,7 @@ impl<'a> Listing<'a> {
             init_bytes = segment.write().map_err(failed)?;
             init = init::object(name, &init_bytes);
         }
-        Ok(Self { name, codecs, init, init_bytes, timescale: segment.timescale, segments, timeline })
+        Ok(Self { name, codecs, init, init_bytes, timescale: segment.timescale, segments, timeline, until: 0 })
     }
 
     /// Name of a segment's or the init segment's object inside the rendition's folder.
@@ -112,9 +126,14 @@ impl<'a> Listing<'a> {
     }
 
     /// From where to where each segment counts in playlists and the manifest, in ticks. Players add durations up, so the
-    /// first one counts from the presentation's start even if the track starts later.
+    /// first one counts from the presentation's start even if the track starts later; and some (Shaka Player, HLS) end
+    /// where the first track ends, so the last one counts to the end of the longest track.
     pub(super) fn spans(&self) -> impl Iterator<Item = Range<i64>> {
-        let ends = self.timeline.iter().map(|(start, duration)| start.saturating_add_unsigned(*duration));
+        let last = self.timeline.len().saturating_sub(1);
+        let ends = self.timeline.iter().enumerate().map(move |(position, (start, duration))| {
+            let end = start.saturating_add_unsigned(*duration);
+            if position == last { end.max(self.until) } else { end }
+        });
         ends.scan(0, |from, end| Some(std::mem::replace(from, end)..end))
     }
 

@@ -102,6 +102,7 @@ mod tests {
                 timescale: Timescale::MILLIS,
                 timeline: pieces.iter().map(|(ms, _)| (0, *ms)).collect(),
                 segments: &segments,
+                until: 0,
             };
             assert_eq!(Rate::of(&listing, 6), Rate { peak_bps, average_bps }, "{pieces:?}");
         }
