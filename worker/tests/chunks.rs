@@ -247,3 +247,25 @@ fn what_is_no_media_is_refused_with_its_reason() {
     assert_eq!(code("refused_no_moov.mp4"), "no_moov");
     assert_eq!(code("refused_vvc.mp4"), "video_codec");
 }
+
+/// 24 s with a key frame every 15 s, from 2 s on: neither picture size nor anything to show in the first 13 s.
+#[test]
+fn a_recording_that_begins_long_before_a_key_frame_keeps_its_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long_gop.ts");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=10:d=24", "-f", "lavfi", "-i", "sine=d=24"])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "150", "-sc_threshold", "0", "-c:a", "aac"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[whole.len() / 188 / 12 * 188..]).unwrap();
+    let indexed = index(&path).unwrap();
+    let video = indexed.info.video.expect("a video stream");
+    assert_eq!((video.width_px, video.height_px), (160, 120));
+    assert_eq!(indexed.gops.iter().map(|gop| gop.frames).sum::<u32>(), 90);
+    let seconds = indexed.gops[0].first / i64::from(video.timescale.get());
+    assert!((12..15).contains(&seconds), "the first picture is shown at {seconds} s");
+}

@@ -3,12 +3,14 @@
 
 use std::fs::File;
 
+use ffmpeg_next::format::stream::Stream;
 use ffmpeg_next::format::{self, context::Input, context::StreamIo};
-use ffmpeg_next::{Dictionary, Error};
+use ffmpeg_next::{Dictionary, Error, media};
 use shared::error::TaskError;
 
 use super::reader::SourceReader;
 use super::unreadable;
+use crate::av;
 
 /// Demuxers by libavformat's names. None of them opens other resources.
 const FORMATS: &str = "mov,matroska,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,ogg,h264,hevc,m4v,ivf,obu,av1,mxf,gif,\
@@ -20,13 +22,39 @@ const MOST_STREAMS: &str = "64";
 /// Read-ahead of libavformat in bytes: large enough that a read is a sensible range request.
 const BUFFER: usize = 1 << 18;
 
-/// Opens the first `size` bytes of `source` as a container.
+/// How far libavformat may look ahead for what streams are, in bytes and microseconds.
+#[derive(Clone, Copy)]
+struct Patience {
+    bytes: &'static str,
+    micros: &'static str,
+}
+
+/// libavformat's own values.
+const USUAL: Patience = Patience { bytes: "5000000", micros: "0" };
+
+/// For a recording that begins long before its first key frame, where the picture size stands: half a minute, as GOPs of
+/// broadcasts and screen recordings last.
+const LONG: Patience = Patience { bytes: "64000000", micros: "30000000" };
+
+/// Opens the first `size` bytes of `source` as a container. Looks further ahead, once, if a video stream does not say its
+/// picture size at first.
 pub fn open(source: &File, size: u64) -> Result<Input, TaskError> {
     if size == 0 {
         return Err(TaskError::input("empty", "the source has no bytes: upload it again"));
     }
     ffmpeg_next::init().map_err(|error| TaskError::bug(format!("FFmpeg does not start: {error}")))?;
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
+    let input = open_patiently(source, size, USUAL)?;
+    if input.streams().any(|stream| lacks_size(&stream)) { open_patiently(source, size, LONG) } else { Ok(input) }
+}
+
+fn lacks_size(stream: &Stream) -> bool {
+    let setup = av::stream_setup(stream);
+    let is_video = stream.parameters().medium() == media::Type::Video;
+    is_video && setup.width <= 0 && ffmpeg_next::decoder::find(stream.parameters().id()).is_some()
+}
+
+fn open_patiently(source: &File, size: u64, patience: Patience) -> Result<Input, TaskError> {
     let file = source.try_clone().map_err(|error| TaskError::transient("source_read", error.to_string()))?;
     let io = StreamIo::from_read_seek_with_capacity(SourceReader::new(file, size), BUFFER)
         .map_err(|error| unreadable("source_read", "the source can't be read", error))?;
@@ -34,6 +62,8 @@ pub fn open(source: &File, size: u64) -> Result<Input, TaskError> {
     options.set("format_whitelist", FORMATS);
     options.set("protocol_whitelist", "none");
     options.set("max_streams", MOST_STREAMS);
+    options.set("probesize", patience.bytes);
+    options.set("analyzeduration", patience.micros);
     format::input_from_stream(io, None, Some(options)).map_err(|error| not_media(source, error))
 }
 
