@@ -41,6 +41,9 @@ const BLOCK: usize = 8192;
 /// Longest silence that is put into a track. A source that asks for more has broken times.
 const LONGEST_SILENCE_S: u64 = 24 * 3600;
 
+/// Frames without a time that wait for the first that has one.
+const MOST_UNTIMED: usize = 64;
+
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -94,7 +97,8 @@ struct Track<'a> {
     encoding: Encoding,
     segmenter: Segmenter,
     segments: Vec<SegmentInfo>,
-    lead: Option<Lead>, // `None` until the first sample
+    untimed: Vec<Samples>, // the first frames, until one has a time
+    lead: Option<Lead>,    // `None` until the first sample
     filled: u64,
     dropped: u64,
     frames: u64,
@@ -136,6 +140,7 @@ impl<'a> Track<'a> {
             encoding,
             segmenter: Segmenter::new(&task.rendition.name, cutter, 0),
             segments: Vec::new(),
+            untimed: Vec::new(),
             lead: None,
             filled: 0,
             dropped: 0,
@@ -156,7 +161,7 @@ impl<'a> Track<'a> {
                     }
                     let pts = frame.pts();
                     let samples = self.mixer.mix(&mut frame)?;
-                    self.place(pts, samples, emit)?;
+                    self.wait_for_time(pts, samples, emit)?;
                 }
             }
         }
@@ -165,10 +170,29 @@ impl<'a> Track<'a> {
 
     /// The source goes on at another rate: the old resampler gives what it holds.
     fn change_rate(&mut self, rate: Timescale, emit: &mut Emit<'_>) -> Result<(), TaskError> {
+        self.place_untimed(emit)?;
         let fresh = Resampler::new(rate, self.rate, self.task.rendition.channels)?;
         let rest = std::mem::replace(&mut self.resampler, fresh).finish()?;
         self.timeline.set_rate(rate);
         self.encode(&rest, emit)
+    }
+
+    /// Where the first frames belong is known when one of them has a time.
+    fn wait_for_time(&mut self, pts: Option<i64>, samples: Samples, emit: &mut Emit<'_>) -> Result<(), TaskError> {
+        let begun = self.timeline.position().is_some();
+        if !begun && pts.is_none() && self.untimed.len() < MOST_UNTIMED {
+            self.untimed.push(samples);
+            return Ok(());
+        }
+        if let Some(pts) = pts.filter(|_| !self.untimed.is_empty()) {
+            self.timeline.start_before(pts, self.untimed.iter().map(Samples::len).sum());
+        }
+        self.place_untimed(emit)?;
+        self.place(pts, samples, emit)
+    }
+
+    fn place_untimed(&mut self, emit: &mut Emit<'_>) -> Result<(), TaskError> {
+        std::mem::take(&mut self.untimed).into_iter().try_for_each(|samples| self.place(None, samples, emit))
     }
 
     /// Puts samples where they belong.
@@ -247,6 +271,7 @@ impl<'a> Track<'a> {
     /// Drains every stage. The last frame lasts only as long as the signal does, so that the track's durations add up
     /// to priming and signal exactly.
     fn finish(mut self, emit: &mut Emit<'_>) -> Result<AudioReceipt, TaskError> {
+        self.place_untimed(emit)?;
         let empty = Resampler::new(self.rate, self.rate, self.task.rendition.channels)?;
         let rest = std::mem::replace(&mut self.resampler, empty).finish()?;
         self.encode(&rest, emit)?;

@@ -35,6 +35,7 @@ pub struct Timeline {
     ticks: Timescale,
     rate: Timescale,
     next: Option<i64>, // position of the next sample, in samples; `None` until one is kept
+    start: i64,        // position of a first frame without a time
     last_pts: Option<i64>,
     lost: bool, // the next frame's time is to be believed
 }
@@ -42,7 +43,7 @@ pub struct Timeline {
 impl Timeline {
     /// For frames whose times are in `ticks`, with `rate` samples per second.
     pub fn new(ticks: Timescale, rate: Timescale) -> Self {
-        Self { ticks, rate, next: None, last_pts: None, lost: false }
+        Self { ticks, rate, next: None, start: 0, last_pts: None, lost: false }
     }
 
     /// Samples per second.
@@ -53,7 +54,14 @@ impl Timeline {
     /// From now on frames have `rate` samples per second.
     pub fn set_rate(&mut self, rate: Timescale) {
         self.next = self.next.map(|next| rate.rescale_nearest(next, self.rate));
+        self.start = rate.rescale_nearest(self.start, self.rate);
         self.rate = rate;
+    }
+
+    /// The first frames have no times, but `samples` samples after their start comes a frame that has: they lie directly
+    /// before it. Decoders that put frames together from several packets begin so.
+    pub fn start_before(&mut self, pts: i64, samples: usize) {
+        self.start = self.rate.rescale_nearest(pts, self.ticks).saturating_sub(samples as i64);
     }
 
     /// Something is missing before the next frame: its time is to be believed.
@@ -72,7 +80,7 @@ impl Timeline {
         let at = pts.map(|pts| self.rate.rescale_nearest(pts, self.ticks));
         let again = pts.is_some() && pts == self.last_pts;
         self.last_pts = pts.or(self.last_pts);
-        let Some(next) = self.next else { return self.place_first(at.unwrap_or(0), length) };
+        let Some(next) = self.next else { return self.place_first(at.unwrap_or(self.start), length) };
 
         let off = at.map_or(0, |at| at.saturating_sub(next));
         let tolerance = if self.lost || again { self.rounding() } else { self.tolerance() };
@@ -97,6 +105,8 @@ impl Timeline {
         let early = at.min(0).saturating_neg().min(length);
         if early < length {
             self.keep(at.max(0), length - early);
+        } else {
+            self.start = at.saturating_add(length);
         }
         Placement { early: early as usize, ..Placement::default() }
     }
@@ -201,6 +211,21 @@ mod tests {
         assert_eq!(timeline.place(Some(-300), 1024), Placement { early: 300, ..SILENT });
         assert_eq!(timeline.position(), Some(724));
         assert_eq!(timeline.place(None, 1024), SILENT);
+    }
+
+    #[test]
+    fn first_frames_without_times_lie_before_the_first_that_has_one() {
+        let mut timeline = Timeline::new(scale(1000), scale(48_000));
+        timeline.start_before(100, 3 * 1024);
+        assert_eq!([0; 3].map(|_| timeline.place(None, 1024)), [SILENT; 3]);
+        assert_eq!(timeline.position(), Some(4800));
+        assert_eq!(timeline.place(Some(100), 1024), SILENT);
+
+        let mut timeline = Timeline::new(scale(48_000), scale(48_000));
+        timeline.start_before(1000, 2 * 1024);
+        assert_eq!(timeline.place(None, 1024), Placement { early: 1024, ..SILENT });
+        assert_eq!(timeline.place(None, 1024), Placement { early: 24, ..SILENT });
+        assert_eq!(timeline.place(Some(1000), 1024), SILENT);
     }
 
     #[test]
