@@ -42,6 +42,17 @@ impl FromStr for Rungs {
     }
 }
 
+/// As it is parsed.
+impl fmt::Display for Rungs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::All => f.write_str("all"),
+            Self::Named(heights) => f.write_str(&heights.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
+        }
+    }
+}
+
 impl Rungs {
     /// Complains of heights that the profile does not have.
     pub fn check(&self, profile: &Profile) -> Result<(), String> {

@@ -12,7 +12,7 @@ use shared::source::Verdict;
 use crate::exit::{Exit, Failure};
 use crate::order::Source;
 use crate::probe::{exit_of, index};
-use crate::progress::print_json;
+use crate::progress::{print_json, print_text};
 use crate::recipe::Recipe;
 
 /// What would be made of a source, and why other rungs are left out
@@ -60,9 +60,9 @@ pub async fn run(args: Args, bars: MultiProgress) -> Result<Exit, Failure> {
     let audio = profile.audio.as_ref().map(|audio| audio_renditions(audio, &info.audio)).unwrap_or_default();
     let plan = Plan { verdict: receipt.verdict, ladder: made, audio };
     if args.json {
-        print_json(&plan)
+        print_json(&plan);
     } else {
-        print!("{}", table(&plan))
+        print_text(&table(&plan))?;
     }
     Ok(exit_of(plan.verdict))
 }

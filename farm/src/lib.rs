@@ -16,6 +16,8 @@
 //! | [`exit`] | exit codes and messages |
 //! | [`logging`] | logs that leave the progress bars whole |
 #![forbid(unsafe_code)]
+// They panic when their reader has gone; `progress` has what does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod engine;
 pub mod events;

@@ -1,8 +1,11 @@
 //! The command line: arguments, logging, exit code. Every command has a module of its own in the library.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
+use std::io::Write;
 use std::pin::Pin;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use farm::exit::{self, Exit, Failure};
 use farm::{ladder, logging, play, probe, recipe, transcode};
@@ -40,7 +43,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return end(Err(wrong_usage(&error)));
+        }
+        Err(help) => help.exit(),
+    };
     let bars = MultiProgress::new();
     if let Err(message) = logging::start(cli.log_level.as_deref(), cli.log_json, &bars) {
         return end(Err(Failure::new(Exit::Usage, "log_level", message)));
@@ -59,11 +68,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// clap's complaint with a code, as every failure has one.
+fn wrong_usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
+    Failure::new(Exit::Usage, "usage", text.strip_prefix("error: ").unwrap_or(text)).help("try --help")
+}
+
 fn end(result: Result<Exit, Failure>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            // Who has closed standard error still gets the exit code.
+            let _ = writeln!(std::io::stderr(), "{failure}");
             failure.exit.into()
         }
     }

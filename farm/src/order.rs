@@ -60,6 +60,11 @@ impl Source {
         uri(&self.path)
     }
 
+    /// Absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Bytes.
     pub fn size_bytes(&self) -> u64 {
         self.mark.size_bytes
@@ -134,8 +139,9 @@ impl Order {
         compare("the source", earlier.source.to_string(), self.source.to_string());
         compare("the profile", earlier.profile.name.clone(), self.profile.name.clone());
         compare("the segment duration", format!("{} ms", earlier.segment_ms), format!("{} ms", self.segment_ms));
-        compare("--rungs", format!("{:?}", earlier.rungs), format!("{:?}", self.rungs));
-        compare("--preset", format!("{:?}", earlier.preset), format!("{:?}", self.preset));
+        compare("--rungs", earlier.rungs.to_string(), self.rungs.to_string());
+        let preset = |order: &Self| order.preset.clone().unwrap_or_else(|| "the profile's".to_owned());
+        compare("--preset", preset(earlier), preset(self));
         compare("--mp4", earlier.mp4.to_string(), self.mp4.to_string());
         if what.is_empty() {
             what.push(format!("profile {} has other content", self.profile.name));

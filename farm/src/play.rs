@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure};
 use crate::presentation::{HIDDEN, MANIFEST, MULTIVARIANT};
+use crate::progress::print_text;
 
 pub use origin::router;
 
@@ -37,10 +38,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         Failure::new(Exit::Usage, "listen", format!("{address}: {error}")).help("choose another --port; 0 takes any")
     })?;
     let bound = listener.local_addr().map_err(|error| Failure::internal(error.to_string()))?;
-    println!("player  http://{bound}/");
-    println!("HLS     http://{bound}/{MULTIVARIANT}");
-    println!("DASH    http://{bound}/{MANIFEST}");
-    println!("Ctrl-C ends it.");
+    print_text(&format!(
+        "player  http://{bound}/\nHLS     http://{bound}/{MULTIVARIANT}\nDASH    http://{bound}/{MANIFEST}\nCtrl-C ends it.\n"
+    ))?;
     tokio::select! {
         ended = axum::serve(listener, router(args.out)) => {
             ended.map_err(|error| Failure::new(Exit::Internal, "serve", error.to_string()))?;

@@ -62,6 +62,12 @@ impl Folder {
                 .help("choose a folder that may be written")
         };
         let path = std::path::absolute(path).map_err(failed)?;
+        if path.to_str().is_none() {
+            return Err(failed(io::Error::other("its name is not UTF-8")));
+        }
+        if path.is_file() {
+            return Err(failed(io::Error::other("is a file and not a folder")));
+        }
         let mut made = missing(&path).map_err(failed)?;
         fs::create_dir_all(&path).map_err(failed)?;
         let lock = File::open(&path).map_err(failed)?;

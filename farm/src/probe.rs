@@ -13,7 +13,7 @@ use shared::source::Verdict;
 
 use crate::exit::{Exit, Failure};
 use crate::order::Source;
-use crate::progress::print_json;
+use crate::progress::{print_json, print_text};
 
 pub use facts::Facts;
 pub use index::index;
@@ -44,9 +44,9 @@ pub async fn run(args: Args, bars: MultiProgress) -> Result<Exit, Failure> {
     })?;
     let report = facts.report().ok_or_else(|| Failure::internal("the index ended without a word about the source"))?;
     if args.json {
-        print_json(&report)
+        print_json(&report);
     } else {
-        print!("{}", report.table())
+        print_text(&report.table())?;
     }
     Ok(exit_of(report.verdict))
 }

@@ -10,6 +10,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use shared::source::Verdict;
 
 use crate::events::{Advance, Event, Pace, Rate, Watcher, advance, describe};
+use crate::exit::Failure;
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +100,20 @@ impl Screen {
 pub fn print_json(value: &impl serde::Serialize) {
     let line = serde_json::to_string(value).expect("plain data should serialise");
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Text on standard output. Whoever stops reading (`farm probe clip.mp4 | head -1`) has read enough.
+///
+/// # Errors
+/// `stdout` if it can't be written.
+pub fn print_text(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::storage("stdout", format!("standard output: {error}")).help("see where it leads"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn line(event: &Event, out: &Path) -> String {

@@ -8,6 +8,7 @@ use coordinator::ladder::Rungs;
 use coordinator::profile::{Profile, check_preset};
 
 use crate::exit::{Exit, Failure};
+use crate::progress::print_text;
 
 /// Which profile, and what of it.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,7 +31,9 @@ impl Recipe {
     /// `profile` and `recipe`, with everything that is wrong.
     pub fn resolve(&self) -> Result<Profile, Failure> {
         let profile = read_profile(&self.profile)?;
-        let wrong = |complaint: String| Failure::new(Exit::Usage, "recipe", complaint);
+        let wrong = |complaint: String| {
+            Failure::new(Exit::Usage, "recipe", complaint).help(format!("see {}", shown(&self.profile)))
+        };
         self.rungs.check(&profile).map_err(wrong)?;
         for rung in profile.video.iter().flat_map(|video| &video.rungs) {
             let Some(preset) = &self.preset else { break };
@@ -71,17 +74,16 @@ enum ProfileCommand {
 pub fn run(args: &ProfileArgs) -> Result<Exit, Failure> {
     match &args.command {
         ProfileCommand::List => {
-            for name in Profile::names() {
-                println!("{name:8} {}", summary(name));
-            }
+            let lines = Profile::names().map(|name| format!("{name:8} {}\n", summary(name)));
+            print_text(&lines.collect::<String>())?;
         }
         ProfileCommand::Show { name } => match Profile::text_of(name) {
-            Some(text) => print!("{text}"),
+            Some(text) => print_text(text)?,
             None => return Err(unknown(name)),
         },
         ProfileCommand::Validate { file } => {
             let profile = read_file(file)?;
-            println!("{} is a valid profile: {}", file.display(), describe(&profile));
+            print_text(&format!("{} is a valid profile: {}\n", file.display(), describe(&profile)))?;
         }
     }
     Ok(Exit::Done)
@@ -97,11 +99,17 @@ fn read_profile(name: &str) -> Result<Profile, Failure> {
 }
 
 fn read_file(file: &PathBuf) -> Result<Profile, Failure> {
-    let wrong = |text: String| Failure::new(Exit::Usage, "profile", format!("{}: {text}", file.display()));
+    let wrong = |text: String| {
+        Failure::new(Exit::Usage, "profile", format!("{}: {text}", file.display()))
+            .help("`farm profile show web` prints one with every key explained")
+    };
     let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    Profile::from_toml(&text).map_err(|complaints| {
-        wrong(complaints.join("\n  ")).help("`farm profile show web` prints one with every key explained")
-    })
+    Profile::from_toml(&text).map_err(|complaints| wrong(complaints.join("\n  ")))
+}
+
+/// Where a profile can be looked at.
+fn shown(name: &str) -> String {
+    if Profile::named(name).is_some() { format!("`farm profile show {name}`") } else { name.to_owned() }
 }
 
 fn unknown(name: &str) -> Failure {

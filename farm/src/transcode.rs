@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use coordinator::job::{JobSpec, JobState, JobView};
+use coordinator::job::{JobSpec, JobState, JobView, Problem};
 use coordinator::run::SubmitError;
 use indicatif::MultiProgress;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::order::{Order, Source, other_order, uri};
 use crate::presentation::{Contents, Folder};
 use crate::probe::verdict_of;
-use crate::progress::{Look, Screen, print_json};
+use crate::progress::{Look, Screen, print_json, print_text};
 use crate::recipe::Recipe;
 use crate::summary::{Share, Summary};
 
@@ -52,7 +52,8 @@ pub struct Args {
     mp4: bool,
     /// Attempts at a time, each in a process of its own [default: the number of CPUs]
     #[arg(long, value_name = "N")]
-    slots: Option<NonZeroUsize>,
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    slots: Option<u16>,
     /// Remove what an earlier run made in OUT, and start over
     #[arg(long)]
     fresh: bool,
@@ -95,7 +96,7 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
     let look = Look::choose(args.json);
     let share = match look_around(&folder, &order, args.fresh)? {
         Share::None => {
-            finish(look, Summary::read(&args.out, Share::None, Duration::ZERO)?);
+            finish(look, &Summary::read(&args.out, Share::None, Duration::ZERO)?)?;
             return Ok(Exit::Done);
         }
         share => share,
@@ -109,7 +110,7 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
         continued: share == Share::Rest,
     });
     let mut interrupts = Interrupts::listen()?;
-    let mut engine = Engine::start(&hidden, args.slots)?;
+    let mut engine = Engine::start(&hidden, args.slots.map(usize::from).and_then(NonZeroUsize::new))?;
     let watched = watch_job(&mut engine, order.spec(places), &mut screen, &mut interrupts, &args.out).await;
     screen.end();
     let stopped = tokio::select! {
@@ -122,10 +123,14 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
             stopped?;
             Err(interrupted(&args.out).into())
         }
+        Over::Unwritable(problem) => {
+            stopped?;
+            Err(unwritable(&args.out, &problem).into())
+        }
         Over::Settled(view) if view.state == JobState::Completed => {
             stopped?;
             folder.finish(&order)?;
-            finish(look, Summary::read(&args.out, share, screen.elapsed())?);
+            finish(look, &Summary::read(&args.out, share, screen.elapsed())?)?;
             Ok(Exit::Done)
         }
         Over::Settled(view) => {
@@ -136,8 +141,12 @@ async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
     }
 }
 
-fn finish(look: Look, summary: Summary) {
-    if look == Look::Json { print_json(&summary) } else { print!("{}", summary.text()) }
+fn finish(look: Look, summary: &Summary) -> Result<(), Failure> {
+    if look != Look::Json {
+        return print_text(&summary.text());
+    }
+    print_json(summary);
+    Ok(())
 }
 
 /// What is left to make in the folder; makes room if that was asked for.
@@ -168,6 +177,8 @@ enum Over {
     Settled(Box<JobView>),
     /// Somebody asked to stop.
     Interrupted,
+    /// The folder takes nothing more: a disk is full for longer than it is worth trying again.
+    Unwritable(Problem),
 }
 
 async fn watch_job(
@@ -180,9 +191,15 @@ async fn watch_job(
     let mut views = submit(engine, spec, out).await?;
     let mut refresh = tokio::time::interval(REFRESH);
     let mut interrupted = 0;
+    let overcome = views.borrow().problems.len(); // by an earlier run
     loop {
         let view = views.borrow_and_update().clone();
         screen.update(&view, engine.read_bytes());
+        let unwritable = |problem: &&Problem| ["store_full", "publish_failed"].contains(&problem.code.as_str());
+        if let Some(problem) = view.problems.iter().skip(overcome).find(unwritable).filter(|problem| !problem.fatal) {
+            engine.abort();
+            return Ok(Over::Unwritable(problem.clone()));
+        }
         if view.settled && view.state.is_final() {
             return Ok(Over::Settled(Box::new(view)));
         }
@@ -221,6 +238,11 @@ async fn submit(engine: &mut Engine, spec: JobSpec, out: &Path) -> Result<watch:
 fn interrupted(out: &Path) -> Failure {
     Failure::new(Exit::Interrupted, "interrupted", format!("{}: what is finished is kept", out.display()))
         .help("run the same command again: it continues")
+}
+
+fn unwritable(out: &Path, problem: &Problem) -> Failure {
+    Failure::storage(&problem.code, format!("{}: {}; what is finished is kept", out.display(), problem.text))
+        .help("see that the disk has room and may be written, then run the same command again: it continues")
 }
 
 /// Ctrl-C and its like.
@@ -272,7 +294,11 @@ impl Refusal {
             JobState::Failed(kind) => Exit::from(kind),
             _ => Exit::Interrupted,
         };
+        // A source that is gone is not a corrupt one.
+        let gone = |problem: &Problem| ["source_missing", "source_unreadable"].contains(&problem.code.as_str());
         let failure = match view.problems.iter().rfind(|problem| problem.fatal) {
+            Some(problem) if gone(problem) => Failure::storage(&problem.code, problem.text.as_str())
+                .help("put it back where it was, then run the same command again"),
             Some(problem) => {
                 let part = if problem.scope == "the source" { String::new() } else { format!(" {}:", problem.scope) };
                 let message = format!("{}:{part} {}", source.display(), problem.text);
@@ -280,7 +306,7 @@ impl Refusal {
             }
             None => Failure::new(exit, "cancelled", format!("{}: the job was called off", source.display())),
         };
-        let verdict = verdict_of(exit).or(view.verdict);
+        let verdict = verdict_of(failure.exit).or(view.verdict);
         Self { failure, verdict, findings: view.findings.clone() }
     }
 }

@@ -68,6 +68,112 @@ fn a_wrong_command_line_ends_with_2() {
         assert_eq!(code(&output), 2, "{args:?}: {}", errors(&output));
         assert!(!errors(&output).is_empty(), "{args:?}");
     }
+    for (args, what) in [
+        (&["dance"][..], "dance"),
+        (&["transcode", "a.mp4", "out", "--slots", "0"], "1..=1024"),
+        (&["transcode", "a.mp4"], "<OUT>"),
+    ] {
+        let said = errors(&farm(args));
+        assert!(said.starts_with("error[usage]: ") && said.contains(what) && said.contains("\nhelp: "), "{said}");
+    }
+    let said = errors(&farm(&["ladder", &clip("hevc_bframes.mp4"), "--rungs", "999"]));
+    assert!(said.starts_with("error[recipe]: ") && said.ends_with("\nhelp: see `farm profile show web`\n"), "{said}");
+}
+
+#[test]
+fn whoever_stops_reading_ends_nothing_and_a_full_disk_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (clip("hevc_bframes.mp4"), dir.path().join("out").display().to_string());
+    let commands = [
+        &["probe", &source][..],
+        &["ladder", &source],
+        &["profile", "list"],
+        &["profile", "show", "web"],
+        &["transcode", &source, &out, "--preset", "ultrafast"],
+    ];
+    for args in commands {
+        let run = |stdout: Stdio, stderr: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+            command.args(args).env_remove("RUST_LOG").stdout(stdout).stderr(stderr).output().unwrap()
+        };
+        let closed = || Stdio::from(std::io::pipe().unwrap().1);
+        assert_eq!(code(&run(closed(), closed())), 0, "{args:?}");
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let output = run(full.into(), Stdio::piped());
+        assert_eq!(code(&output), 5, "{args:?}");
+        assert!(errors(&output).contains("error[stdout]: standard output: "), "{args:?}: {}", errors(&output));
+    }
+}
+
+#[test]
+fn an_output_that_can_not_be_one_is_refused_before_anything_is_made() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (source, file) = (clip("hevc_bframes.mp4"), dir.path().join("file"));
+    std::fs::write(&file, "mine").unwrap();
+    let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    for (out, what) in [(&file, "is a file and not a folder"), (&file.join("out"), "Not a directory"), (&odd, "UTF-8")]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+        let output = command.arg("transcode").arg(&source).arg(out).output().unwrap();
+        let said = errors(&output);
+        assert_eq!(code(&output), 5, "{said}");
+        assert!(said.starts_with("error[output]: ") && said.contains(what), "{said}");
+        assert_eq!(files(dir.path()), [Path::new("file")], "{}", out.display());
+        assert!(!odd.try_exists().unwrap());
+    }
+}
+
+#[test]
+fn every_character_of_a_name_arrives() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("-a b%20#?&=+'\"<>\u{fc}\n.mp4");
+    std::fs::copy(clip("hevc_bframes.mp4"), &source).unwrap();
+    let out = dir.path().join("out %41#1?x:y");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+    let output = command.arg("transcode").arg(&source).arg(&out).args(["--preset", "ultrafast"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    assert!(out.join("presentation.json").try_exists().unwrap());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_source_that_goes_away_is_missing_and_not_corrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("a.mp4"), dir.path().join("out"));
+    std::fs::copy(clip("bunny_720p25.mp4"), &source).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+    command.arg("transcode").arg(&source).arg(&out).args(["--json", "--slots", "1", "--segment", "2s"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains(r#""event":"source""#)).unwrap();
+    std::fs::remove_file(&source).unwrap();
+    let last: Value = serde_json::from_str(&lines.last().unwrap()).unwrap();
+    assert_eq!((child.wait().unwrap().code(), &last["code"]), (Some(5), &"source_missing".into()), "{last}");
+    assert!(!out.try_exists().unwrap(), "{last}");
+}
+
+/// Where this system lets a test mount something.
+#[test]
+fn a_full_disk_stops_the_run_and_keeps_what_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=2m tmpfs "$1" || exit 99
+        "$2" transcode "$3" "$1/out" --json --segment 2s; echo $?
+        mount -o remount,size=64m "$1" && "$2" transcode "$3" "$1/out" --json --segment 2s; echo $?"#;
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", script, "sh"]).arg(dir.path());
+    let output = command.args([env!("CARGO_BIN_EXE_farm"), &clip("bunny_720p25.mp4")]).output().unwrap();
+    if !output.status.success() {
+        eprintln!("SKIPPED a_full_disk_stops_the_run_and_keeps_what_is_finished: {}", errors(&output));
+        return;
+    }
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = lines.iter().position(Value::is_number).unwrap();
+    let (failed, status) = (&lines[first - 1], &lines[first]);
+    let kept = ["store_full", "publish_failed", "state"].contains(&failed["code"].as_str().unwrap());
+    assert!(kept && *status == 5 && failed["help"].as_str().unwrap().contains("continues"), "{failed}");
+    assert_eq!((&lines[first + 1]["continued"], lines.last().unwrap()), (&true.into(), &0.into()), "{said}");
 }
 
 #[test]

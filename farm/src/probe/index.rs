@@ -52,7 +52,7 @@ pub async fn index(source: &Source, max_pixels: u64, bars: &MultiProgress) -> Re
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted", "interrupted")),
     };
     bar.finish_and_clear();
-    facts
+    facts.map_err(|failure| Failure { message: format!("{}: {}", source.path().display(), failure.message), ..failure })
 }
 
 async fn gather(queue: &MeteredQueue, places: Places, max_pixels: u64, bar: &ProgressBar) -> Result<Facts, Failure> {
