@@ -13,6 +13,7 @@
 //! | [`events`], [`progress`] | what people see of a run |
 //! | [`summary`] | the end of a run |
 //! | [`meter`] | the queue, counting what has been read |
+//! | [`interrupts`] | Ctrl-C and its like |
 //! | [`exit`] | exit codes and messages |
 //! | [`logging`] | logs that leave the progress bars whole |
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@
 pub mod engine;
 pub mod events;
 pub mod exit;
+pub mod interrupts;
 pub mod ladder;
 pub mod logging;
 pub mod meter;

@@ -11,12 +11,12 @@ use serde::Serialize;
 use shared::source::{Finding, Verdict};
 use shared::task::Places;
 use shared::time::SegmentGrid;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::exit::{Exit, Failure};
+use crate::interrupts::Interrupts;
 use crate::order::{Order, Source, other_order, uri};
 use crate::presentation::{Contents, Folder};
 use crate::probe::verdict_of;
@@ -243,26 +243,6 @@ fn interrupted(out: &Path) -> Failure {
 fn unwritable(out: &Path, problem: &Problem) -> Failure {
     Failure::storage(&problem.code, format!("{}: {}; what is finished is kept", out.display(), problem.text))
         .help("see that the disk has room and may be written, then run the same command again: it continues")
-}
-
-/// Ctrl-C and its like.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::internal(format!("signals: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// Why there is no presentation, with what was found out about the source.

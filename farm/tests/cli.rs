@@ -314,3 +314,21 @@ fn an_interrupted_run_keeps_what_is_finished_and_goes_on() {
     assert!(said.lines().next().unwrap().contains(r#""continued":true"#), "{said}");
     assert!(last_word(&rest)["duration_seconds"].as_f64().unwrap() >= 14.0);
 }
+
+#[test]
+fn a_probe_that_is_stopped_leaves_nothing() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = dir.path().join("long.ts");
+    std::fs::write(&source, std::fs::read(clip("start_131s.ts")).unwrap().repeat(200)).unwrap();
+    for signal in ["-TERM", "-INT"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+        command.arg("probe").arg(&source).env("TMPDIR", scratch.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        while std::fs::read_dir(scratch.path()).unwrap().next().is_none() {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(6), "{signal}");
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "{signal}");
+    }
+}

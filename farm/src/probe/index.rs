@@ -14,14 +14,16 @@ use worker::run::Worker;
 
 use super::facts::Facts;
 use crate::exit::{Exit, Failure};
+use crate::interrupts::Interrupts;
 use crate::meter::MeteredQueue;
 use crate::order::{Source, uri};
 
 /// Reads the source front to back.
 ///
 /// # Errors
-/// What the index task says; `interrupted` on Ctrl-C.
+/// What the index task says; `interrupted` on Ctrl-C and SIGTERM.
 pub async fn index(source: &Source, max_pixels: u64, bars: &MultiProgress) -> Result<Facts, Failure> {
+    let mut interrupts = Interrupts::listen()?;
     let scratch = tempfile::Builder::new().prefix("farm-probe-").tempdir().map_err(|error| {
         Failure::storage("scratch", format!("{}: {error}", std::env::temp_dir().display())).help("set TMPDIR")
     })?;
@@ -49,7 +51,7 @@ pub async fn index(source: &Source, max_pixels: u64, bars: &MultiProgress) -> Re
             worked.map_err(|error| Failure::internal(error.to_string()))?;
             facts
         }
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted", "interrupted")),
+        () = interrupts.next() => Err(Failure::new(Exit::Interrupted, "interrupted", "interrupted")),
     };
     bar.finish_and_clear();
     facts.map_err(|failure| Failure { message: format!("{}: {}", source.path().display(), failure.message), ..failure })
