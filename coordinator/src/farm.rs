@@ -30,19 +30,21 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use shared::task::{AttemptId, Cancellation, JobId, Outcome, Places, Task, TaskId, TaskReport};
+use shared::error::ErrorKind;
+use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane, Urgency};
+use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, WorkerId};
 
 use crate::job::{JobRecord, JobSpec, JobView, TaskRecord, TaskState};
 use crate::publish::{Certificate, RunReport};
 use crate::schedule::{self, Backlog};
 use crate::stitch::Presentation;
+use crate::workers::{Hold, WorkerView, Workers};
 use active::ActiveJob;
+use results::Claim;
 
 /// What the core must know of the farm around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FarmConfig {
-    /// Attempts that can run at once.
-    pub slots: usize,
     /// An attempt that has begun and says nothing for so long is lost, in milliseconds.
     pub silence_ms: u64,
 }
@@ -53,14 +55,24 @@ pub enum Event {
     /// A job was asked for. One that is known and was asked for in the same words goes on as it is, unless it failed or
     /// was cancelled: then it starts over.
     Submitted(Box<JobSpec>),
-    /// The coordinator has started; this is what the store remembers. Comes first.
-    Restored(Vec<JobRecord>, Vec<TaskRecord>),
+    /// The coordinator has started. Comes first.
+    Restored(Box<Restored>),
     /// A worker said something.
     Report(Box<TaskReport>),
     /// A task could not be put on the queue.
     NotEnqueued(TaskId, AttemptId, String),
     /// The queue has lost what was on it.
     QueueLost,
+    /// So many tasks on the queue wait for a worker.
+    QueueDepth(u64),
+    /// The queue has given an attempt up.
+    Undeliverable(AttemptRef),
+    /// A worker said something of itself.
+    Heartbeat(Heartbeat),
+    /// A person wants a worker to hold (`true`) or to work again.
+    Hold(WorkerId, bool),
+    /// A person wants a worker to finish what runs and to end.
+    Drain(WorkerId),
     /// A round of publishing has ended well.
     Published {
         /// Of which job.
@@ -85,6 +97,19 @@ pub enum Event {
     Tick,
 }
 
+/// What the store remembers, and what is left of the queue.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Every job.
+    pub jobs: Vec<JobRecord>,
+    /// Every task of jobs that are not settled.
+    pub tasks: Vec<TaskRecord>,
+    /// Workers that are told to hold.
+    pub holds: Vec<(WorkerId, Hold)>,
+    /// The queue still has what an earlier coordinator put on it.
+    pub queue_kept: bool,
+}
+
 /// Something to be done. Saves are durable before any later command is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -94,12 +119,14 @@ pub enum Command {
     SaveTask(Box<TaskRecord>),
     /// Forget all tasks of a job.
     ForgetTasks(JobId),
+    /// Remember that a worker is told to hold, or forget it.
+    SaveHold(WorkerId, Option<Hold>),
     /// Offer an attempt to the workers.
-    Enqueue(Box<Task>),
+    Enqueue(Box<Task>, Lane),
     /// Write a round of playlists; answered by [`Event::Published`] or [`Event::PublishFailed`]. One at a time per job.
     Publish(Box<Round>),
-    /// Stop attempts of a job.
-    CancelAttempts(Cancellation),
+    /// Tell the workers.
+    Direct(Directive),
     /// Remove what a job leaves behind; answered by [`Event::CleanedUp`].
     CleanUp(Box<CleanUp>),
     /// Tell people.
@@ -155,12 +182,13 @@ pub struct TakeAway {
 pub struct Farm {
     config: FarmConfig,
     jobs: BTreeMap<JobId, ActiveJob>,
+    workers: Workers,
 }
 
 impl Farm {
     /// A farm without jobs.
     pub fn new(config: FarmConfig) -> Self {
-        Self { config, jobs: BTreeMap::new() }
+        Self { config, jobs: BTreeMap::new(), workers: Workers::default() }
     }
 
     /// Whether the id is taken by a job that was asked for in other words and has not failed.
@@ -196,12 +224,30 @@ impl Farm {
                 }
             }
             Event::Cancelled(job) => self.with(&job, now_ms, &mut out, |job, out| job.cancel(now_ms, out)),
-            Event::Restored(jobs, tasks) => {
-                self.restore(jobs, tasks, now_ms);
+            Event::Restored(restored) => {
+                self.restore(*restored, now_ms);
                 self.with_all(now_ms, &mut out, |_, _| {});
             }
             Event::QueueLost => self.with_all(now_ms, &mut out, |job, _| job.queue_lost()),
+            Event::QueueDepth(0) => self.with_all(now_ms, &mut out, |job, _| job.hand_out_lost(now_ms)),
+            Event::QueueDepth(_) => {}
+            Event::Undeliverable(attempt) => {
+                let AttemptRef { task: TaskId { job, name }, attempt } = attempt;
+                self.with(&job, now_ms, &mut out, |job, out| {
+                    let message = "the queue gave it up: it was delivered too often, or could not be read";
+                    job.not_enqueued(name, attempt, message, now_ms, out);
+                });
+            }
+            Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat, now_ms, &mut out),
+            Event::Hold(worker, hold) => {
+                if let Some(directive) = self.workers.hold(&worker, hold) {
+                    out.push(Command::SaveHold(worker, hold.then_some(Hold::Cordoned)));
+                    out.push(Command::Direct(directive));
+                }
+            }
+            Event::Drain(worker) => out.push(Command::Direct(Directive::Drain(worker))),
             Event::Tick => {
+                self.lose_workers(now_ms, &mut out);
                 let silence_ms = self.config.silence_ms;
                 self.with_all(now_ms, &mut out, |job, out| job.give_up_silent(silence_ms, now_ms, out));
             }
@@ -256,7 +302,8 @@ impl Farm {
         }
     }
 
-    fn restore(&mut self, jobs: Vec<JobRecord>, tasks: Vec<TaskRecord>, now_ms: u64) {
+    fn restore(&mut self, restored: Restored, now_ms: u64) {
+        let Restored { jobs, tasks, holds, queue_kept } = restored;
         let mut by_job: BTreeMap<JobId, Vec<TaskRecord>> = BTreeMap::new();
         for task in tasks {
             by_job.entry(task.id.job.clone()).or_default().push(task);
@@ -264,9 +311,38 @@ impl Farm {
         for record in jobs {
             let id = record.spec.id.clone();
             let mut job = ActiveJob::new(record, by_job.remove(&id).unwrap_or_default());
-            job.resume(now_ms);
+            job.resume(queue_kept, now_ms);
             self.jobs.insert(id, job);
         }
+        for (worker, hold) in holds {
+            self.workers.restore(worker, hold, now_ms);
+        }
+    }
+
+    /// A worker is alive, and so is what it runs; what it runs in vain is stopped.
+    fn heartbeat(&mut self, heartbeat: Heartbeat, now_ms: u64, out: &mut Vec<Command>) {
+        for attempt in &heartbeat.running {
+            let TaskId { job, name } = &attempt.task;
+            match self.jobs.get_mut(job).filter(|job| job.wants(*name, attempt.attempt)) {
+                Some(job) => job.heard(*name, attempt.attempt, None, now_ms),
+                None => out.push(Command::Direct(Directive::Stop(attempt.clone()))),
+            }
+        }
+        out.extend(self.workers.beat(heartbeat, now_ms).map(Command::Direct));
+    }
+
+    /// What ran on workers that are gone is handed out again; nothing is counted against it.
+    fn lose_workers(&mut self, now_ms: u64, out: &mut Vec<Command>) {
+        for (worker, attempts) in self.workers.lose_silent(now_ms) {
+            for AttemptRef { task: TaskId { job, name }, attempt } in attempts {
+                self.with(&job, now_ms, out, |job, out| job.attempt_lost(name, attempt, &worker, now_ms, out));
+            }
+        }
+    }
+
+    /// Everybody who works, or did.
+    pub fn workers(&self) -> impl Iterator<Item = &WorkerView> {
+        self.workers.views()
     }
 
     fn report(&mut self, report: TaskReport, now_ms: u64) -> Vec<Command> {
@@ -282,25 +358,61 @@ impl Farm {
                 return out;
             }
             Outcome::Index(piece) => job.index_piece(attempt, piece, now_ms, &mut out),
-            Outcome::Done(receipt) => job.done(name, attempt, worker, receipt, now_ms, &mut out),
-            Outcome::Failed(error) => job.attempt_failed(name, attempt, error, now_ms, &mut out),
+            Outcome::Done(receipt) => match job.done(name, attempt, &worker, receipt, now_ms, &mut out) {
+                Claim::Accepted => self.workers.succeeded(&worker),
+                Claim::Refused => {
+                    let task = job.id(name);
+                    Self::distrust(&mut self.workers, &worker, &task, ErrorKind::Bug, "wrong_receipt", &mut out);
+                }
+                Claim::Late => {}
+            },
+            Outcome::Failed(error) => {
+                let task = job.id(name);
+                Self::distrust(&mut self.workers, &worker, &task, error.kind, &error.code, &mut out);
+                job.attempt_failed(name, attempt, &worker, error, now_ms, &mut out);
+            }
         }
         job.advance(now_ms, &mut out);
         self.finish(now_ms, out)
+    }
+
+    /// A worker on which one task after another fails gets no more of them.
+    fn distrust(
+        workers: &mut Workers,
+        worker: &WorkerId,
+        task: &TaskId,
+        kind: ErrorKind,
+        code: &str,
+        out: &mut Vec<Command>,
+    ) {
+        if let Some(directive) = workers.failed(worker, task, kind, code) {
+            let hold = workers.get(worker).and_then(|view| view.hold.clone());
+            out.push(Command::SaveHold(worker.clone(), hold));
+            out.push(Command::Direct(directive));
+        }
     }
 
     /// Hands out what fits into the queue: all saves first, so that they are one transaction.
     fn hand_out(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         let backlogs = self.jobs.values().filter_map(|job| backlog(job, now_ms)).collect();
         let mut tasks = Vec::new();
-        for id in schedule::pick(self.config.slots, backlogs) {
+        for id in schedule::pick(self.workers.slots(Class::Cpu), backlogs) {
             let Some(job) = self.jobs.get_mut(&id.job) else { continue };
-            if let Some((record, task)) = job.hand_out(id.name) {
+            if let Some((record, task)) = job.hand_out(id.name, now_ms) {
                 out.push(Command::SaveTask(Box::new(record)));
-                tasks.push(Command::Enqueue(Box::new(task)));
+                let lane = Lane { class: Class::Cpu, urgency: urgency(id.name) };
+                tasks.push(Command::Enqueue(Box::new(task), lane));
             }
         }
         out.extend(tasks);
+    }
+}
+
+/// What makes a job playable does not wait behind other jobs' later chunks.
+fn urgency(name: TaskName) -> Urgency {
+    match name {
+        TaskName::Index | TaskName::Video(0) | TaskName::Audio(_) => Urgency::Urgent,
+        TaskName::Video(_) | TaskName::Storyboard => Urgency::Normal,
     }
 }
 

@@ -268,6 +268,10 @@ pub struct Accepted {
 pub struct Failure {
     /// Which attempt.
     pub attempt: AttemptId,
+    /// Who tried; `None` if nobody had taken it, or nobody was heard.
+    pub worker: Option<WorkerId>,
+    /// When it was known, in milliseconds of UNIX time.
+    pub at_ms: u64,
     /// Reduced to what is done about it.
     pub kind: ErrorKind,
     /// Stable, `snake_case`.

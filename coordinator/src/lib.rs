@@ -12,3 +12,4 @@ pub mod run;
 pub mod schedule;
 pub mod stitch;
 pub mod store;
+pub mod workers;

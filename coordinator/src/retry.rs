@@ -9,7 +9,8 @@
 //! | `Cancelled` | again like `Transient`: a live job's attempt was dropped by a worker that shuts down |
 //! | `Bug` | once more, as crashes may be the machine's fault; then the job fails |
 //!
-//! A receipt that is refused counts as `Bug`.
+//! A receipt that is refused counts as `Bug`. An attempt whose worker is gone ([`WORKER_LOST`]) is made again at once, up to
+//! [`MOST_LOST`] times, and counts for nothing else.
 
 use shared::error::ErrorKind;
 use shared::task::TaskId;
@@ -18,6 +19,10 @@ use crate::job::Failure;
 
 /// Retries after network, storage and time-outs.
 pub const MOST_TRANSIENT: usize = 5;
+/// Code of a failure that is nobody's but the worker's: it is gone.
+pub const WORKER_LOST: &str = "worker_lost";
+/// Workers that may be lost over one task: beyond that, the task is what kills them.
+pub const MOST_LOST: usize = 20;
 /// Retries after memory, disk or encoder sessions ran out.
 pub const MOST_EXHAUSTED: usize = 8;
 /// Retries after a crash, a stall or a wrong receipt.
@@ -39,8 +44,11 @@ pub enum Decision {
 /// Decides after the last of `failures`; they are all of one task, in order.
 pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
     let Some(last) = failures.last() else { return Decision::AgainAfter(0) };
-    let times = failures.iter().filter(|failure| failure.kind == last.kind).count();
+    let lost = |failure: &Failure| failure.code == WORKER_LOST;
+    let alike = |failure: &&Failure| failure.kind == last.kind && lost(failure) == lost(last);
+    let times = failures.iter().filter(alike).count();
     let (most, first_pause_ms) = match last.kind {
+        ErrorKind::Transient if lost(last) => (MOST_LOST, 0),
         ErrorKind::Input | ErrorKind::Unsupported => return Decision::GiveUp,
         ErrorKind::Transient | ErrorKind::Cancelled => (MOST_TRANSIENT, FIRST_PAUSE_MS),
         ErrorKind::Exhausted => (MOST_EXHAUSTED, FIRST_LONG_PAUSE_MS),
@@ -88,6 +96,8 @@ mod tests {
     fn failures(kinds: &[ErrorKind]) -> Vec<Failure> {
         let failure = |(n, kind): (usize, &ErrorKind)| Failure {
             attempt: AttemptId(n as u32 + 1),
+            worker: None,
+            at_ms: 0,
             kind: *kind,
             code: "x".into(),
             message: "x".into(),

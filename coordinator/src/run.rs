@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use shared::queue::{Queue, QueueError};
-use shared::task::{Cancellation, JobId};
+use shared::queue::{Incoming, Queue, QueueError};
+use shared::task::JobId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::farm::{Event, Farm, FarmConfig};
+use crate::farm::{Event, Farm, FarmConfig, Restored};
 use crate::job::{JobSpec, JobView};
 use crate::store::{Store, StoreError};
 use outbox::Outbox;
@@ -28,13 +28,9 @@ const ASKS: usize = 64;
 /// What the coordinator must be told.
 #[derive(Debug)]
 pub struct CoordinatorConfig {
-    /// Attempts that the workers can run at once, together.
-    pub slots: usize,
     /// An attempt that has begun and says nothing for so long is lost. Workers watch over their slots themselves, so
     /// this is for workers that are gone.
     pub silence: Duration,
-    /// What workers must stop is sent here.
-    pub cancelled: mpsc::UnboundedSender<Cancellation>,
 }
 
 /// The coordinator can't go on.
@@ -110,20 +106,20 @@ impl Coordinator {
     /// A coordinator of what `store` remembers, with `queue` to its workers.
     pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Queue>, config: CoordinatorConfig) -> (Self, Handle) {
         let silence_ms = u64::try_from(config.silence.as_millis()).unwrap_or(u64::MAX);
-        let farm = Farm::new(FarmConfig { slots: config.slots, silence_ms });
+        let farm = Farm::new(FarmConfig { silence_ms });
         let (ask, asks) = mpsc::channel(ASKS);
         let (finish, finished) = mpsc::unbounded_channel();
         let views = Views::default();
-        let outbox = Outbox::new(store, queue.clone(), config.cancelled, finish, views.clone());
+        let outbox = Outbox::new(store, queue.clone(), finish, views.clone());
         let clock = Clock::start();
         (Self { farm, queue, outbox, asks, finished, clock }, Handle { asks: ask, views })
     }
 
     /// Runs until `shutdown`, or until the queue is closed; what runs beside the loop may end first.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let (jobs, tasks) = self.outbox.load().await?;
-        debug!(jobs = jobs.len(), tasks = tasks.len(), "state loaded");
-        self.apply(Event::Restored(jobs, tasks)).await?;
+        let restored = Restored { queue_kept: self.queue.open().await?, ..self.outbox.load().await? };
+        debug!(jobs = restored.jobs.len(), tasks = restored.tasks.len(), restored.queue_kept, "state loaded");
+        self.apply(Event::Restored(Box::new(restored))).await?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -131,8 +127,8 @@ impl Coordinator {
                 () = shutdown.cancelled() => break,
                 Some(ask) = self.asks.recv() => { self.answer(ask).await?; continue }
                 Some(event) = self.finished.recv() => event,
-                report = self.queue.next_report() => match report? {
-                    Some(report) => Event::Report(Box::new(report)),
+                incoming = self.queue.next_incoming() => match incoming? {
+                    Some(incoming) => event(incoming),
                     None => break,
                 },
                 _ = tick.tick() => Event::Tick,
@@ -164,6 +160,16 @@ impl Coordinator {
                 Ok(())
             }
         }
+    }
+}
+
+fn event(incoming: Incoming) -> Event {
+    match incoming {
+        Incoming::Report(report) => Event::Report(report),
+        Incoming::Heartbeat(heartbeat) => Event::Heartbeat(heartbeat),
+        Incoming::Lost => Event::QueueLost,
+        Incoming::Undeliverable(attempt) => Event::Undeliverable(attempt),
+        Incoming::Depth(tasks) => Event::QueueDepth(tasks),
     }
 }
 

@@ -10,7 +10,6 @@ use coordinator::store::StoreError;
 use coordinator::store::redb::RedbStore;
 use shared::queue::Queue;
 use shared::task::WorkerId;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::config::WorkerConfig;
@@ -42,7 +41,6 @@ pub struct Engine {
 enum Part {
     Coordinator(Result<(), RunError>),
     Worker(Result<(), WorkerError>),
-    Cancellations,
 }
 
 impl Engine {
@@ -55,26 +53,15 @@ impl Engine {
         let queue = Arc::new(MeteredQueue::default());
         let mut config = WorkerConfig::default();
         config.slots = slots.unwrap_or(config.slots);
-        let (cancel, mut cancelled) = mpsc::unbounded_channel();
-        let (coordinator, handle) = Coordinator::new(
-            store,
-            queue.clone(),
-            CoordinatorConfig { slots: config.slots.get(), silence: SILENCE, cancelled: cancel },
-        );
-        let worker = Worker::new(config, queue.clone(), WorkerId::new("local").expect("a constant should be an id"));
-        let cancellations = worker.cancellations();
+        let (coordinator, handle) = Coordinator::new(store, queue.clone(), CoordinatorConfig { silence: SILENCE });
         let token = CancellationToken::new;
         let (draining, abort, shutdown) = (token(), token(), token());
+        let id = WorkerId::new("local").expect("a constant should be an id");
+        let worker = Worker::new(config, queue.clone(), id, draining.clone());
         let mut parts = JoinSet::new();
-        let (drain, kill, end) = (draining.clone(), abort.clone(), shutdown.clone());
-        parts.spawn(async move { Part::Worker(worker.run(drain, kill).await) });
+        let (kill, end) = (abort.clone(), shutdown.clone());
+        parts.spawn(async move { Part::Worker(worker.run(kill).await) });
         parts.spawn(async move { Part::Coordinator(coordinator.run(end).await) });
-        parts.spawn(async move {
-            while let Some(cancellation) = cancelled.recv().await {
-                cancellations.cancel(cancellation);
-            }
-            Part::Cancellations // the coordinator has gone
-        });
         Ok(Self { handle, queue, parts, worker_running: true, draining, abort, shutdown })
     }
 
@@ -104,21 +91,18 @@ impl Engine {
     /// # Errors
     /// Why it has.
     pub async fn over(&mut self) -> Result<(), Failure> {
-        while let Some(ended) = self.parts.join_next().await {
-            match ended.map_err(|error| Failure::internal(error.to_string()))? {
-                Part::Worker(result) => {
-                    self.worker_running = false;
-                    return result.map_err(worker_failure);
-                }
-                Part::Coordinator(result) => {
-                    self.abort.cancel(); // nobody hears the worker any more
-                    result.map_err(coordinator_failure)?;
-                    return Err(Failure::internal("the coordinator ended before its job"));
-                }
-                Part::Cancellations => {}
+        let Some(ended) = self.parts.join_next().await else { return Ok(()) };
+        match ended.map_err(|error| Failure::internal(error.to_string()))? {
+            Part::Worker(result) => {
+                self.worker_running = false;
+                result.map_err(worker_failure)
+            }
+            Part::Coordinator(result) => {
+                self.abort.cancel(); // nobody hears the worker any more
+                result.map_err(coordinator_failure)?;
+                Err(Failure::internal("the coordinator ended before its job"))
             }
         }
-        Ok(())
     }
 
     /// Closes everything, and with it the state: first the worker, so that the coordinator hears its last reports.
@@ -150,7 +134,6 @@ impl Engine {
                     self.abort.cancel();
                     ended.map_err(coordinator_failure)
                 }
-                Some(Ok(Part::Cancellations)) => Ok(()),
             };
             result = result.and(ended);
         }

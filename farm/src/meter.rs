@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use shared::fleet::{Directive, Heartbeat, Lane};
 use shared::queue::memory::MemoryQueue;
-use shared::queue::{Delivery, Queue, QueueError};
+use shared::queue::{Delivery, Incoming, Queue, QueueError};
 use shared::task::{IndexReport, Outcome, Receipt, Task, TaskReport};
 use tokio::sync::watch;
 
@@ -44,8 +45,24 @@ impl MeteredQueue {
 
 #[async_trait]
 impl Queue for MeteredQueue {
-    async fn push(&self, task: Task) -> Result<(), QueueError> {
-        self.inner.push(task).await
+    async fn open(&self) -> Result<bool, QueueError> {
+        self.inner.open().await
+    }
+
+    async fn push(&self, task: Task, lane: Lane) -> Result<(), QueueError> {
+        self.inner.push(task, lane).await
+    }
+
+    async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
+        self.inner.direct(directive).await
+    }
+
+    async fn beat(&self, heartbeat: Heartbeat) -> Result<(), QueueError> {
+        self.inner.beat(heartbeat).await
+    }
+
+    async fn next_directive(&self) -> Result<Option<Directive>, QueueError> {
+        self.inner.next_directive().await
     }
 
     async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
@@ -60,12 +77,12 @@ impl Queue for MeteredQueue {
         Ok(())
     }
 
-    async fn next_report(&self) -> Result<Option<TaskReport>, QueueError> {
-        let report = self.inner.next_report().await?;
-        if report.is_some() {
+    async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError> {
+        let incoming = self.inner.next_incoming().await?;
+        if let Some(Incoming::Report(_)) = incoming {
             self.waiting.send_modify(|waiting| *waiting -= 1);
         }
-        Ok(report)
+        Ok(incoming)
     }
 
     fn close(&self) {
@@ -88,9 +105,9 @@ mod tests {
         queue.report(report.clone()).await.unwrap();
         queue.report(report).await.unwrap();
         let taken = async {
-            queue.next_report().await.unwrap();
-            queue.next_report().await.unwrap();
-            queue.next_report().await.unwrap(); // waits for ever, as a coordinator does
+            queue.next_incoming().await.unwrap();
+            queue.next_incoming().await.unwrap();
+            queue.next_incoming().await.unwrap(); // waits for ever, as a coordinator does
         };
         tokio::select! {
             biased;

@@ -9,6 +9,7 @@
 //! | [`task`] | tasks, reports, receipts |
 //! | [`error`] | why a task failed |
 //! | [`cmaf`] | init and media segments, decoder configs |
+//! | [`fleet`] | heartbeats and directives |
 //! | [`storage`] | objects and their keys |
 //! | [`queue`] | the hand-over of work |
 //! | [`wire`] | between these types and `proto`: the only place that checks wire values |
@@ -43,6 +44,7 @@
 
 pub mod cmaf;
 pub mod error;
+pub mod fleet;
 pub mod hex;
 pub mod index;
 pub mod queue;

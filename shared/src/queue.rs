@@ -2,11 +2,18 @@
 //!
 //! A queue may lose, repeat or reorder deliveries; truth is the coordinator's store. The backlog stays in the
 //! coordinator, so a queue is short.
+//!
+//! | kept until handled | lost when nobody listens |
+//! |---|---|
+//! | tasks, results of attempts, pieces of an index | signs of life: [`Outcome::is_sign_of_life`], heartbeats; directives |
+//!
+//! [`Outcome::is_sign_of_life`]: crate::task::Outcome::is_sign_of_life
 
 pub mod memory;
 
 use async_trait::async_trait;
 
+use crate::fleet::{AttemptRef, Directive, Heartbeat, Lane};
 use crate::task::{Task, TaskReport};
 
 /// The queue can't be reached, or has been closed.
@@ -14,20 +21,49 @@ use crate::task::{Task, TaskReport};
 #[error("queue: {0}")]
 pub struct QueueError(pub String);
 
+/// What the coordinator hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming {
+    /// A worker says something about an attempt.
+    Report(Box<TaskReport>),
+    /// A worker says something of itself.
+    Heartbeat(Heartbeat),
+    /// The queue does not hold what was pushed any more.
+    Lost,
+    /// The queue has given an attempt up: it was delivered too often, or can't be read.
+    Undeliverable(AttemptRef),
+    /// So many tasks wait for a worker now.
+    Depth(u64),
+}
+
 /// Both directions of the hand-over.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
-    /// Coordinator: offers a task to any worker.
-    async fn push(&self, task: Task) -> Result<(), QueueError>;
+    /// Coordinator, before anything else: makes the queue ready. Says whether it still has what an earlier coordinator
+    /// put on it.
+    async fn open(&self) -> Result<bool, QueueError>;
 
-    /// Worker: waits for a task. `None` when the queue has been closed.
+    /// Coordinator: offers a task to any worker of the lane's class.
+    async fn push(&self, task: Task, lane: Lane) -> Result<(), QueueError>;
+
+    /// Coordinator: waits for what comes next; `None` when the queue has been closed. What was returned before counts as
+    /// handled: it is not told again. Can be dropped and called again.
+    async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError>;
+
+    /// Coordinator: tells every worker that listens.
+    async fn direct(&self, directive: Directive) -> Result<(), QueueError>;
+
+    /// Worker: waits for a task, the more urgent ones first. `None` when the queue has been closed.
     async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError>;
 
     /// Worker: says something about an attempt.
     async fn report(&self, report: TaskReport) -> Result<(), QueueError>;
 
-    /// Coordinator: waits for the next report. `None` when the queue has been closed.
-    async fn next_report(&self) -> Result<Option<TaskReport>, QueueError>;
+    /// Worker: says something of itself.
+    async fn beat(&self, heartbeat: Heartbeat) -> Result<(), QueueError>;
+
+    /// Worker: waits for what it is told; `None` when the queue has been closed.
+    async fn next_directive(&self) -> Result<Option<Directive>, QueueError>;
 
     /// No more tasks are handed out; pulls that wait end with `None`.
     fn close(&self);

@@ -309,6 +309,13 @@ pub enum Outcome {
     Failed(TaskError),
 }
 
+impl Outcome {
+    /// It only says that the attempt goes on: nothing is lost if it is not heard.
+    pub fn is_sign_of_life(&self) -> bool {
+        matches!(self, Self::Started | Self::Progress(_))
+    }
+}
+
 /// How far an attempt has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {

@@ -5,17 +5,19 @@
 
 mod attempt;
 mod inputs;
+mod presence;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::HEARTBEAT_MS;
 use shared::queue::{Delivery, Queue, QueueError};
-use shared::task::{Cancellation, Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
-use tokio::sync::watch;
+use shared::task::{Outcome, Receipt, Spent, TaskReport, WorkerId};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -23,37 +25,10 @@ use crate::config::WorkerConfig;
 use crate::slot::Slot;
 use crate::slot::spawner::Spawner;
 use attempt::{Attempt, Stop};
+use presence::Presence;
 
-/// Cancellations a worker remembers; what is older has left the queue, which is short.
-const REMEMBERED_CANCELLATIONS: usize = 1024;
-
-/// Tells a worker which attempts are not wanted any more. Clones speak to the same worker.
-#[derive(Debug, Clone)]
-pub struct Cancellations(watch::Sender<VecDeque<Cancellation>>);
-
-impl Default for Cancellations {
-    fn default() -> Self {
-        Self(watch::Sender::new(VecDeque::new()))
-    }
-}
-
-impl Cancellations {
-    /// Kills the attempts that run, and refuses those that are still to come.
-    pub fn cancel(&self, cancellation: Cancellation) {
-        self.0.send_modify(|known| {
-            known.push_back(cancellation);
-            if known.len() > REMEMBERED_CANCELLATIONS {
-                known.pop_front();
-            }
-        });
-    }
-
-    /// Waits until the attempt is not wanted any more.
-    pub async fn cancelled(&self, task: &Task) {
-        // Can't fail: the sender is `self`.
-        drop(self.0.subscribe().wait_for(|known| known.iter().any(|one| one.covers(task))).await);
-    }
-}
+/// Pause before listening again to a queue that can't be reached.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a worker ends before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -76,39 +51,34 @@ struct Shared {
     config: Arc<WorkerConfig>,
     queue: Arc<dyn Queue>,
     id: WorkerId,
-    cancellations: Cancellations,
+    presence: Presence,
+    draining: CancellationToken,
 }
 
 impl Worker {
-    /// A worker that takes its tasks from `queue`.
-    pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId) -> Self {
-        let cancellations = Cancellations::default();
-        Self { shared: Arc::new(Shared { config: Arc::new(config), queue, id, cancellations }) }
+    /// A worker that takes its tasks from `queue` until `draining` is cancelled, by the caller or by a directive.
+    pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId, draining: CancellationToken) -> Self {
+        let slots = u32::try_from(config.slots.get()).unwrap_or(u32::MAX);
+        let presence = Presence::new(id.clone(), slots, draining.clone());
+        Self { shared: Arc::new(Shared { config: Arc::new(config), queue, id, presence, draining }) }
     }
 
-    /// The handle that cancels jobs here.
-    pub fn cancellations(&self) -> Cancellations {
-        self.shared.cancellations.clone()
-    }
-
-    /// Works until the queue is closed or `draining` is cancelled, and then finishes what it has begun; `abort` kills
-    /// what runs and gives it back. No child is left when this returns.
-    pub async fn run(self, draining: CancellationToken, abort: CancellationToken) -> Result<(), WorkerError> {
+    /// Works until the queue is closed or the worker drains, and then finishes what it has begun; `abort` kills what
+    /// runs and gives it back. No child is left when this returns.
+    pub async fn run(self, abort: CancellationToken) -> Result<(), WorkerError> {
         let spawner = Spawner::start().map_err(WorkerError::Spawner)?;
         raise_file_limit();
         let abort = abort.child_token(); // also cancelled here, when one loop finds that the queue is gone
         let mut loops = JoinSet::new();
         for _ in 0..self.shared.config.slots.get() {
-            let slot_loop = SlotLoop {
-                shared: self.shared.clone(),
-                spawner: spawner.clone(),
-                draining: draining.clone(),
-                abort: abort.clone(),
-                slot: None,
-            };
+            let slot_loop =
+                SlotLoop { shared: self.shared.clone(), spawner: spawner.clone(), abort: abort.clone(), slot: None };
             loops.spawn(slot_loop.run());
         }
         info!(worker = %self.shared.id, slots = loops.len(), "worker started");
+        let mut beside = JoinSet::new(); // aborted when this returns
+        beside.spawn(beat(self.shared.clone()));
+        beside.spawn(listen(self.shared.clone()));
         let mut result = Ok(());
         while let Some(ended) = loops.join_next().await {
             match ended {
@@ -128,11 +98,36 @@ impl Worker {
     }
 }
 
+/// Says again and again that the worker lives.
+async fn beat(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Err(error) = shared.queue.beat(shared.presence.heartbeat()).await {
+            warn!(%error, "heartbeat not sent");
+        }
+    }
+}
+
+/// Does as the coordinator says.
+async fn listen(shared: Arc<Shared>) {
+    loop {
+        match shared.queue.next_directive().await {
+            Ok(Some(directive)) => shared.presence.obey(directive),
+            Ok(None) => return,
+            Err(error) => {
+                warn!(%error, "directives not heard");
+                tokio::time::sleep(LISTEN_AGAIN).await;
+            }
+        }
+    }
+}
+
 /// One slot's worth of a worker.
 struct SlotLoop {
     shared: Arc<Shared>,
     spawner: Spawner,
-    draining: CancellationToken,
     abort: CancellationToken,
     slot: Option<Slot>,
 }
@@ -151,7 +146,14 @@ impl SlotLoop {
             let delivery = tokio::select! {
                 biased;
                 () = self.abort.cancelled() => return Ok(()),
-                () = self.draining.cancelled() => return Ok(()),
+                () = self.shared.draining.cancelled() => return Ok(()),
+                () = self.shared.presence.held(true) => {
+                    tokio::select! {
+                        () = self.abort.cancelled() => return Ok(()),
+                        () = self.shared.draining.cancelled() => return Ok(()),
+                        () = self.shared.presence.held(false) => continue,
+                    }
+                }
                 delivery = self.shared.queue.pull() => match delivery? {
                     Some(delivery) => delivery,
                     None => return Ok(()),
@@ -188,6 +190,8 @@ impl SlotLoop {
     async fn serve(&mut self, delivery: Box<dyn Delivery>, opened: Result<(), TaskError>) -> Result<(), QueueError> {
         let task = delivery.task();
         info!(task = %task.id, attempt = task.attempt.0, "attempt started");
+        let shared = self.shared.clone();
+        let running = shared.presence.begin(task);
         let attempt = Attempt::new(&self.shared, &*delivery, &self.abort);
         let result = match (opened, &mut self.slot) {
             (Ok(()), Some(slot)) => attempt.run(slot).await,
@@ -201,6 +205,7 @@ impl SlotLoop {
             Ok(receipt) => {
                 let Spent { wall_ms, cpu_ms } = spent(&receipt);
                 info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
+                self.shared.presence.made(&receipt);
                 Outcome::Done(receipt)
             }
             Err(Stop::Failed(error)) => {
@@ -221,6 +226,7 @@ impl SlotLoop {
             sent = self.shared.queue.report(report) => sent?,
             () = self.abort.cancelled() => return delivery.give_back().await,
         }
+        drop(running); // after the report, so that no heartbeat leaves it out before
         delivery.ack().await
     }
 }

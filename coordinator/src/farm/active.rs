@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::error::ErrorKind;
+use shared::error::{ErrorKind, TaskError};
 use shared::index::AudioRun;
-use shared::task::{AttemptId, IndexTask, Progress, Task, TaskId, TaskName, Work};
+use shared::task::{AttemptId, IndexTask, Progress, Task, TaskId, TaskName, Work, WorkerId};
 use shared::time::SegmentGrid;
 
 use super::Command;
@@ -14,7 +14,11 @@ use super::view::Memory;
 use crate::job::{JobRecord, JobSpec, JobState, TaskRecord, TaskState};
 use crate::plan::Planner;
 use crate::plan::tasks::VideoPlan;
+use crate::retry;
 use crate::stitch::VideoTrack;
+
+/// How long an attempt may be on its way from the queue to a worker's first word about it.
+const QUEUE_PATIENCE_MS: u64 = 15_000;
 
 /// A job and everything that can be worked out again from its records.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(super) struct ActiveTask {
     pub(super) record: TaskRecord,
     /// A pause after a failure.
     pub(super) not_before_ms: u64,
+    /// When the current attempt was put on the queue.
+    pub(super) queued_ms: u64,
     /// When the current attempt last said something; `None` while it is queued.
     pub(super) heard_ms: Option<u64>,
     pub(super) progress: Option<Progress>,
@@ -69,7 +75,7 @@ pub(super) struct Joined {
 
 impl ActiveTask {
     pub(super) fn new(record: TaskRecord) -> Self {
-        Self { record, not_before_ms: 0, heard_ms: None, progress: None }
+        Self { record, not_before_ms: 0, queued_ms: 0, heard_ms: None, progress: None }
     }
 
     /// Back to the backlog.
@@ -101,9 +107,16 @@ impl ActiveJob {
         }
     }
 
-    /// After a restart of the coordinator: what was in hand is handed out again, what had ended is put away.
-    pub(super) fn resume(&mut self, now_ms: u64) {
-        self.queue_lost();
+    /// After a restart of the coordinator: what was in hand goes on, or is handed out again if the queue has not kept
+    /// it; the index always, as what it has told is forgotten. What had ended is put away.
+    pub(super) fn resume(&mut self, queue_kept: bool, now_ms: u64) {
+        for task in self.tasks.values_mut().filter(|task| task.record.state == TaskState::Out) {
+            if queue_kept && task.record.id.name != TaskName::Index {
+                task.queued_ms = now_ms;
+            } else {
+                task.wait_until(0);
+            }
+        }
         if self.record.state.is_final() && !self.record.settled {
             self.ending = Some(Ending::new(now_ms));
         }
@@ -111,6 +124,18 @@ impl ActiveJob {
 
     pub(super) fn queue_lost(&mut self) {
         for task in self.tasks.values_mut().filter(|task| task.record.state == TaskState::Out) {
+            task.wait_until(0);
+            self.changed = true;
+        }
+    }
+
+    /// Nothing waits on the queue: what was put there [`QUEUE_PATIENCE_MS`] ago and has not begun is not there any more.
+    pub(super) fn hand_out_lost(&mut self, now_ms: u64) {
+        let lost = |task: &&mut ActiveTask| {
+            let unheard = task.record.state == TaskState::Out && task.heard_ms.is_none();
+            unheard && task.queued_ms + QUEUE_PATIENCE_MS <= now_ms
+        };
+        for task in self.tasks.values_mut().filter(lost) {
             task.wait_until(0);
             self.changed = true;
         }
@@ -148,6 +173,12 @@ impl ActiveJob {
         self.tasks.get(&name).is_some_and(|task| before < attempt && attempt <= task.record.attempt)
     }
 
+    /// Whether anything would come of this attempt.
+    pub(super) fn wants(&self, name: TaskName, attempt: AttemptId) -> bool {
+        let out = |task: &ActiveTask| task.record.state == TaskState::Out && task.record.attempt == attempt;
+        !self.record.state.is_final() && self.tasks.get(&name).is_some_and(out)
+    }
+
     /// The highest number that an attempt was ever given.
     pub(super) fn last_attempt(&self) -> AttemptId {
         self.tasks.values().map(|task| task.record.attempt).max().unwrap_or(self.record.attempts_before)
@@ -173,11 +204,12 @@ impl ActiveJob {
     }
 
     /// Makes a new attempt of a waiting task.
-    pub(super) fn hand_out(&mut self, name: TaskName) -> Option<(TaskRecord, Task)> {
+    pub(super) fn hand_out(&mut self, name: TaskName, now_ms: u64) -> Option<(TaskRecord, Task)> {
         let places = self.record.spec.places.clone();
         let task = self.tasks.get_mut(&name)?;
         task.record.attempt.0 += 1;
         task.record.state = TaskState::Out;
+        task.queued_ms = now_ms;
         self.changed = true;
         let TaskRecord { id, attempt, work, .. } = &task.record;
         let order = Task { id: id.clone(), attempt: *attempt, places, work: work.clone() };
@@ -202,7 +234,23 @@ impl ActiveJob {
         let lost: BTreeSet<TaskName> = self.tasks.values().filter(silent).map(|task| task.record.id.name).collect();
         for name in lost {
             let message = format!("nothing was heard of the worker for {} s", silence_ms / 1000);
-            self.count_failure(name, ErrorKind::Transient, "worker_lost", message, now_ms, out);
+            let error = TaskError::new(ErrorKind::Transient, retry::WORKER_LOST, message);
+            self.count_failure(name, error, None, now_ms, out);
+        }
+    }
+
+    /// The worker that held the current attempt is gone.
+    pub(super) fn attempt_lost(
+        &mut self,
+        name: TaskName,
+        attempt: AttemptId,
+        worker: &WorkerId,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
+        if self.wants(name, attempt) {
+            let error = TaskError::new(ErrorKind::Transient, retry::WORKER_LOST, format!("worker {worker} is gone"));
+            self.count_failure(name, error, Some(worker), now_ms, out);
         }
     }
 
@@ -216,7 +264,8 @@ impl ActiveJob {
         out: &mut Vec<Command>,
     ) {
         if self.tasks.get(&name).is_some_and(|task| task.record.attempt == attempt) {
-            self.count_failure(name, ErrorKind::Transient, "queue_unavailable", message.to_owned(), now_ms, out);
+            let error = TaskError::new(ErrorKind::Transient, "queue_unavailable", message);
+            self.count_failure(name, error, None, now_ms, out);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! what the job leaves behind is removed, and when that is done the job is settled.
 
 use shared::error::ErrorKind;
+use shared::fleet::Directive;
 use shared::task::{Cancellation, JobId, Receipt, TaskName};
 
 use super::active::ActiveJob;
@@ -96,7 +97,7 @@ impl ActiveJob {
         self.become_state(state, out);
         if self.tasks.values().any(|task| task.record.state == TaskState::Out) {
             let (job, last) = (self.record.spec.id.clone(), self.last_attempt());
-            out.push(Command::CancelAttempts(Cancellation { job, last }));
+            out.push(Command::Direct(Directive::Cancel(Cancellation { job, last })));
         }
         self.indexing = None;
         self.ending = Some(Ending::new(now_ms));

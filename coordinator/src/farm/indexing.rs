@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::error::ErrorKind;
+use shared::error::{ErrorKind, TaskError};
 use shared::index::{Gop, ListRef};
 use shared::source::{Finding, SourceInfo, Verdict};
 use shared::task::{AttemptId, IndexReceipt, IndexReport, TaskName, Work};
@@ -166,7 +166,8 @@ impl ActiveJob {
         }
         let Some(indexing) = self.indexing.as_mut().filter(|indexing| indexing.attempt == attempt) else {
             let message = "the index ended before it said what the source is".to_owned();
-            self.count_failure(TaskName::Index, ErrorKind::Bug, "wrong_receipt", message, now_ms, out);
+            let error = TaskError::new(ErrorKind::Bug, "wrong_receipt", message);
+            self.count_failure(TaskName::Index, error, None, now_ms, out);
             return false;
         };
         let chunks = indexing.video.as_mut().map(|(_, planner)| planner.finish()).unwrap_or_default();

@@ -15,42 +15,57 @@ use crate::job::{Accepted, Failure, Problem, ProblemClass, TaskState};
 use crate::retry::{self, Decision};
 use crate::stitch::{self, Refusal};
 
+/// What became of a claim to have made something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// It counts.
+    Accepted,
+    /// It is not what the task asked for.
+    Refused,
+    /// It does not matter any more.
+    Late,
+}
+
 impl ActiveJob {
     /// An attempt claims to have made something. The first claim that passes counts, whichever attempt it is of.
     pub(super) fn done(
         &mut self,
         name: TaskName,
         attempt: AttemptId,
-        worker: WorkerId,
+        worker: &WorkerId,
         receipt: Receipt,
         now_ms: u64,
         out: &mut Vec<Command>,
-    ) {
-        let Some(task) = self.tasks.get(&name) else { return };
-        if task.is_done() {
-            return;
-        }
+    ) -> Claim {
+        let Some(task) = self.tasks.get(&name).filter(|task| !task.is_done()) else { return Claim::Late };
         if self.record.state.is_final() {
-            return self.attempt_over(name, attempt);
+            self.attempt_over(name, attempt);
+            return Claim::Late;
         }
         match check(&task.record.work, &receipt) {
             Ok(()) => {}
             Err(Refusal::Frames { .. }) if same_claim(task.record.refused.as_deref(), &receipt) => {}
-            Err(refusal) => return self.refuse(name, attempt, receipt, &refusal, now_ms, out),
+            Err(refusal) => {
+                self.refuse(name, attempt, worker, receipt, &refusal, now_ms, out);
+                return Claim::Refused;
+            }
         }
         if let Receipt::Index(index) = &receipt {
             let index: IndexReceipt = index.clone();
             if !self.index_ended(attempt, &index, now_ms, out) {
-                return self.attempt_over(name, attempt);
+                self.attempt_over(name, attempt);
+                return Claim::Late;
             }
         }
-        let Some(task) = self.tasks.get_mut(&name) else { return };
-        task.record.state = TaskState::Done(Box::new(Accepted { attempt, worker, at_ms: now_ms, receipt }));
+        let Some(task) = self.tasks.get_mut(&name) else { return Claim::Late };
+        let accepted = Accepted { attempt, worker: worker.clone(), at_ms: now_ms, receipt };
+        task.record.state = TaskState::Done(Box::new(accepted));
         task.record.refused = None;
         task.progress = None;
         take_lists(&mut task.record.work);
         out.push(Command::SaveTask(Box::new(task.record.clone())));
         self.changed = true;
+        Claim::Accepted
     }
 
     /// A final job only waits for its attempts to be over.
@@ -64,10 +79,12 @@ impl ActiveJob {
     }
 
     /// The claim is not what the task asked for: it is remembered, and the chunk made again.
+    #[expect(clippy::too_many_arguments, reason = "the claim, taken apart once")]
     fn refuse(
         &mut self,
         name: TaskName,
         attempt: AttemptId,
+        worker: &WorkerId,
         receipt: Receipt,
         refusal: &Refusal,
         now_ms: u64,
@@ -78,7 +95,8 @@ impl ActiveJob {
             return; // the current attempt will do better, or the next one
         }
         task.record.refused = Some(Box::new(receipt));
-        self.count_failure(name, ErrorKind::Bug, "wrong_receipt", refusal.to_string(), now_ms, out);
+        let error = TaskError::new(ErrorKind::Bug, "wrong_receipt", refusal.to_string());
+        self.count_failure(name, error, Some(worker), now_ms, out);
     }
 
     /// An attempt ended without a result. Only the current one matters.
@@ -86,6 +104,7 @@ impl ActiveJob {
         &mut self,
         name: TaskName,
         attempt: AttemptId,
+        worker: &WorkerId,
         error: TaskError,
         now_ms: u64,
         out: &mut Vec<Command>,
@@ -100,22 +119,29 @@ impl ActiveJob {
         if self.record.state.is_final() {
             return self.attempt_over(name, attempt);
         }
-        self.count_failure(name, error.kind, &error.code, error.message, now_ms, out);
+        self.count_failure(name, error, Some(worker), now_ms, out);
     }
 
     /// The current attempt of a task is over without a result: again, or never.
     pub(super) fn count_failure(
         &mut self,
         name: TaskName,
-        kind: ErrorKind,
-        code: &str,
-        message: String,
+        error: TaskError,
+        worker: Option<&WorkerId>,
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
+        let TaskError { kind, code, message } = error;
         let (id, scope) = (self.id(name), self.scope(name));
         let Some(task) = self.tasks.get_mut(&name) else { return };
-        let failure = Failure { attempt: task.record.attempt, kind, code: code.to_owned(), message: message.clone() };
+        let failure = Failure {
+            attempt: task.record.attempt,
+            worker: worker.cloned(),
+            at_ms: now_ms,
+            kind,
+            code: code.clone(),
+            message: message.clone(),
+        };
         task.record.failures.push(failure);
         let decision = retry::decide(&id, &task.record.failures);
         let times = task.record.failures.len();
@@ -125,7 +151,7 @@ impl ActiveJob {
         }
         out.push(Command::SaveTask(Box::new(task.record.clone())));
         let mut problem = Problem {
-            code: code.to_owned(),
+            code,
             // A source that the index refuses is the source's problem, whatever the machine lacks.
             class: if name == TaskName::Index && kind == ErrorKind::Unsupported {
                 ProblemClass::Input

@@ -34,7 +34,7 @@ pub(super) struct Listing<'a> {
     pub(super) segments: &'a [SegmentInfo],
     /// Presentation time and duration of each segment, in ticks, without gaps.
     pub(super) timeline: Vec<(i64, u64)>,
-    /// Presentation time until which the last segment counts at least, in ticks; 0 while the presentation grows.
+    /// Presentation time until which the last segment counts at least, in ticks; 0: its own end.
     pub(super) until: i64,
 }
 
@@ -50,12 +50,15 @@ impl<'a> Outline<'a> {
         Ok(outline)
     }
 
-    /// Lets every track count to the end of the longest.
+    /// Lets every track that ends well before the longest count to its end. Sound ends with a whole frame, so a few
+    /// hundredths are in the nature of things.
     fn count_to_the_end(&mut self) {
         let ends: Vec<_> = self.all().map(|listing| (listing.end(), listing.timescale)).collect();
         for listing in self.video.iter_mut().chain(&mut self.audio) {
             let ends = ends.iter().map(|(end, timescale)| listing.timescale.rescale_nearest(*end, *timescale));
-            listing.until = ends.max().unwrap_or(0);
+            let longest = ends.max().unwrap_or(0);
+            let tenth = i64::from(listing.timescale.get() / 10);
+            listing.until = if longest - listing.end() > tenth { longest } else { 0 };
         }
     }
 

@@ -6,23 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use shared::queue::Queue;
 use shared::storage::{Storage, StorageError, local_path};
-use shared::task::{Cancellation, JobId};
+use shared::task::{JobId, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::Views;
-use crate::farm::{CleanUp, Command, Event, Round};
-use crate::job::{JobRecord, JobState, JobView, TaskRecord};
+use crate::farm::{CleanUp, Command, Event, Restored, Round};
+use crate::job::{JobState, JobView};
 use crate::publish::{self, PublishError, Publisher};
-use crate::store::{Change, Revision, Store, StoreError};
+use crate::store::{Change, Revision, Store, StoreError, Stored};
 
 /// The coordinator's hands.
 pub(super) struct Outbox {
     store: Arc<dyn Store>,
     revisions: BTreeMap<String, Revision>,
     queue: Arc<dyn Queue>,
-    cancelled: mpsc::UnboundedSender<Cancellation>,
     finish: mpsc::UnboundedSender<Event>,
     views: Views,
     publishers: Publishers,
@@ -39,12 +38,11 @@ impl Outbox {
     pub(super) fn new(
         store: Arc<dyn Store>,
         queue: Arc<dyn Queue>,
-        cancelled: mpsc::UnboundedSender<Cancellation>,
         finish: mpsc::UnboundedSender<Event>,
         views: Views,
     ) -> Self {
         let (revisions, publishers) = (BTreeMap::new(), Publishers::default());
-        Self { store, revisions, queue, cancelled, finish, views, publishers, beside: TaskTracker::new() }
+        Self { store, revisions, queue, finish, views, publishers, beside: TaskTracker::new() }
     }
 
     pub(super) fn views(&self) -> &Views {
@@ -52,19 +50,22 @@ impl Outbox {
     }
 
     /// Reads what the store remembers.
-    pub(super) async fn load(&mut self) -> Result<(Vec<JobRecord>, Vec<TaskRecord>), StoreError> {
-        let (mut jobs, mut tasks) = (Vec::new(), Vec::new());
-        for stored in self.store.load().await? {
-            match stored.key.split('/').next() {
-                Some("job") => jobs.push(parse(&stored.key, &stored.value)?),
-                Some("task") => tasks.push(parse(&stored.key, &stored.value)?),
-                _ => {
-                    return Err(StoreError::Damaged { place: stored.key, reason: "no such kind of record".to_owned() });
+    pub(super) async fn load(&mut self) -> Result<Restored, StoreError> {
+        let mut restored = Restored::default();
+        for Stored { key, revision, value } in self.store.load().await? {
+            let damaged = |reason: String| StoreError::Damaged { place: key.clone(), reason };
+            match key.split_once('/') {
+                Some(("job", _)) => restored.jobs.push(parse(&key, &value)?),
+                Some(("task", _)) => restored.tasks.push(parse(&key, &value)?),
+                Some(("hold", worker)) => {
+                    let worker = WorkerId::try_from(worker.to_owned()).map_err(damaged)?;
+                    restored.holds.push((worker, parse(&key, &value)?));
                 }
+                _ => return Err(damaged("no such kind of record".to_owned())),
             }
-            self.revisions.insert(stored.key, stored.revision);
+            self.revisions.insert(key, revision);
         }
-        Ok((jobs, tasks))
+        Ok(restored)
     }
 
     /// Carries out commands; when it returns, all saves are durable.
@@ -77,6 +78,12 @@ impl Outbox {
                 }
                 Command::SaveTask(record) => {
                     pending.insert(format!("task/{}", record.id), Some(json(&record)));
+                }
+                Command::SaveHold(worker, hold) => {
+                    let key = format!("hold/{worker}");
+                    if hold.is_some() || self.revisions.contains_key(&key) {
+                        pending.insert(key, hold.as_ref().map(json));
+                    }
                 }
                 Command::ForgetTasks(job) => {
                     let prefix = format!("task/{job}/");
@@ -117,17 +124,18 @@ impl Outbox {
 
     async fn start(&mut self, command: Command) {
         match command {
-            Command::SaveJob(_) | Command::SaveTask(_) | Command::ForgetTasks(_) => {}
-            Command::Enqueue(task) => {
+            Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) | Command::ForgetTasks(_) => {}
+            Command::Enqueue(task, lane) => {
                 let (id, attempt) = (task.id.clone(), task.attempt);
-                if let Err(error) = self.queue.push(*task).await {
+                if let Err(error) = self.queue.push(*task, lane).await {
                     warn!(task = %id, %error, "task not enqueued");
                     self.tell(Event::NotEnqueued(id, attempt, error.to_string()));
                 }
             }
-            Command::CancelAttempts(cancellation) => {
-                // Nobody listens when the workers are gone already: then nothing runs either.
-                let _ = self.cancelled.send(cancellation);
+            Command::Direct(directive) => {
+                if let Err(error) = self.queue.direct(directive).await {
+                    warn!(%error, "workers not told; the next heartbeat says it again");
+                }
             }
             Command::Notify(view) => {
                 log(&view);

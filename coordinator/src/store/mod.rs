@@ -3,6 +3,7 @@
 //! ```text
 //! job/<job>           spec, state, ladder, findings   (JobRecord)
 //! task/<job>/<task>   work, state, accepted receipt   (TaskRecord)
+//! hold/<worker>       why a worker is told to hold    (Hold)
 //! ```
 //!
 //! A change says which revision of the record it was made from, and a commit with a change that was made from another

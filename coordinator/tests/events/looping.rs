@@ -8,32 +8,36 @@ use coordinator::run::{Coordinator, CoordinatorConfig, Handle, SubmitError};
 use coordinator::store::Store;
 use coordinator::store::redb::RedbStore;
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::Directive;
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
 use shared::task::{Cancellation, Outcome, Places};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::worker::{Source, report};
-use crate::world::spec;
+use crate::world::{heartbeat, spec};
 
 struct Running {
     handle: Handle,
     shutdown: CancellationToken,
     queue: Arc<dyn Queue>,
     coordinator: tokio::task::JoinHandle<Result<(), coordinator::run::RunError>>,
-    cancelled: mpsc::UnboundedReceiver<Cancellation>,
 }
 
 fn start(store: Arc<dyn Store>) -> Running {
     let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
-    let (cancel, cancelled) = mpsc::unbounded_channel();
-    let config = CoordinatorConfig { slots: 2, silence: Duration::from_secs(60), cancelled: cancel };
+    let config = CoordinatorConfig { silence: Duration::from_secs(60) };
     let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
+    let alive = queue.clone();
+    TaskTracker::new().spawn(async move {
+        while alive.beat(heartbeat()).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await
+        }
+    });
     let shutdown = CancellationToken::new();
     let coordinator = TaskTracker::new().spawn(coordinator.run(shutdown.clone()));
-    Running { handle, shutdown, queue, coordinator, cancelled }
+    Running { handle, shutdown, queue, coordinator }
 }
 
 /// Works off so many tasks, or all.
@@ -127,13 +131,14 @@ async fn reopened(path: &std::path::Path) -> RedbStore {
 #[tokio::test]
 async fn a_cancelled_job_is_called_off_everywhere() {
     let folder = tempfile::tempdir().unwrap();
-    let mut running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
     let spec = job_in(folder.path());
     let mut view = running.handle.submit(spec.clone()).await.unwrap();
     work(running.queue.clone(), 1).await.unwrap();
     view.wait_for(|view| view.chunks.complete).await.unwrap();
     running.handle.cancel(spec.id.clone()).await;
-    assert_eq!(running.cancelled.recv().await.unwrap().job, spec.id);
+    let directive = running.queue.next_directive().await.unwrap().unwrap();
+    assert!(matches!(directive, Directive::Cancel(Cancellation { job, .. }) if job == spec.id));
     for _ in 0..4 {
         let delivery = running.queue.pull().await.unwrap().unwrap();
         let cancelled = report(delivery.task(), Outcome::Failed(TaskError::cancelled()));

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use coordinator::farm::{CleanUp, Command, Event, Farm, FarmConfig, Round};
+use coordinator::farm::{CleanUp, Command, Event, Farm, FarmConfig, Restored, Round};
 use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskState};
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
+use coordinator::workers::Hold;
+use shared::fleet::{Class, Directive, Heartbeat, Standing};
 use shared::task::*;
 
 use crate::worker::Source;
@@ -34,6 +36,10 @@ pub struct World {
     pub cleaned: Vec<CleanUp>,
     pub views: Vec<JobView>,
     pub cancelled: Vec<Cancellation>,
+    pub directives: Vec<Directive>,
+    pub holds: BTreeMap<WorkerId, Option<Hold>>,
+    /// What the only worker says of itself; `None`: it is gone.
+    pub worker: Option<Heartbeat>,
     pub now_ms: u64,
     /// Answers of what runs beside the loop.
     pub answers: VecDeque<Event>,
@@ -46,12 +52,26 @@ pub struct World {
 }
 
 fn farm() -> Farm {
-    Farm::new(FarmConfig { slots: 2, silence_ms: SILENCE_MS })
+    Farm::new(FarmConfig { silence_ms: SILENCE_MS })
+}
+
+/// A worker with two slots that runs nothing it would name.
+pub fn heartbeat() -> Heartbeat {
+    Heartbeat {
+        worker: WorkerId::new("worker").unwrap(),
+        build: "test".into(),
+        host: "here".into(),
+        classes: vec![Class::Cpu],
+        slots: 2,
+        running: vec![],
+        standing: Standing::Working,
+        speed_ms_per_s: 0,
+    }
 }
 
 impl World {
     pub fn new() -> Self {
-        Self {
+        let mut world = Self {
             farm: farm(),
             jobs: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -60,12 +80,17 @@ impl World {
             cleaned: Vec::new(),
             views: Vec::new(),
             cancelled: Vec::new(),
+            directives: Vec::new(),
+            holds: BTreeMap::new(),
+            worker: Some(heartbeat()),
             now_ms: 1_000_000,
             answers: VecDeque::new(),
             failing_rounds: 0,
             power: None,
             commands: 0,
-        }
+        };
+        world.beat();
+        world
     }
 
     /// A world in which the job has been submitted.
@@ -93,7 +118,8 @@ impl World {
             Command::SaveJob(record) => drop(self.jobs.insert(record.spec.id.clone(), *record)),
             Command::SaveTask(record) => drop(self.tasks.insert(record.id.clone(), *record)),
             Command::ForgetTasks(job) => self.tasks.retain(|id, _| id.job != job),
-            Command::Enqueue(task) => {
+            Command::SaveHold(worker, hold) => drop(self.holds.insert(worker, hold)),
+            Command::Enqueue(task, _) => {
                 self.check_saved(&task);
                 self.queue.push_back(*task);
             }
@@ -108,7 +134,8 @@ impl World {
                     Event::Published { job, multivariant: true }
                 });
             }
-            Command::CancelAttempts(cancellation) => self.cancelled.push(cancellation),
+            Command::Direct(Directive::Cancel(cancellation)) => self.cancelled.push(cancellation),
+            Command::Direct(directive) => self.directives.push(directive),
             Command::CleanUp(order) => {
                 self.answers.push_back(Event::CleanedUp(order.job.clone(), Ok(())));
                 self.cleaned.push(*order);
@@ -154,7 +181,8 @@ impl World {
         self.answers.clear();
         self.power = None;
         let (jobs, tasks) = (self.jobs.values().cloned().collect(), self.tasks.values().cloned().collect());
-        self.apply(Event::Restored(jobs, tasks));
+        self.beat();
+        self.apply(Event::Restored(Box::new(Restored { jobs, tasks, ..Restored::default() })));
         self.apply(Event::Submitted(Box::new(spec())));
     }
 
@@ -175,6 +203,9 @@ impl World {
                 continue;
             } else {
                 self.now_ms += 1_000;
+                if !self.beat() {
+                    return false;
+                }
                 Event::Tick
             };
             if !self.apply(event) {
@@ -182,6 +213,11 @@ impl World {
             }
         }
         panic!("the job does not end: {:?}", self.views.last());
+    }
+
+    /// The worker says that it lives, if it does.
+    pub fn beat(&mut self) -> bool {
+        self.worker.clone().is_none_or(|heartbeat| self.apply(Event::Heartbeat(heartbeat)))
     }
 
     pub fn report(&mut self, report: TaskReport) -> bool {
@@ -217,6 +253,7 @@ impl World {
     pub fn wait(&mut self, ms: u64) {
         for _ in 0..ms.div_ceil(500) {
             self.now_ms += 500;
+            self.beat();
             self.apply(Event::Tick);
         }
     }

@@ -4,10 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
-use shared::queue::Queue;
-use shared::task::{
-    AttemptId, IndexTask, JobId, Outcome, Places, Receipt, Task, TaskId, TaskName, TaskReport, Work, WorkerId,
-};
+use shared::fleet::{Class, Lane, Urgency};
+use shared::queue::{Incoming, Queue};
+use shared::task::{AttemptId, IndexTask, JobId, Outcome, Places, Receipt, Task, TaskId, TaskName, Work, WorkerId};
 use tokio_util::sync::CancellationToken;
 use worker::config::WorkerConfig;
 use worker::run::Worker;
@@ -30,8 +29,9 @@ pub async fn index(source: &Source, max_pixels: u64, bars: &MultiProgress) -> Re
     let queue = Arc::new(MeteredQueue::default());
     let abort = CancellationToken::new();
     let config = WorkerConfig { slots: NonZeroUsize::MIN, ..WorkerConfig::default() };
-    let worker = Worker::new(config, queue.clone(), WorkerId::new("local").expect("a constant should be an id"));
-    let work = worker.run(CancellationToken::new(), abort.clone());
+    let id = WorkerId::new("local").expect("a constant should be an id");
+    let worker = Worker::new(config, queue.clone(), id, CancellationToken::new());
+    let work = worker.run(abort.clone());
     let places = Places {
         source: source.uri(),
         target: uri(&scratch.path().join("target")),
@@ -61,13 +61,15 @@ async fn gather(queue: &MeteredQueue, places: Places, max_pixels: u64, bar: &Pro
     let failed = |error: shared::queue::QueueError| Failure::internal(error.to_string());
     let job = JobId::new("probe").expect("a constant should be an id");
     let id = TaskId { job, name: TaskName::Index };
+    let lane = Lane { class: Class::Cpu, urgency: Urgency::Urgent };
     queue
-        .push(Task { id, attempt: AttemptId(1), places, work: Work::Index(IndexTask { max_pixels }) })
+        .push(Task { id, attempt: AttemptId(1), places, work: Work::Index(IndexTask { max_pixels }) }, lane)
         .await
         .map_err(failed)?;
     let mut facts = Facts::default();
-    while let Some(TaskReport { outcome, .. }) = queue.next_report().await.map_err(failed)? {
-        match outcome {
+    while let Some(incoming) = queue.next_incoming().await.map_err(failed)? {
+        let Incoming::Report(report) = incoming else { continue };
+        match report.outcome {
             Outcome::Index(report) => facts.add(report),
             Outcome::Done(Receipt::Index(receipt)) => {
                 facts.receipt = Some(receipt);

@@ -4,62 +4,90 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, Queue, QueueError};
+use super::{Delivery, Incoming, Queue, QueueError};
+use crate::fleet::{Directive, Heartbeat, Lane, Urgency};
 use crate::task::{Task, TaskReport};
 
-/// Reports that may wait for the coordinator before workers wait for it.
-const REPORT_CAPACITY: usize = 256;
+/// What may wait for the coordinator before workers wait for it.
+const INCOMING_CAPACITY: usize = 256;
+/// Directives that a worker may be behind.
+const DIRECTIVE_CAPACITY: usize = 256;
 
 /// Tasks and reports in memory; lost with the process, as any queue may be.
 pub struct MemoryQueue {
     waiting: Arc<Waiting>,
     closed: CancellationToken,
-    reports: mpsc::Sender<TaskReport>,
-    inbox: tokio::sync::Mutex<mpsc::Receiver<TaskReport>>,
+    incoming: mpsc::Sender<Incoming>,
+    inbox: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
+    directives: broadcast::Sender<Directive>,
+    told: tokio::sync::Mutex<broadcast::Receiver<Directive>>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    tasks: Mutex<VecDeque<Task>>,
+    tasks: Mutex<[VecDeque<Task>; Urgency::ALL.len()]>,
     arrived: Notify,
 }
 
 impl Waiting {
-    fn put(&self, task: Task, first: bool) {
-        let mut tasks = self.tasks.lock().expect("no holder of this lock should panic");
+    fn put(&self, task: Task, urgency: Urgency, first: bool) {
+        let mut lanes = self.tasks.lock().expect("no holder of this lock should panic");
+        let lane = &mut lanes[urgency as usize];
         if first {
-            tasks.push_front(task)
+            lane.push_front(task)
         } else {
-            tasks.push_back(task)
+            lane.push_back(task)
         }
-        drop(tasks);
+        drop(lanes);
         self.arrived.notify_one();
     }
 
-    fn take(&self) -> Option<Task> {
-        let mut tasks = self.tasks.lock().expect("no holder of this lock should panic");
-        let task = tasks.pop_front();
-        if !tasks.is_empty() {
+    fn take(&self) -> Option<(Task, Urgency)> {
+        let mut lanes = self.tasks.lock().expect("no holder of this lock should panic");
+        let taken = Urgency::ALL.into_iter().find_map(|urgency| Some((lanes[urgency as usize].pop_front()?, urgency)));
+        if lanes.iter().any(|lane| !lane.is_empty()) {
             self.arrived.notify_one(); // one permit may have stood for several tasks
         }
-        task
+        taken
     }
 }
 
 impl Default for MemoryQueue {
     fn default() -> Self {
-        let (reports, inbox) = mpsc::channel(REPORT_CAPACITY);
-        Self { waiting: Arc::default(), closed: CancellationToken::new(), reports, inbox: inbox.into() }
+        let (incoming, inbox) = mpsc::channel(INCOMING_CAPACITY);
+        let (directives, told) = broadcast::channel(DIRECTIVE_CAPACITY);
+        let (inbox, told) = (inbox.into(), told.into());
+        Self { waiting: Arc::default(), closed: CancellationToken::new(), incoming, inbox, directives, told }
+    }
+}
+
+impl MemoryQueue {
+    async fn send(&self, incoming: Incoming) -> Result<(), QueueError> {
+        self.incoming.send(incoming).await.map_err(|_| QueueError("the coordinator is gone".into()))
     }
 }
 
 #[async_trait]
 impl Queue for MemoryQueue {
-    async fn push(&self, task: Task) -> Result<(), QueueError> {
-        self.waiting.put(task, false);
+    async fn open(&self) -> Result<bool, QueueError> {
+        Ok(false)
+    }
+
+    async fn push(&self, task: Task, lane: Lane) -> Result<(), QueueError> {
+        self.waiting.put(task, lane.urgency, false);
+        Ok(())
+    }
+
+    async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError> {
+        Ok(self.inbox.lock().await.recv().await)
+    }
+
+    async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
+        // Can't fail: `told` listens as long as the queue lives.
+        drop(self.directives.send(directive));
         Ok(())
     }
 
@@ -68,8 +96,9 @@ impl Queue for MemoryQueue {
             if self.closed.is_cancelled() {
                 return Ok(None);
             }
-            if let Some(task) = self.waiting.take() {
-                return Ok(Some(Box::new(MemoryDelivery { task: Some(task), waiting: self.waiting.clone() })));
+            if let Some((task, urgency)) = self.waiting.take() {
+                let waiting = self.waiting.clone();
+                return Ok(Some(Box::new(MemoryDelivery { task: Some(task), urgency, waiting })));
             }
             tokio::select! {
                 () = self.waiting.arrived.notified() => {}
@@ -79,11 +108,25 @@ impl Queue for MemoryQueue {
     }
 
     async fn report(&self, report: TaskReport) -> Result<(), QueueError> {
-        self.reports.send(report).await.map_err(|_| QueueError("the coordinator is gone".into()))
+        self.send(Incoming::Report(Box::new(report))).await
     }
 
-    async fn next_report(&self) -> Result<Option<TaskReport>, QueueError> {
-        Ok(self.inbox.lock().await.recv().await)
+    async fn beat(&self, heartbeat: Heartbeat) -> Result<(), QueueError> {
+        self.send(Incoming::Heartbeat(heartbeat)).await
+    }
+
+    async fn next_directive(&self) -> Result<Option<Directive>, QueueError> {
+        let mut told = self.told.lock().await;
+        loop {
+            tokio::select! {
+                directive = told.recv() => match directive {
+                    Ok(directive) => return Ok(Some(directive)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {} // what still matters is said again
+                    Err(broadcast::error::RecvError::Closed) => return Ok(None),
+                },
+                () = self.closed.cancelled() => return Ok(None),
+            }
+        }
     }
 
     fn close(&self) {
@@ -93,6 +136,7 @@ impl Queue for MemoryQueue {
 
 struct MemoryDelivery {
     task: Option<Task>, // `None` once acknowledged
+    urgency: Urgency,
     waiting: Arc<Waiting>,
 }
 
@@ -120,7 +164,7 @@ impl Delivery for MemoryDelivery {
 impl Drop for MemoryDelivery {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
-            self.waiting.put(task, true);
+            self.waiting.put(task, self.urgency, true);
         }
     }
 }

@@ -104,7 +104,7 @@ impl<'a> Attempt<'a> {
         tokio::select! {
             biased;
             () = self.abort.cancelled() => Err(Stop::Aborted),
-            () = self.shared.cancellations.cancelled(self.task) => Err(TaskError::cancelled().into()),
+            () = self.shared.presence.unwanted(self.task) => Err(TaskError::cancelled().into()),
             done = work => Ok(done?),
         }
     }

@@ -1,11 +1,13 @@
 //! Attempts, as the coordinator sees them.
 
 use shared::error::ErrorKind;
+use shared::fleet::{AttemptRef, Directive, Standing};
 use shared::index::{ListRef, PacketEntry, PacketList, Place, packed_key};
 use shared::rendition::{AudioCodec, AudioRendition};
 use shared::source::{AudioStream, DecoderSetup};
 use shared::task::{
     AttemptId, AudioTask, Cancellation, IndexReport, Outcome, Progress, Receipt, StoryboardTask, Task, TaskName, Work,
+    WorkerId,
 };
 use shared::time::{SegmentGrid, Timescale};
 use worker::config::WorkerConfig;
@@ -142,7 +144,7 @@ async fn a_cancelled_job_loses_its_running_and_its_waiting_attempts_and_may_be_t
     crew.push(scene.task("hang")).await;
     assert_eq!(crew.report().await.outcome, Outcome::Started);
     let job = scene.task("hang").id.job;
-    crew.cancellations.cancel(Cancellation { job, last: AttemptId(1) });
+    crew.direct(Directive::Cancel(Cancellation { job, last: AttemptId(1) })).await;
     for _ in 0..2 {
         let Some(Outcome::Failed(error)) = crew.outcomes().await.pop() else { panic!("it succeeded") };
         assert_eq!(error.kind, ErrorKind::Cancelled);
@@ -157,13 +159,43 @@ async fn what_a_cancelled_job_tries_when_it_is_asked_for_again_runs() {
     let early = Task { attempt: AttemptId(3), ..scene.task("fine") };
     let again = Task { attempt: AttemptId(4), ..scene.task("fine") };
     let cancellation = Cancellation { job: early.id.job.clone(), last: early.attempt };
-    crew.cancellations.cancel(cancellation.clone());
+    crew.direct(Directive::Cancel(cancellation.clone())).await;
     assert!(matches!(crew.run(again.clone()).await, Outcome::Done(_)));
     let Outcome::Failed(error) = crew.run(early).await else { panic!("it is on the queue still, and not wanted") };
     assert_eq!(error.kind, ErrorKind::Cancelled);
-    crew.cancellations.cancel(cancellation);
+    crew.direct(Directive::Cancel(cancellation)).await;
     assert!(matches!(crew.run(again).await, Outcome::Done(_)), "the same cancellation once more changes nothing");
     crew.stop().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_names_what_runs_and_a_single_attempt_can_be_stopped() {
+    let (scene, crew) = (Scene::new(), Crew::start(config()));
+    assert_eq!(crew.heartbeat().await.running, []);
+    let task = scene.task("hang");
+    let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
+    crew.push(task).await;
+    assert_eq!(crew.report().await.outcome, Outcome::Started);
+    assert_eq!(crew.heartbeat().await.running, std::slice::from_ref(&attempt));
+    crew.direct(Directive::Stop(attempt)).await;
+    let Some(Outcome::Failed(error)) = crew.outcomes().await.pop() else { panic!("it succeeded") };
+    assert_eq!(error.kind, ErrorKind::Cancelled);
+    crew.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_holds_takes_nothing_until_it_is_released_and_one_told_to_drain_ends() {
+    let (scene, mut crew) = (Scene::new(), Crew::start(config()));
+    let tester = WorkerId::new("tester").unwrap();
+    crew.direct(Directive::Hold(tester.clone())).await;
+    while crew.heartbeat().await.standing != Standing::Holding {}
+    crew.push(scene.task("fine")).await;
+    crew.direct(Directive::Drain(WorkerId::new("other").unwrap())).await;
+    assert_eq!(crew.heartbeat().await.running, []);
+    crew.direct(Directive::Release(tester.clone())).await;
+    assert!(matches!(crew.outcomes().await.pop(), Some(Outcome::Done(_))));
+    crew.direct(Directive::Drain(tester)).await;
+    crew.ended().await;
 }
 
 #[tokio::test]

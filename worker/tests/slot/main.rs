@@ -10,14 +10,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use shared::queue::Queue;
+use shared::fleet::{Class, Directive, Heartbeat, Lane, Urgency};
 use shared::queue::memory::MemoryQueue;
+use shared::queue::{Incoming, Queue};
 use shared::task::{AttemptId, IndexTask, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, Work, WorkerId};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::config::{SlotProgram, WorkerConfig};
-use worker::run::{Cancellations, Worker, WorkerError};
+use worker::run::{Worker, WorkerError};
 
 use program::AS_SLOT;
 
@@ -83,7 +84,6 @@ impl Scene {
 /// A worker at work.
 struct Crew {
     queue: Arc<MemoryQueue>,
-    cancellations: Cancellations,
     draining: CancellationToken,
     abort: CancellationToken,
     worker: JoinSet<Result<(), WorkerError>>,
@@ -92,19 +92,34 @@ struct Crew {
 impl Crew {
     fn start(config: WorkerConfig) -> Self {
         let queue = Arc::new(MemoryQueue::default());
-        let worker = Worker::new(config, queue.clone(), WorkerId::new("tester").unwrap());
-        let cancellations = worker.cancellations();
         let (draining, abort) = (CancellationToken::new(), CancellationToken::new());
-        let worker = JoinSet::from_iter([worker.run(draining.clone(), abort.clone())]);
-        Self { queue, cancellations, draining, abort, worker }
+        let worker = Worker::new(config, queue.clone(), WorkerId::new("tester").unwrap(), draining.clone());
+        let worker = JoinSet::from_iter([worker.run(abort.clone())]);
+        Self { queue, draining, abort, worker }
     }
 
     async fn push(&self, task: Task) {
-        self.queue.push(task).await.unwrap();
+        self.queue.push(task, Lane { class: Class::Cpu, urgency: Urgency::Normal }).await.unwrap();
+    }
+
+    async fn direct(&self, directive: Directive) {
+        self.queue.direct(directive).await.unwrap();
+    }
+
+    async fn heartbeat(&self) -> Heartbeat {
+        loop {
+            if let Incoming::Heartbeat(heartbeat) = self.queue.next_incoming().await.unwrap().unwrap() {
+                return heartbeat;
+            }
+        }
     }
 
     async fn report(&self) -> TaskReport {
-        self.queue.next_report().await.unwrap().unwrap()
+        loop {
+            if let Incoming::Report(report) = self.queue.next_incoming().await.unwrap().unwrap() {
+                return *report;
+            }
+        }
     }
 
     /// Waits until an attempt is over; what it said, in order.

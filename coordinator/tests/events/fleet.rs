@@ -1,0 +1,90 @@
+//! Workers come, go and fail.
+
+use coordinator::farm::{Event, Farm, FarmConfig, Restored};
+use coordinator::job::JobState;
+use coordinator::workers::Hold;
+use coordinator::{retry, workers};
+use shared::error::TaskError;
+use shared::fleet::{AttemptRef, Directive, Heartbeat};
+use shared::task::*;
+
+use crate::worker::{Source, report};
+use crate::world::{SILENCE_MS, heartbeat, indexed};
+
+#[test]
+fn what_ran_on_a_worker_that_is_gone_is_made_again_and_nothing_is_counted_against_it() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    for _ in 0..retry::MOST_BUGS + retry::MOST_TRANSIENT + 1 {
+        let task = world.take(TaskName::Video(0));
+        let running = vec![AttemptRef { task: task.id.clone(), attempt: task.attempt }];
+        world.worker = Some(Heartbeat { running, ..heartbeat() });
+        world.wait(1_000);
+        world.worker = None;
+        world.wait(workers::LOST_AFTER_MS);
+        assert_eq!(world.task(TaskName::Video(0)).failures.last().unwrap().code, retry::WORKER_LOST);
+        world.queue.retain(|task| task.id.name == TaskName::Index);
+        world.apply(Event::QueueLost);
+        world.worker = Some(heartbeat());
+        world.wait(1_000);
+    }
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn what_runs_in_vain_is_stopped() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let first = world.take(TaskName::Video(0));
+    world.reports(source.work(&first));
+    let ghost = TaskId { job: JobId::new("ghost").unwrap(), name: TaskName::Index };
+    let running = [first.id, ghost].map(|task| AttemptRef { task, attempt: AttemptId(1) }).to_vec();
+    world.worker = Some(Heartbeat { running: running.clone(), ..heartbeat() });
+    world.beat();
+    assert_eq!(world.directives, running.into_iter().map(Directive::Stop).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_kept_queue_holds_goes_on_after_a_restart_and_is_handed_out_again_only_if_it_is_not_there() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let (queued, waiting) = (world.queue.clone(), world.names());
+    let (jobs, tasks) = (world.jobs.values().cloned().collect(), world.tasks.values().cloned().collect());
+    world.farm = Farm::new(FarmConfig { silence_ms: SILENCE_MS });
+    world.beat();
+    world.apply(Event::Restored(Box::new(Restored { jobs, tasks, queue_kept: true, ..Restored::default() })));
+    assert_eq!(world.names(), waiting, "nothing is handed out twice");
+    world.apply(Event::QueueDepth(4));
+    world.wait(60_000);
+    assert_eq!(world.queue, queued);
+    world.queue.clear();
+    world.apply(Event::QueueDepth(0));
+    let (mut again, mut before) = (world.names(), waiting);
+    again.sort();
+    before.sort();
+    assert_eq!(again, before);
+    assert!(world.queue.iter().all(|task| task.attempt == AttemptId(2)));
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn a_black_hole_is_told_to_hold_and_the_farm_remembers_it() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    for name in ["video-000000", "video-000001", "audio-000000"] {
+        let task = world.take(name.parse().unwrap());
+        world.report(report(&task, Outcome::Failed(TaskError::bug("the machine is on fire"))));
+    }
+    let worker = heartbeat().worker;
+    assert_eq!(world.directives, [Directive::Hold(worker.clone())]);
+    assert!(matches!(&world.holds[&worker], Some(Hold::Quarantined(_))));
+    let before = world.names();
+    world.wait(10_000);
+    assert_eq!(world.names(), before, "nobody is left to work");
+    world.apply(Event::Hold(worker.clone(), false));
+    assert_eq!(world.holds[&worker], None);
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}

@@ -1,0 +1,127 @@
+//! What workers tell of themselves and what they are told besides tasks. Nothing of it is stored: what was lost is said
+//! again with the next heartbeat.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::task::{AttemptId, Cancellation, TaskId, WorkerId};
+
+/// What a task needs of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Decodes, scales and encodes in software.
+    Cpu,
+}
+
+impl Class {
+    /// Every class there is.
+    pub const ALL: [Self; 1] = [Self::Cpu];
+
+    /// As it stands in subjects and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which of two waiting tasks a free slot takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// What makes a job playable, and jobs that must not wait.
+    Urgent,
+    /// Everything else.
+    Normal,
+}
+
+impl Urgency {
+    /// Every urgency, the most urgent first.
+    pub const ALL: [Self; 2] = [Self::Urgent, Self::Normal];
+
+    /// As it stands in subjects and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+/// Where on the queue a task waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// Who can take it.
+    pub class: Class,
+    /// Who takes it first.
+    pub urgency: Urgency,
+}
+
+/// An attempt, by number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptRef {
+    /// At which task.
+    pub task: TaskId,
+    /// Which try.
+    pub attempt: AttemptId,
+}
+
+/// Whether a worker takes tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It takes what comes.
+    Working,
+    /// It was told to hold: what runs goes on, nothing new begins.
+    Holding,
+    /// It finishes what runs and ends.
+    Draining,
+}
+
+/// What a worker says every [`HEARTBEAT_MS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Who.
+    pub worker: WorkerId,
+    /// Version of the program.
+    pub build: String,
+    /// Host name, for people.
+    pub host: String,
+    /// What it has proven that it can do.
+    pub classes: Vec<Class>,
+    /// Attempts it can run at once.
+    pub slots: u32,
+    /// What runs.
+    pub running: Vec<AttemptRef>,
+    /// Whether it takes tasks.
+    pub standing: Standing,
+    /// Milliseconds of presentation that one slot encodes in a second of wall time, by the chunks it has made; 0 before
+    /// the first.
+    pub speed_ms_per_s: u32,
+}
+
+/// Between two heartbeats of a worker.
+pub const HEARTBEAT_MS: u64 = 2_000;
+
+/// What the coordinator tells workers. Whoever it does not concern ignores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directive {
+    /// Attempts of a job are not wanted: kill those that run, refuse those to come.
+    Cancel(Cancellation),
+    /// One attempt is not wanted: another has made the task, or the coordinator has given it up.
+    Stop(AttemptRef),
+    /// Take nothing new.
+    Hold(WorkerId),
+    /// Take tasks again.
+    Release(WorkerId),
+    /// Finish what runs, then end.
+    Drain(WorkerId),
+}
