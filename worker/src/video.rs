@@ -39,8 +39,9 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
     thread::scope(|scope| {
         let mut rungs = Rungs::start(scope, task, &plans);
         let mut chunk = Chunk::new(task, &promise);
-        while let Some(frame) = decoder.next_frame()? {
+        while let Some(mut frame) = decoder.next_frame()? {
             let pts = chunk.time_of(&frame);
+            frame.set_pts(Some(pts)); // filters with two inputs need a time
             if pts < promise.warm_up_from {
                 continue; // preroll from the random access point before
             }

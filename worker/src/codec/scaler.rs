@@ -4,10 +4,12 @@
 mod chain;
 #[cfg(test)]
 mod tests;
+mod tone_map;
 
 use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::{Error, filter, format, frame};
 use shared::error::{ErrorKind, TaskError};
+use shared::source::DynamicRange;
 use shared::task::VideoTask;
 
 use self::chain::Chain;
@@ -123,14 +125,35 @@ impl Scaler {
         for rung in 0..self.chain.sizes.len() {
             graph.add(&find("buffersink")?, &format!("out{rung}"), "")?;
         }
+        if self.chain.transform.tone_map {
+            let side = tone_map::SIDE_PX;
+            let format = tone_map::FORMAT.descriptor().map_or("", |descriptor| descriptor.name());
+            let arguments = format!("video_size={side}x{side}:pix_fmt={format}:time_base=1/{timescale}");
+            graph.add(&find("buffer")?, "table", &arguments)?;
+        }
         let mut parser = graph.output("in", 0)?;
+        if self.chain.transform.tone_map {
+            parser = parser.output("table", 0)?;
+        }
         for rung in 0..self.chain.sizes.len() {
             parser = parser.input(&format!("out{rung}"), 0)?;
         }
         parser.parse(&self.chain.describe(shape))?;
         graph.validate()?;
+        if self.chain.transform.tone_map {
+            give_table(&mut graph, self.chain.color.dynamic_range())?;
+        }
         Ok(graph)
     }
+}
+
+/// The table is one picture, there before any frame.
+fn give_table(graph: &mut filter::Graph, range: DynamicRange) -> Result<(), Error> {
+    let mut table = tone_map::table(range);
+    table.set_pts(Some(-(1 << 48)));
+    let mut source = graph.get("table").ok_or(Error::Bug)?;
+    source.source().add(&table)?;
+    source.source().flush()
 }
 
 fn source(graph: &mut filter::Graph) -> Result<filter::Context, TaskError> {

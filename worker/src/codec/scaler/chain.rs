@@ -28,7 +28,7 @@ impl Chain {
         }
         steps.push(self.largest(shape));
         if self.transform.tone_map {
-            steps.push(self.tone_map());
+            steps.push(Self::tone_map().to_owned());
         }
         steps.extend(self.turn());
         let mut text = format!("[in]{}", steps.join(","));
@@ -63,13 +63,13 @@ impl Chain {
         format!("{scale},format={format},setsar=1")
     }
 
-    /// PQ or HLG in BT.2020 to BT.709: linear light at 100 cd/m² white, Hable's curve, back to gamma.
-    fn tone_map(&self) -> String {
-        let transfer = if self.color.transfer == 18 { "arib-std-b67" } else { "smpte2084" };
-        format!(
-            "zscale=tin={transfer}:pin=bt2020:min=bt2020nc:rin=limited:t=linear:npl=100,format=gbrpf32le,\
-             zscale=p=bt709,tonemap=tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=limited,format=yuv420p"
-        )
+    /// PQ or HLG in BT.2020 to BT.709: to R′G′B′, every colour looked up in the table, and back. The transfer is named
+    /// alike on both sides, so that zimg leaves it alone.
+    fn tone_map() -> &'static str {
+        "zscale=min=bt2020nc:pin=bt709:tin=bt709:rin=limited:m=gbr:p=bt709:t=bt709:r=full,format=gbrp12le,\
+         scale,format=rgb48le[hdr];[hdr][table]haldclut=clut=first,scale,format=gbrp12le,\
+         zscale=min=gbr:pin=bt709:tin=bt709:rin=full:m=bt709:p=bt709:t=bt709:r=limited:c=left:dither=ordered,\
+         format=yuv420p"
     }
 
     fn turn(&self) -> Vec<String> {

@@ -163,3 +163,50 @@ fn the_same_frame_gives_the_same_picture() {
         assert!((0..3).all(|plane| samples(one, plane) == samples(other, plane)));
     }
 }
+
+#[test]
+fn hdr_is_shown_as_bright_as_the_curve_says() {
+    // Stripes: black, grey card, white paper (ITU-R BT.2408), the brightest there is.
+    let transfers =
+        [(16, [0.0, 0.38, 0.581, 1.0], [0.0, 0.40, 0.67, 1.0]), (18, [0.0, 0.38, 0.75, 1.0], [0.0, 0.38, 0.77, 1.0])];
+    for (transfer, signals, wanted) in transfers {
+        for size in [(256, 48), (257, 49)] {
+            let frame = painted(Pixel::YUV420P10LE, size, |plane, x, _| match plane {
+                0 => (16.0 + 219.0 * signals[(x / 64).min(3)]) as u8,
+                _ => 128,
+            });
+            let color = Color { primaries: 9, transfer, matrix: 9, full_range: false };
+            let transform = Transform { tone_map: true, ..UPRIGHT };
+            for picture in scale(frame, color, transform, &[(256, 48), (128, 24)]) {
+                let [luma, blue, red] = [0, 1, 2].map(|plane| samples(&picture, plane).swap_remove(6));
+                for (stripe, wanted) in wanted.into_iter().enumerate() {
+                    let level = (f64::from(luma[luma.len() * (2 * stripe + 1) / 8]) - 16.0) / 219.0;
+                    assert!(
+                        (level - wanted).abs() < 0.015,
+                        "stripe {stripe} of transfer {transfer} is shown at {level}"
+                    );
+                }
+                assert!(blue.iter().chain(&red).all(|sample| sample.abs_diff(128) <= 1), "grey is tinted");
+            }
+        }
+    }
+}
+
+#[test]
+fn hdr_colours_are_those_of_the_table() {
+    // Red, green and blue paper of HLG, each off the grey axis its own way.
+    for rgb in [[0.6, 0.3, 0.2], [0.2, 0.6, 0.3], [0.3, 0.2, 0.6]] {
+        let ycbcr = |[r, g, b]: [f64; 3], [kr, kb]: [f64; 2]| {
+            let y = kr * r + (1.0 - kr - kb) * g + kb * b;
+            let (cb, cr) = ((b - y) / (2.0 - 2.0 * kb), (r - y) / (2.0 - 2.0 * kr));
+            [16.0 + 219.0 * y, 128.0 + 224.0 * cb, 128.0 + 224.0 * cr].map(|value| value.round() as u8)
+        };
+        let source = ycbcr(rgb, [0.2627, 0.0593]);
+        let wanted = ycbcr(tone_map::shown(DynamicRange::Hlg, rgb), [0.2126, 0.0722]);
+        let frame = painted(Pixel::YUV420P10LE, (64, 48), |plane, _, _| source[plane]);
+        let color = Color { primaries: 9, transfer: 18, matrix: 9, full_range: false };
+        let pictures = scale(frame, color, Transform { tone_map: true, ..UPRIGHT }, &[(64, 48)]);
+        let got = [0, 1, 2].map(|plane| samples(&pictures[0], plane)[8][8]);
+        assert!(got.iter().zip(wanted).all(|(got, wanted)| got.abs_diff(wanted) <= 3), "{got:?}, not {wanted:?}");
+    }
+}
