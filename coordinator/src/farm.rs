@@ -17,15 +17,21 @@
 //! | [`active`] | what is kept in memory of a job that is under way |
 //! | [`indexing`] | what an index report means: ladder, plan, refusal |
 //! | [`results`] | what a task's end means: accepted, refused, again |
+//! | [`stragglers`] | which attempts get a rival |
 //! | [`publication`] | when to publish, and what |
+//! | [`requests`] | trying again, other terms, being gone |
 //! | [`ending`] | completed, failed, cancelled; what is removed |
+//! | [`explain`] | what has become of a job, in sentences |
 //! | [`view`] | what people see |
 
 mod active;
 mod ending;
+mod explain;
 mod indexing;
 mod publication;
+mod requests;
 mod results;
+mod stragglers;
 mod view;
 
 use std::collections::BTreeMap;
@@ -34,17 +40,20 @@ use shared::error::ErrorKind;
 use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane, Urgency};
 use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, WorkerId};
 
-use crate::job::{JobRecord, JobSpec, JobView, TaskRecord, TaskState};
+use crate::job::{JobRecord, JobView, Submission, TaskRecord, TaskState, Terms};
 use crate::publish::{Certificate, RunReport};
-use crate::schedule::{self, Backlog};
+use crate::schedule::{self, Backlog, Weights};
 use crate::stitch::Presentation;
 use crate::workers::{Hold, WorkerView, Workers};
 use active::ActiveJob;
+pub use explain::Line;
 use results::Claim;
 
 /// What the core must know of the farm around it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FarmConfig {
+    /// How tenants share the farm.
+    pub weights: Weights,
     /// An attempt that has begun and says nothing for so long is lost, in milliseconds.
     pub silence_ms: u64,
 }
@@ -53,8 +62,14 @@ pub struct FarmConfig {
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A job was asked for. One that is known and was asked for in the same words goes on as it is, unless it failed or
-    /// was cancelled: then it starts over.
-    Submitted(Box<JobSpec>),
+    /// was cancelled: then it starts over, if that is wanted.
+    Submitted(Box<Submission>),
+    /// A person wants what failed, or was called off, to be tried again. A job of which nothing is left starts over.
+    Retried(JobId),
+    /// A person wants other terms for a job.
+    Updated(JobId, Terms),
+    /// A person wants a job to be gone: called off first if need be; with `true`, its presentation goes too.
+    Deleted(JobId, bool),
     /// The coordinator has started. Comes first.
     Restored(Box<Restored>),
     /// A worker said something.
@@ -119,6 +134,8 @@ pub enum Command {
     SaveTask(Box<TaskRecord>),
     /// Forget all tasks of a job.
     ForgetTasks(JobId),
+    /// Forget a job: nobody is told of it any more.
+    ForgetJob(JobId),
     /// Remember that a worker is told to hold, or forget it.
     SaveHold(WorkerId, Option<Hold>),
     /// Offer an attempt to the workers.
@@ -164,6 +181,8 @@ pub struct CleanUp {
     pub job: JobId,
     /// Everything below `work` goes.
     pub places: Places,
+    /// Of the presentation only the playlists go, and below `work` nothing.
+    pub keep_parts: bool,
     /// The presentation goes too. `None`: it stays.
     pub take_away: Option<TakeAway>,
 }
@@ -175,7 +194,12 @@ pub struct TakeAway {
     pub renditions: Vec<String>,
     /// Keys of poster and storyboard sheets.
     pub images: Vec<String>,
+    /// It was complete: its run report goes too, and all images that lie where ours do.
+    pub whole: bool,
 }
+
+/// Room for the views of a millisecond in their sequence numbers.
+const VIEWS_PER_MS: u64 = 1_000;
 
 /// All jobs.
 #[derive(Debug)]
@@ -183,28 +207,37 @@ pub struct Farm {
     config: FarmConfig,
     jobs: BTreeMap<JobId, ActiveJob>,
     workers: Workers,
+    /// Of the last view.
+    sequence: u64,
 }
 
 impl Farm {
     /// A farm without jobs.
     pub fn new(config: FarmConfig) -> Self {
-        Self { config, jobs: BTreeMap::new(), workers: Workers::default() }
+        Self { config, jobs: BTreeMap::new(), workers: Workers::default(), sequence: 0 }
     }
 
-    /// Whether the id is taken by a job that was asked for in other words and has not failed.
-    pub fn refuses(&self, spec: &JobSpec) -> bool {
-        self.jobs.get(&spec.id).is_some_and(|known| known.record.spec != *spec && !known.starts_over())
+    /// Whether the id is taken by a job that was asked for in other words and would not start over.
+    pub fn refuses(&self, submission: &Submission) -> bool {
+        let Submission { spec, again, .. } = submission;
+        let starts_over = |known: &ActiveJob| *again && known.starts_over();
+        self.jobs.get(&spec.id).is_some_and(|known| known.record.spec != *spec && !starts_over(known))
     }
 
     /// The state changes by this function alone.
     pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Command> {
         let mut out = Vec::new();
+        // Ahead of whatever an earlier coordinator has counted: nobody shows a thousand views in a millisecond.
+        self.sequence = self.sequence.max(now_ms.saturating_mul(VIEWS_PER_MS));
         match event {
-            Event::Submitted(spec) => {
-                let id = spec.id.clone();
-                self.submit(*spec, now_ms, &mut out);
+            Event::Submitted(submission) => {
+                let id = submission.spec.id.clone();
+                self.submit(*submission, now_ms, &mut out);
                 self.with(&id, now_ms, &mut out, |_, _| {});
             }
+            Event::Retried(id) => self.retry(&id, now_ms, &mut out),
+            Event::Updated(id, terms) => self.with(&id, now_ms, &mut out, |job, out| job.update(terms, out)),
+            Event::Deleted(id, erase) => self.with(&id, now_ms, &mut out, |job, out| job.delete(erase, now_ms, out)),
             Event::Report(report) => return self.report(*report, now_ms),
             Event::NotEnqueued(task, attempt, message) => self.with(&task.job, now_ms, &mut out, |job, out| {
                 job.not_enqueued(task.name, attempt, &message, now_ms, out);
@@ -218,10 +251,11 @@ impl Farm {
             Event::CleanedUp(id, result) => {
                 let mut again = None;
                 self.with(&id, now_ms, &mut out, |job, out| again = job.cleaned_up(result, now_ms, out));
-                if let Some(spec) = again {
-                    self.submit(spec, now_ms, &mut out);
+                if let Some(submission) = again {
+                    self.submit(submission, now_ms, &mut out);
                     self.with(&id, now_ms, &mut out, |_, _| {});
                 }
+                self.forget(&id, &mut out);
             }
             Event::Cancelled(job) => self.with(&job, now_ms, &mut out, |job, out| job.cancel(now_ms, out)),
             Event::Restored(restored) => {
@@ -284,21 +318,39 @@ impl Farm {
     /// Hands out what can be handed out now, and shows what has changed.
     fn finish(&mut self, now_ms: u64, mut out: Vec<Command>) -> Vec<Command> {
         self.hand_out(now_ms, &mut out);
-        let views = self.jobs.values_mut().filter_map(ActiveJob::changed_view);
+        let views = self.jobs.values_mut().filter_map(|job| job.changed_view(&mut self.sequence));
         out.extend(views.map(|view| Command::Notify(Box::new(view))));
         out
     }
 
-    fn submit(&mut self, spec: JobSpec, now_ms: u64, out: &mut Vec<Command>) {
-        let id = spec.id.clone();
+    fn submit(&mut self, submission: Submission, now_ms: u64, out: &mut Vec<Command>) {
+        let id = submission.spec.id.clone();
         let attempts_before = match self.jobs.get_mut(&id) {
             None => Some(AttemptId(0)),
-            Some(known) => known.resubmit(&spec).then_some(known.record.attempts_before),
+            Some(known) => known.resubmit(&submission).then_some(known.record.attempts_before),
         };
         if let Some(attempts_before) = attempts_before {
-            let record = JobRecord::new(spec, attempts_before, now_ms);
+            let Submission { spec, terms, .. } = submission;
+            let record = JobRecord::new(spec, terms, attempts_before, now_ms);
             out.push(Command::SaveJob(Box::new(record.clone())));
             self.jobs.insert(id, ActiveJob::new(record, Vec::new()));
+        }
+    }
+
+    fn retry(&mut self, id: &JobId, now_ms: u64, out: &mut Vec<Command>) {
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.starts_over()) else { return };
+        if !job.retry(now_ms, out) {
+            let (spec, terms) = (job.record.spec.clone(), job.record.terms.clone());
+            self.submit(Submission { spec, terms, again: true }, now_ms, out);
+        }
+        self.with(id, now_ms, out, |_, _| {});
+    }
+
+    /// A job that is to be gone, and of which nothing is left to do, is gone.
+    fn forget(&mut self, id: &JobId, out: &mut Vec<Command>) {
+        if self.jobs.get(id).is_some_and(|job| job.record.settled && job.record.erase.is_some()) {
+            self.jobs.remove(id);
+            out.push(Command::ForgetJob(id.clone()));
         }
     }
 
@@ -354,7 +406,7 @@ impl Farm {
             Outcome::Started | Outcome::Progress(_) => {
                 let progress = if let Outcome::Progress(progress) = outcome { Some(progress) } else { None };
                 job.heard(name, attempt, progress, now_ms);
-                out.extend(job.changed_view().map(|view| Command::Notify(Box::new(view))));
+                out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
                 return out;
             }
             Outcome::Index(piece) => job.index_piece(attempt, piece, now_ms, &mut out),
@@ -394,9 +446,15 @@ impl Farm {
 
     /// Hands out what fits into the queue: all saves first, so that they are one transaction.
     fn hand_out(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        let backlogs = self.jobs.values().filter_map(|job| backlog(job, now_ms)).collect();
+        let slots = self.workers.slots(Class::Cpu);
+        let backlogs: Vec<_> = self.jobs.values().filter_map(|job| backlog(job, now_ms)).collect();
+        let idle = slots.saturating_sub(backlogs.iter().map(|backlog| backlog.in_hand).sum());
+        let mut picked = schedule::pick(slots, &self.config.weights, backlogs);
+        if picked.is_empty() && idle > 0 {
+            picked.extend(self.jobs.values().filter_map(|job| job.straggler(now_ms)).take(idle));
+        }
         let mut tasks = Vec::new();
-        for id in schedule::pick(self.workers.slots(Class::Cpu), backlogs) {
+        for id in picked {
             let Some(job) = self.jobs.get_mut(&id.job) else { continue };
             if let Some((record, task)) = job.hand_out(id.name, now_ms) {
                 out.push(Command::SaveTask(Box::new(record)));
@@ -417,21 +475,20 @@ fn urgency(name: TaskName) -> Urgency {
 }
 
 fn backlog(job: &ActiveJob, now_ms: u64) -> Option<Backlog<'_>> {
-    let in_hand = job.tasks.values().filter(|task| task.record.state == TaskState::Out).count();
-    if job.record.state.is_final() {
-        // Its last attempts still hold slots.
-        return (in_hand > 0).then_some(Backlog {
-            job: &job.record.spec.id,
-            submitted_ms: job.record.submitted_ms,
-            in_hand,
-            waiting: Vec::new(),
-        });
-    }
+    let in_hand = job.in_hand();
     let ready = |task: &&active::ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
-    Some(Backlog {
+    // The last attempts of a job that has ended still hold slots.
+    let waiting = match job.record.state.is_final() {
+        true => Vec::new(),
+        false => job.tasks.values().filter(ready).map(|task| task.record.id.name).collect(),
+    };
+    (in_hand > 0 || !waiting.is_empty()).then_some(Backlog {
         job: &job.record.spec.id,
+        tenant: &job.record.spec.tenant,
+        priority: job.record.terms.priority,
+        pressed: job.is_pressed(now_ms),
         submitted_ms: job.record.submitted_ms,
         in_hand,
-        waiting: job.tasks.values().filter(ready).map(|task| task.record.id.name).collect(),
+        waiting,
     })
 }

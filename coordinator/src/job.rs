@@ -4,16 +4,17 @@
 //!
 //! ```text
 //! Probing → Encoding → Publishing → Completed
-//!    └─────────┴───────────┴──→ Failed | Cancelled
+//!    └─────────┴───────────┴──→ Failed | Cancelled ──→ Probing | Encoding (tried again)
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use shared::error::ErrorKind;
 use shared::rendition::AudioRendition;
 use shared::source::{Finding, SourceInfo, Verdict};
-use shared::task::{AttemptId, JobId, Places, Receipt, TaskId, Work, WorkerId};
+use shared::task::{AttemptId, JobId, Places, Receipt, TaskId, TenantId, Work, WorkerId};
 use shared::time::SegmentGrid;
 
 use crate::ladder::{Ladder, Rungs};
@@ -27,6 +28,8 @@ pub const MOST_PROBLEMS: usize = 100;
 pub struct JobSpec {
     /// Unique for ever; the same id with the same content continues the job.
     pub id: JobId,
+    /// Whose it is.
+    pub tenant: TenantId,
     /// Where its bytes are.
     pub places: Places,
     /// What to make of it.
@@ -39,6 +42,69 @@ pub struct JobSpec {
     pub preset: Option<String>,
     /// Make a progressive MP4 file of each rendition too.
     pub movies: bool,
+    /// How long the parts of a failed or cancelled job are kept for [`Event::Retried`], in milliseconds.
+    ///
+    /// [`Event::Retried`]: crate::farm::Event::Retried
+    pub keep_parts_ms: u64,
+}
+
+/// What may change while a job is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Higher is sooner, among the jobs of one tenant.
+    pub priority: i32,
+    /// When it should be whole, in milliseconds of UNIX time: among jobs of one priority the one with less time left is
+    /// sooner.
+    pub deadline_ms: Option<u64>,
+    /// For people and filters.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A job as it is submitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// What is asked for.
+    pub spec: JobSpec,
+    /// And how.
+    pub terms: Terms,
+    /// A job of that id that failed or was cancelled starts over; otherwise it stays as it is.
+    pub again: bool,
+}
+
+impl From<JobSpec> for Submission {
+    /// At the usual terms; starts over what failed.
+    fn from(spec: JobSpec) -> Self {
+        Self { spec, terms: Terms::default(), again: true }
+    }
+}
+
+/// A step in a job's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// In milliseconds of UNIX time; never before that of the moment before.
+    pub at_ms: u64,
+    /// What happened.
+    pub what: Milestone,
+}
+
+/// What people wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Milestone {
+    /// It was submitted, for the first time or again.
+    Accepted,
+    /// The ladder is known.
+    Probed,
+    /// There is a multivariant playlist.
+    Playable,
+    /// The presentation is whole.
+    Completed,
+    /// It can't be made.
+    Failed,
+    /// It was called off.
+    Cancelled,
+    /// What failed is tried again.
+    Retried,
 }
 
 impl JobSpec {
@@ -89,6 +155,7 @@ impl JobState {
             | (Self::Encoding, Self::Publishing)
             | (Self::Publishing, Self::Completed) => true,
             (from, Self::Failed(_) | Self::Cancelled) => !from.is_final(),
+            (Self::Failed(_) | Self::Cancelled, Self::Probing | Self::Encoding) => true,
             _ => false,
         }
     }
@@ -112,6 +179,10 @@ impl fmt::Display for JobState {
 pub struct JobRecord {
     /// What was asked for.
     pub spec: JobSpec,
+    /// And how.
+    pub terms: Terms,
+    /// Its steps so far, in order.
+    pub history: Vec<Moment>,
     /// Where it stands.
     pub state: JobState,
     /// The final state has been carried out: nothing of the job is left to do or to remove.
@@ -137,6 +208,8 @@ pub struct JobRecord {
     pub submitted_ms: u64,
     /// When it reached its final state, in milliseconds of UNIX time.
     pub ended_ms: Option<u64>,
+    /// A person wants it gone: its record, and with `true` its presentation too.
+    pub erase: Option<bool>,
 }
 
 /// Something that went wrong, for people and scripts.
@@ -186,9 +259,11 @@ impl From<ErrorKind> for ProblemClass {
 
 impl JobRecord {
     /// A job that has just been submitted.
-    pub fn new(spec: JobSpec, attempts_before: AttemptId, now_ms: u64) -> Self {
+    pub fn new(spec: JobSpec, terms: Terms, attempts_before: AttemptId, now_ms: u64) -> Self {
         Self {
             spec,
+            terms,
+            history: vec![Moment { at_ms: now_ms, what: Milestone::Accepted }],
             state: JobState::Probing,
             settled: false,
             source: None,
@@ -201,6 +276,7 @@ impl JobRecord {
             attempts_before,
             submitted_ms: now_ms,
             ended_ms: None,
+            erase: None,
         }
     }
 }
@@ -285,6 +361,18 @@ pub struct Failure {
 pub struct JobView {
     /// Which job.
     pub id: JobId,
+    /// Grows with every view of any job, over restarts too.
+    pub sequence: u64,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Where its bytes are.
+    pub places: Places,
+    /// Name of its profile.
+    pub profile: String,
+    /// How it was asked for.
+    pub terms: Terms,
+    /// Its steps so far, in order.
+    pub history: Vec<Moment>,
     /// Where it stands.
     pub state: JobState,
     /// The final state has been carried out: the farm is done with the job.
@@ -352,13 +440,22 @@ mod tests {
             .flat_map(|from| (0..all.len()).map(move |to| (from, to)))
             .filter(|&(from, to)| all[from].may_become(all[to]))
             .collect();
-        assert_eq!(legal, [(0, 1), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5)]);
+        assert_eq!(
+            legal,
+            [
+                [(0, 1), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5)].as_slice(),
+                &[(4, 0), (4, 1), (5, 0), (5, 1)],
+            ]
+            .concat()
+        );
     }
 
     #[test]
     fn a_wrong_spec_is_refused_with_all_complaints() {
         let spec = JobSpec {
             id: JobId::new("a").unwrap(),
+            tenant: TenantId::default(),
+            keep_parts_ms: 0,
             places: Places { source: "s".into(), target: "t".into(), work: "w".into() },
             profile: Profile::named("web").unwrap(),
             segment_ms: 1_000,

@@ -7,7 +7,7 @@
 //! | `Transient` | again after a pause that doubles, up to [`MOST_TRANSIENT`] times |
 //! | `Exhausted` | again after a longer pause, up to [`MOST_EXHAUSTED`] times: memory and disk come back |
 //! | `Cancelled` | again like `Transient`: a live job's attempt was dropped by a worker that shuts down |
-//! | `Bug` | once more, as crashes may be the machine's fault; then the job fails |
+//! | `Bug` | once more elsewhere, as crashes may be the machine's fault: when two workers have failed alike, or one so often as [`MOST_BUGS_OF_ONE`], the job fails |
 //!
 //! A receipt that is refused counts as `Bug`. An attempt whose worker is gone ([`WORKER_LOST`]) is made again at once, up to
 //! [`MOST_LOST`] times, and counts for nothing else.
@@ -25,8 +25,10 @@ pub const WORKER_LOST: &str = "worker_lost";
 pub const MOST_LOST: usize = 20;
 /// Retries after memory, disk or encoder sessions ran out.
 pub const MOST_EXHAUSTED: usize = 8;
-/// Retries after a crash, a stall or a wrong receipt.
+/// Retries after crashes, stalls or wrong receipts on different workers.
 pub const MOST_BUGS: usize = 1;
+/// Retries after crashes, stalls or wrong receipts where nobody else has tried.
+pub const MOST_BUGS_OF_ONE: usize = 2;
 
 const FIRST_PAUSE_MS: u64 = 500;
 const FIRST_LONG_PAUSE_MS: u64 = 2_000;
@@ -52,12 +54,20 @@ pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
         ErrorKind::Input | ErrorKind::Unsupported => return Decision::GiveUp,
         ErrorKind::Transient | ErrorKind::Cancelled => (MOST_TRANSIENT, FIRST_PAUSE_MS),
         ErrorKind::Exhausted => (MOST_EXHAUSTED, FIRST_LONG_PAUSE_MS),
+        ErrorKind::Bug if of_one_worker(failures) => (MOST_BUGS_OF_ONE, 0),
         ErrorKind::Bug => (MOST_BUGS, 0),
     };
     if times > most {
         return Decision::GiveUp;
     }
     Decision::AgainAfter(pause_ms(first_pause_ms, times, &format!("{task} {}", last.attempt.0)))
+}
+
+/// Whether all these bugs showed on one worker.
+fn of_one_worker(failures: &[Failure]) -> bool {
+    let mut workers = failures.iter().filter(|failure| failure.kind == ErrorKind::Bug).map(|failure| &failure.worker);
+    let first = workers.next().and_then(Option::as_ref);
+    first.is_some() && workers.all(|worker| worker.as_ref() == first)
 }
 
 /// Between half of and all of a pause that doubles each time; which, depends on `seed` alone.

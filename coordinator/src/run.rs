@@ -8,16 +8,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use shared::fleet::Class;
 use shared::queue::{Incoming, Queue, QueueError};
-use shared::task::JobId;
+use shared::task::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::farm::{Event, Farm, FarmConfig, Restored};
-use crate::job::{JobSpec, JobView};
+use crate::farm::{Event, Farm, FarmConfig, Line, Restored};
+use crate::job::{JobView, Submission, Terms};
+use crate::schedule::Weights;
 use crate::store::{Store, StoreError};
+use crate::workers::WorkerView;
 use outbox::Outbox;
 
 /// How often time passes for the core: pauses and time-outs are rounded up to this.
@@ -31,6 +34,8 @@ pub struct CoordinatorConfig {
     /// An attempt that has begun and says nothing for so long is lost. Workers watch over their slots themselves, so
     /// this is for workers that are gone.
     pub silence: Duration,
+    /// How tenants share the farm.
+    pub weights: Weights,
 }
 
 /// The coordinator can't go on.
@@ -68,7 +73,7 @@ pub struct Coordinator {
     clock: Clock,
 }
 
-/// For whoever submits and watches jobs.
+/// For whoever submits and watches jobs, and looks after workers.
 #[derive(Clone)]
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
@@ -76,16 +81,20 @@ pub struct Handle {
 }
 
 enum Ask {
-    Submit(Box<JobSpec>, oneshot::Sender<Result<watch::Receiver<JobView>, SubmitError>>),
-    Cancel(JobId),
+    Submit(Box<Submission>, oneshot::Sender<Result<watch::Receiver<JobView>, SubmitError>>),
+    Do(Event),
+    Workers(oneshot::Sender<Vec<WorkerView>>),
+    Explain(JobId, oneshot::Sender<Option<Vec<Line>>>),
+    Backlog(oneshot::Sender<BTreeMap<Class, u64>>),
 }
 
 impl Handle {
     /// Asks for a job; returns its view, which changes until [`JobView::settled`].
-    pub async fn submit(&self, spec: JobSpec) -> Result<watch::Receiver<JobView>, SubmitError> {
-        spec.check().map_err(SubmitError::Wrong)?;
+    pub async fn submit(&self, submission: impl Into<Submission>) -> Result<watch::Receiver<JobView>, SubmitError> {
+        let submission = submission.into();
+        submission.spec.check().map_err(SubmitError::Wrong)?;
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Submit(Box::new(spec), answer);
+        let ask = Ask::Submit(Box::new(submission), answer);
         self.asks.send(ask).await.map_err(|_| SubmitError::Closed)?;
         answered.await.map_err(|_| SubmitError::Closed)?
     }
@@ -95,10 +104,70 @@ impl Handle {
         self.views.watch(job)
     }
 
+    /// All jobs that `wanted` says yes to, by id.
+    pub fn list(&self, wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
+        self.views.list(wanted)
+    }
+
+    /// Changes whenever a view does; its value means nothing.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.views.0.changes.subscribe()
+    }
+
     /// Calls a job off. One that has ended, or is not known, stays as it is.
     pub async fn cancel(&self, job: JobId) {
-        // Once the loop has ended, there is nothing left to call off.
-        let _ = self.asks.send(Ask::Cancel(job)).await;
+        self.tell(Event::Cancelled(job)).await;
+    }
+
+    /// Tries again what failed or was called off.
+    pub async fn retry(&self, job: JobId) {
+        self.tell(Event::Retried(job)).await;
+    }
+
+    /// Changes a job's terms.
+    pub async fn update(&self, job: JobId, terms: Terms) {
+        self.tell(Event::Updated(job, terms)).await;
+    }
+
+    /// Forgets a job, called off first if need be; with `erase` its presentation goes too.
+    pub async fn delete(&self, job: JobId, erase: bool) {
+        self.tell(Event::Deleted(job, erase)).await;
+    }
+
+    /// Tells a worker to take nothing new (`true`), or to take tasks again.
+    pub async fn hold(&self, worker: WorkerId, hold: bool) {
+        self.tell(Event::Hold(worker, hold)).await;
+    }
+
+    /// Tells a worker to finish what runs and to end.
+    pub async fn drain(&self, worker: WorkerId) {
+        self.tell(Event::Drain(worker)).await;
+    }
+
+    /// Everybody who works, or did; nobody if the coordinator has ended.
+    pub async fn workers(&self) -> Vec<WorkerView> {
+        self.ask(Ask::Workers).await.unwrap_or_default()
+    }
+
+    /// What has become of a job, and of its tasks while they are known. `None` if it is not known.
+    pub async fn explain(&self, job: JobId) -> Option<Vec<Line>> {
+        self.ask(|answer| Ask::Explain(job, answer)).await.flatten()
+    }
+
+    /// Milliseconds of presentation that wait to be encoded or are being, by what they need of a machine.
+    pub async fn backlog_ms(&self) -> BTreeMap<Class, u64> {
+        self.ask(Ask::Backlog).await.unwrap_or_default()
+    }
+
+    async fn tell(&self, event: Event) {
+        // Once the loop has ended, there is nothing left to do it to.
+        let _ = self.asks.send(Ask::Do(event)).await;
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(ask(answer)).await.ok()?;
+        answered.await.ok()
     }
 }
 
@@ -106,7 +175,7 @@ impl Coordinator {
     /// A coordinator of what `store` remembers, with `queue` to its workers.
     pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Queue>, config: CoordinatorConfig) -> (Self, Handle) {
         let silence_ms = u64::try_from(config.silence.as_millis()).unwrap_or(u64::MAX);
-        let farm = Farm::new(FarmConfig { silence_ms });
+        let farm = Farm::new(FarmConfig { silence_ms, weights: config.weights });
         let (ask, asks) = mpsc::channel(ASKS);
         let (finish, finished) = mpsc::unbounded_channel();
         let views = Views::default();
@@ -144,22 +213,25 @@ impl Coordinator {
         self.outbox.execute(commands).await
     }
 
+    /// Whoever asked may have gone; what was asked for is done all the same.
     async fn answer(&mut self, ask: Ask) -> Result<(), StoreError> {
         match ask {
-            Ask::Cancel(job) => self.apply(Event::Cancelled(job)).await,
-            Ask::Submit(spec, answer) => {
-                let id = spec.id.clone();
-                let result = if self.farm.refuses(&spec) {
+            Ask::Do(event) => return self.apply(event).await,
+            Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
+            Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job))),
+            Ask::Backlog(answer) => drop(answer.send(self.farm.backlog_ms())),
+            Ask::Submit(submission, answer) => {
+                let id = submission.spec.id.clone();
+                let result = if self.farm.refuses(&submission) {
                     Err(SubmitError::Taken(id))
                 } else {
-                    self.apply(Event::Submitted(spec)).await?;
+                    self.apply(Event::Submitted(submission)).await?;
                     self.outbox.views().watch(&id).ok_or(SubmitError::Closed)
                 };
-                // Whoever asked may have gone; the job is taken all the same.
-                let _ = answer.send(result);
-                Ok(())
+                drop(answer.send(result));
             }
         }
+        Ok(())
     }
 }
 
@@ -175,19 +247,43 @@ fn event(incoming: Incoming) -> Event {
 
 /// The latest view of every job.
 #[derive(Clone, Default)]
-pub(crate) struct Views(Arc<Mutex<BTreeMap<JobId, watch::Sender<JobView>>>>);
+pub(crate) struct Views(Arc<ViewsInner>);
+
+#[derive(Default)]
+struct ViewsInner {
+    latest: Mutex<BTreeMap<JobId, watch::Sender<JobView>>>,
+    changes: watch::Sender<u64>,
+}
 
 impl Views {
     fn show(&self, view: JobView) {
-        let mut views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match views.get(&view.id) {
+        let sequence = view.sequence;
+        let mut latest = self.latest();
+        match latest.get(&view.id) {
             Some(sender) => drop(sender.send_replace(view)),
-            None => drop(views.insert(view.id.clone(), watch::Sender::new(view))),
+            None => drop(latest.insert(view.id.clone(), watch::Sender::new(view))),
         }
+        drop(latest);
+        self.0.changes.send_replace(sequence);
+    }
+
+    /// Whoever watches the job is told that nothing follows.
+    fn forget(&self, job: &JobId) {
+        self.latest().remove(job);
+        self.0.changes.send_modify(|sequence| *sequence += 1);
     }
 
     fn watch(&self, job: &JobId) -> Option<watch::Receiver<JobView>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(job).map(watch::Sender::subscribe)
+        self.latest().get(job).map(watch::Sender::subscribe)
+    }
+
+    fn list(&self, mut wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
+        let latest = self.latest();
+        latest.values().filter(|view| wanted(&view.borrow())).map(|view| view.borrow().clone()).collect()
+    }
+
+    fn latest(&self) -> std::sync::MutexGuard<'_, BTreeMap<JobId, watch::Sender<JobView>>> {
+        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator::run::{Coordinator, CoordinatorConfig, Handle, RunError};
+use coordinator::schedule::Weights;
 use coordinator::store::StoreError;
 use coordinator::store::redb::RedbStore;
 use shared::queue::Queue;
@@ -53,7 +54,8 @@ impl Engine {
         let queue = Arc::new(MeteredQueue::default());
         let mut config = WorkerConfig::default();
         config.slots = slots.unwrap_or(config.slots);
-        let (coordinator, handle) = Coordinator::new(store, queue.clone(), CoordinatorConfig { silence: SILENCE });
+        let (coordinator, handle) =
+            Coordinator::new(store, queue.clone(), CoordinatorConfig { silence: SILENCE, weights: Weights::new() });
         let token = CancellationToken::new;
         let (draining, abort, shutdown) = (token(), token(), token());
         let id = WorkerId::new("local").expect("a constant should be an id");

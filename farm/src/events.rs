@@ -263,9 +263,9 @@ pub fn describe(view: &JobView, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use coordinator::job::ChunkCounts;
+    use coordinator::job::{ChunkCounts, Terms};
     use coordinator::ladder::Ladder;
-    use shared::task::JobId;
+    use shared::task::{JobId, Places, TenantId};
 
     use super::*;
 
@@ -273,6 +273,12 @@ mod tests {
         let rendition = |name: &str| RenditionView { name: name.into(), done_ms, total_ms };
         JobView {
             id: JobId::new("j").unwrap(),
+            sequence: 1,
+            tenant: TenantId::default(),
+            places: Places { source: "s".into(), target: "t".into(), work: "w".into() },
+            profile: "web".into(),
+            terms: Terms::default(),
+            history: vec![],
             state: JobState::Encoding,
             settled: false,
             verdict: Some(Verdict::Standard),

@@ -9,7 +9,7 @@ use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shared::task::{JobId, Places};
+use shared::task::{JobId, Places, TenantId};
 
 use crate::exit::{Exit, Failure};
 
@@ -124,6 +124,8 @@ impl Order {
             rungs: self.rungs.clone(),
             preset: self.preset.clone(),
             movies: self.mp4,
+            tenant: TenantId::default(),
+            keep_parts_ms: 0,
         }
     }
 

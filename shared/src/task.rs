@@ -58,6 +58,17 @@ text_id!(
     /// One worker daemon.
     WorkerId
 );
+text_id!(
+    /// Whose jobs they are.
+    TenantId
+);
+
+impl Default for TenantId {
+    /// The only one of a farm that knows no others.
+    fn default() -> Self {
+        Self("local".to_owned())
+    }
+}
 
 /// Which try at a task: 1 is the first. A job that starts over counts on, so a number is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::Command;
 use super::ending::Ending;
 use super::publication::Publishing;
 use super::view::Memory;
-use crate::job::{JobRecord, JobSpec, JobState, TaskRecord, TaskState};
+use crate::job::{JobRecord, JobState, Submission, TaskRecord, TaskState};
 use crate::plan::Planner;
 use crate::plan::tasks::VideoPlan;
 use crate::retry;
@@ -33,7 +33,7 @@ pub(super) struct ActiveJob {
     /// `Some` iff the state is final and the job is not settled.
     pub(super) ending: Option<Ending>,
     /// It was submitted again while it was ending: it starts over once it is settled.
-    pub(super) resubmitted: Option<JobSpec>,
+    pub(super) resubmitted: Option<Submission>,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
     /// What people see has changed.
@@ -50,7 +50,13 @@ pub(super) struct ActiveTask {
     pub(super) queued_ms: u64,
     /// When the current attempt last said something; `None` while it is queued.
     pub(super) heard_ms: Option<u64>,
+    /// When the current attempt first said something.
+    pub(super) begun_ms: Option<u64>,
     pub(super) progress: Option<Progress>,
+    /// An earlier attempt that may still finish first.
+    pub(super) rival: Option<AttemptId>,
+    /// Two attempts have run at once.
+    pub(super) had_rival: bool,
 }
 
 /// State of one attempt at the index: a new attempt begins from nothing.
@@ -75,7 +81,16 @@ pub(super) struct Joined {
 
 impl ActiveTask {
     pub(super) fn new(record: TaskRecord) -> Self {
-        Self { record, not_before_ms: 0, queued_ms: 0, heard_ms: None, progress: None }
+        Self {
+            record,
+            not_before_ms: 0,
+            queued_ms: 0,
+            heard_ms: None,
+            begun_ms: None,
+            progress: None,
+            rival: None,
+            had_rival: false,
+        }
     }
 
     /// Back to the backlog.
@@ -83,6 +98,7 @@ impl ActiveTask {
         self.record.state = TaskState::Waiting;
         self.not_before_ms = not_before_ms;
         self.heard_ms = None;
+        self.begun_ms = None;
         self.progress = None;
     }
 
@@ -118,7 +134,7 @@ impl ActiveJob {
             }
         }
         if self.record.state.is_final() && !self.record.settled {
-            self.ending = Some(Ending::new(now_ms));
+            self.ending = Some(Ending::new(now_ms, self.kept_ms(now_ms)));
         }
     }
 
@@ -146,13 +162,29 @@ impl ActiveJob {
         self.record.state.is_final() && self.record.state != JobState::Completed
     }
 
-    /// It was submitted again. Says whether it starts over now; a job that is ending does so when it is settled.
-    pub(super) fn resubmit(&mut self, spec: &JobSpec) -> bool {
-        self.changed = true;
-        if self.starts_over() && !self.record.settled {
-            self.resubmitted = Some(spec.clone());
+    /// For how long the parts of a job that had ended before a restart are still kept.
+    fn kept_ms(&self, now_ms: u64) -> u64 {
+        let JobRecord { state, spec, ended_ms, erase, .. } = &self.record;
+        if *state == JobState::Completed || erase.is_some() {
+            return 0;
         }
-        self.starts_over() && self.record.settled
+        ended_ms.map_or(0, |ended| ended.saturating_add(spec.keep_parts_ms).saturating_sub(now_ms))
+    }
+
+    /// It was submitted again. Says whether it starts over now; a job that is ending does so when it is settled, which
+    /// is soon then.
+    pub(super) fn resubmit(&mut self, submission: &Submission) -> bool {
+        self.changed = true;
+        if !submission.again || !self.starts_over() {
+            return false;
+        }
+        if !self.record.settled {
+            self.resubmitted = Some(submission.clone());
+            if let Some(ending) = &mut self.ending {
+                ending.hurry();
+            }
+        }
+        self.record.settled
     }
 
     pub(super) fn grid(&self) -> SegmentGrid {
@@ -175,8 +207,11 @@ impl ActiveJob {
 
     /// Whether anything would come of this attempt.
     pub(super) fn wants(&self, name: TaskName, attempt: AttemptId) -> bool {
-        let out = |task: &ActiveTask| task.record.state == TaskState::Out && task.record.attempt == attempt;
-        !self.record.state.is_final() && self.tasks.get(&name).is_some_and(out)
+        let wanted = |task: &ActiveTask| {
+            let current = task.record.state == TaskState::Out && task.record.attempt == attempt;
+            !task.is_done() && (current || task.rival == Some(attempt))
+        };
+        !self.record.state.is_final() && self.tasks.get(&name).is_some_and(wanted)
     }
 
     /// The highest number that an attempt was ever given.
@@ -203,10 +238,14 @@ impl ActiveJob {
         self.changed = true;
     }
 
-    /// Makes a new attempt of a waiting task.
+    /// Makes a new attempt of a task; one that runs becomes its rival.
     pub(super) fn hand_out(&mut self, name: TaskName, now_ms: u64) -> Option<(TaskRecord, Task)> {
         let places = self.record.spec.places.clone();
         let task = self.tasks.get_mut(&name)?;
+        if task.record.state == TaskState::Out {
+            (task.rival, task.had_rival) = (Some(task.record.attempt), true);
+            task.wait_until(0);
+        }
         task.record.attempt.0 += 1;
         task.record.state = TaskState::Out;
         task.queued_ms = now_ms;
@@ -221,6 +260,7 @@ impl ActiveJob {
         let Some(task) = self.tasks.get_mut(&name) else { return };
         if task.record.attempt == attempt && task.record.state == TaskState::Out {
             task.heard_ms = Some(now_ms);
+            task.begun_ms.get_or_insert(now_ms);
             task.progress = progress.or(task.progress);
             self.changed = true;
         }
@@ -248,10 +288,19 @@ impl ActiveJob {
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
+        if self.rival_over(name, attempt) {
+            return;
+        }
         if self.wants(name, attempt) {
             let error = TaskError::new(ErrorKind::Transient, retry::WORKER_LOST, format!("worker {worker} is gone"));
             self.count_failure(name, error, Some(worker), now_ms, out);
         }
+    }
+
+    /// Whether it was a rival's, which nobody waits for any longer then.
+    pub(super) fn rival_over(&mut self, name: TaskName, attempt: AttemptId) -> bool {
+        let rival = self.tasks.get_mut(&name).and_then(|task| task.rival.take_if(|rival| *rival == attempt));
+        rival.is_some()
     }
 
     /// The queue refused the current attempt. It was never made, so nothing is counted.

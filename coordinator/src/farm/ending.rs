@@ -1,7 +1,8 @@
 //! How a job ends, and what is removed then.
 //!
 //! A final state is saved first. Then its attempts are called back; when they are over (or [`PATIENCE_MS`] have passed)
-//! what the job leaves behind is removed, and when that is done the job is settled.
+//! the playlists of a job that did not complete are taken away. Its parts are kept for as long as it was asked for, so that
+//! it can be tried again; then what the job leaves behind is removed, and when that is done the job is settled.
 
 use shared::error::ErrorKind;
 use shared::fleet::Directive;
@@ -9,7 +10,7 @@ use shared::task::{Cancellation, JobId, Receipt, TaskName};
 
 use super::active::ActiveJob;
 use super::{CleanUp, Command, TakeAway};
-use crate::job::{JobSpec, JobState, MOST_PROBLEMS, Problem, ProblemClass, TaskState};
+use crate::job::{JobState, MOST_PROBLEMS, Milestone, Problem, ProblemClass, Submission, TaskState};
 use crate::retry::pause_ms;
 
 /// How long attempts that were called back may take to say that they are over.
@@ -27,11 +28,32 @@ pub(super) struct Ending {
     cleaning: bool,
     not_before_ms: u64,
     failures: usize,
+    /// The parts of a job that did not complete stay until then.
+    parts_until_ms: u64,
+    /// Its playlists are gone.
+    unpublished: bool,
 }
 
 impl Ending {
-    pub(super) fn new(now_ms: u64) -> Self {
-        Self { deadline_ms: now_ms + PATIENCE_MS, cleaning: false, not_before_ms: 0, failures: 0 }
+    pub(super) fn new(now_ms: u64, keep_parts_ms: u64) -> Self {
+        Self {
+            deadline_ms: now_ms + PATIENCE_MS,
+            cleaning: false,
+            not_before_ms: 0,
+            failures: 0,
+            parts_until_ms: now_ms.saturating_add(keep_parts_ms),
+            unpublished: false,
+        }
+    }
+
+    /// Whether everything that was made is still there.
+    pub(super) fn keeps_parts(&self) -> bool {
+        !self.cleaning && self.parts_until_ms > 0
+    }
+
+    /// Nothing is kept any longer.
+    pub(super) fn hurry(&mut self) {
+        self.parts_until_ms = 0;
     }
 }
 
@@ -94,29 +116,39 @@ impl ActiveJob {
     /// Enters a final state.
     pub(super) fn end(&mut self, state: JobState, now_ms: u64, out: &mut Vec<Command>) {
         self.record.ended_ms = Some(now_ms);
+        self.reached(milestone(state), now_ms);
         self.become_state(state, out);
         if self.tasks.values().any(|task| task.record.state == TaskState::Out) {
             let (job, last) = (self.record.spec.id.clone(), self.last_attempt());
             out.push(Command::Direct(Directive::Cancel(Cancellation { job, last })));
         }
         self.indexing = None;
-        self.ending = Some(Ending::new(now_ms));
+        let keep_parts_ms = if state == JobState::Completed { 0 } else { self.record.spec.keep_parts_ms };
+        self.ending = Some(Ending::new(now_ms, keep_parts_ms));
     }
 
     /// Removes what is left behind, once nobody writes any more.
     pub(super) fn clean_up(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         let running = self.tasks.values().any(|task| task.record.state == TaskState::Out);
         let publishing = self.publishing.is_under_way();
-        let take_away = (self.record.state != JobState::Completed).then(|| self.take_away());
-        let Some(ending) = &mut self.ending else { return };
+        let unwanted = self.record.state != JobState::Completed || self.record.erase == Some(true);
+        let Some(ending) = &self.ending else { return };
         let attempts_over = !running || now_ms >= ending.deadline_ms;
         if ending.cleaning || publishing || !attempts_over || now_ms < ending.not_before_ms {
             return;
         }
-        ending.cleaning = true;
+        let keep_parts = unwanted && now_ms < ending.parts_until_ms;
+        if keep_parts && ending.unpublished {
+            return;
+        }
+        let take_away = unwanted.then(|| self.take_away());
+        if let Some(ending) = &mut self.ending {
+            ending.cleaning = true;
+        }
         out.push(Command::CleanUp(Box::new(CleanUp {
             job: self.record.spec.id.clone(),
             places: self.record.spec.places.clone(),
+            keep_parts,
             take_away,
         })));
     }
@@ -129,7 +161,11 @@ impl ActiveJob {
             Some(Receipt::Storyboard(receipt)) => receipt.sheets.iter().collect(),
             _ => Vec::new(),
         });
-        TakeAway { renditions: video.chain(audio).collect(), images: images.map(|image| image.key.clone()).collect() }
+        TakeAway {
+            renditions: video.chain(audio).collect(),
+            images: images.map(|image| image.key.clone()).collect(),
+            whole: self.record.state == JobState::Completed,
+        }
     }
 
     /// A clean-up has ended. Returns what was asked for in the meantime.
@@ -138,9 +174,13 @@ impl ActiveJob {
         result: Result<(), String>,
         now_ms: u64,
         out: &mut Vec<Command>,
-    ) -> Option<JobSpec> {
+    ) -> Option<Submission> {
         let ending = self.ending.as_mut()?;
         ending.cleaning = false;
+        if result.is_ok() && !ending.unpublished && now_ms < ending.parts_until_ms {
+            ending.unpublished = true;
+            return None;
+        }
         if let Err(message) = result {
             ending.failures += 1;
             if ending.failures < MOST_CLEAN_UPS {
@@ -171,6 +211,14 @@ impl ActiveJob {
         out.push(Command::ForgetTasks(id));
         out.push(Command::SaveJob(Box::new(self.record.clone())));
         self.forget_tasks();
+    }
+}
+
+fn milestone(state: JobState) -> Milestone {
+    match state {
+        JobState::Completed => Milestone::Completed,
+        JobState::Cancelled => Milestone::Cancelled,
+        _ => Milestone::Failed,
     }
 }
 

@@ -13,7 +13,7 @@ use shared::time::Timescale;
 
 use super::Command;
 use super::active::{ActiveJob, Indexing};
-use crate::job::{JobState, TaskState};
+use crate::job::{JobState, Milestone, TaskState};
 use crate::ladder::ladder;
 use crate::plan::audio::audio_renditions;
 use crate::plan::tasks::{VideoPlan, audio_task};
@@ -68,6 +68,7 @@ impl ActiveJob {
             self.record.verdict = Some(source.verdict);
             self.record.findings.clone_from(&source.findings);
             self.record.source = Some(source.clone());
+            self.reached(Milestone::Probed, now_ms);
             self.become_state(JobState::Encoding, out);
         }
         let plan = VideoPlan::new(&source, &self.record.spec.profile, &self.record.ladder.video, self.grid());

@@ -15,7 +15,7 @@ use shared::time::{MediaTime, Timescale};
 use super::active::{ActiveJob, Joined};
 use super::ending::is_chunk;
 use super::{Command, LastWords, Round};
-use crate::job::{JobState, Problem, ProblemClass, TaskState};
+use crate::job::{JobState, Milestone, Problem, ProblemClass, TaskState};
 use crate::plan::tasks::storyboard_task;
 use crate::publish::{Certificate, PublishError, RunReport, TaskRun};
 use crate::retry::{MOST_TRANSIENT, advice, pause_ms};
@@ -45,6 +45,11 @@ pub(super) struct Extent {
 impl Publishing {
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
+    }
+
+    /// Nothing is published any more.
+    pub(super) fn begin_again(&mut self) {
+        *self = Self { under_way: self.under_way, ..Self::default() };
     }
 }
 
@@ -284,6 +289,10 @@ impl ActiveJob {
         if !multivariant {
             self.publishing.playable.segments = 0;
             self.publishing.playable.ms = 0;
+        }
+        if multivariant && !self.record.history.iter().any(|moment| moment.what == Milestone::Playable) {
+            self.reached(Milestone::Playable, now_ms);
+            out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
         if extent.complete {
             self.end(JobState::Completed, now_ms, out);

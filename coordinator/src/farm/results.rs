@@ -114,6 +114,7 @@ impl ActiveJob {
             .get(&name)
             .is_some_and(|task| task.record.attempt == attempt && task.record.state == TaskState::Out);
         if !current {
+            self.rival_over(name, attempt);
             return;
         }
         if self.record.state.is_final() {

@@ -18,8 +18,12 @@ pub(super) struct Memory {
 
 impl ActiveJob {
     /// The view, if it has changed since it was last asked for.
-    pub(super) fn changed_view(&mut self) -> Option<JobView> {
-        std::mem::take(&mut self.changed).then(|| self.view())
+    pub(super) fn changed_view(&mut self, sequence: &mut u64) -> Option<JobView> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        *sequence += 1;
+        Some(self.view(*sequence))
     }
 
     /// Frees what only an unsettled job needs.
@@ -29,13 +33,19 @@ impl ActiveJob {
         self.joined = Joined::default();
     }
 
-    fn view(&self) -> JobView {
+    fn view(&self, sequence: u64) -> JobView {
         let record = &self.record;
         let restarted = self.resubmitted.is_some();
         let Memory { chunks, cpu_ms } = if record.settled { self.memory.clone() } else { self.remembered() };
         let completed = record.state == JobState::Completed;
         JobView {
             id: record.spec.id.clone(),
+            sequence,
+            tenant: record.spec.tenant.clone(),
+            places: record.spec.places.clone(),
+            profile: record.spec.profile.name.clone(),
+            terms: record.terms.clone(),
+            history: record.history.clone(),
             state: if restarted { JobState::Probing } else { record.state },
             settled: record.settled,
             verdict: record.verdict,

@@ -44,6 +44,10 @@ const MULTIVARIANT: &str = "master.m3u8";
 const MANIFEST: &str = "manifest.mpd";
 const CERTIFICATE: &str = "presentation.json";
 const THUMBNAILS: &str = "storyboard.vtt";
+/// As workers name them.
+const POSTER: &str = "poster.jpg";
+/// Folder of the sheets, as workers name it.
+const STORYBOARD: &str = "storyboard";
 const MEDIA_PLAYLIST: &str = "playlist.m3u8";
 const I_FRAME_PLAYLIST: &str = "iframes.m3u8";
 
@@ -199,6 +203,15 @@ pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64,
         }
     }
     Ok(removed)
+}
+
+/// Removes what a complete presentation has besides media and playlists: poster, storyboard sheets, run report.
+pub async fn remove_extras(target: &Storage) -> Result<(), StorageError> {
+    let sheets = target.list(STORYBOARD).await?.into_iter().filter(|key| key.ends_with(".jpg"));
+    for key in sheets.chain([POSTER.to_owned(), run_report::RUN_REPORT.to_owned()]) {
+        target.delete(&key).await?;
+    }
+    Ok(())
 }
 
 /// Removes segments, init segments and movies of a presentation that will not be completed. To be called after [`unpublish`];

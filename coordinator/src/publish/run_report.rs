@@ -5,7 +5,7 @@ use shared::storage::{Storage, StorageError};
 use shared::task::{Spent, TaskName, WorkerId};
 
 /// Key of the report below the target prefix.
-const RUN_REPORT: &str = "run.json";
+pub(super) const RUN_REPORT: &str = "run.json";
 
 /// How a job was carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

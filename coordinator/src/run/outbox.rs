@@ -91,6 +91,11 @@ impl Outbox {
                     let stored = self.revisions.keys().filter(|key| key.starts_with(&prefix));
                     pending.extend(stored.map(|key| (key.clone(), None)));
                 }
+                Command::ForgetJob(job) => {
+                    pending.insert(format!("job/{job}"), None);
+                    self.save(&mut pending).await?;
+                    self.views.forget(&job);
+                }
                 command => {
                     self.save(&mut pending).await?;
                     self.start(command).await;
@@ -124,7 +129,8 @@ impl Outbox {
 
     async fn start(&mut self, command: Command) {
         match command {
-            Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) | Command::ForgetTasks(_) => {}
+            Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) => {}
+            Command::ForgetTasks(_) | Command::ForgetJob(_) => {}
             Command::Enqueue(task, lane) => {
                 let (id, attempt) = (task.id.clone(), task.attempt);
                 if let Err(error) = self.queue.push(*task, lane).await {
@@ -237,12 +243,18 @@ async fn clean_up(order: CleanUp) -> Result<(), StorageError> {
         && let Some(target) = existing(&order.places.target)?
     {
         publish::unpublish(&target).await?;
+        if order.keep_parts {
+            return Ok(());
+        }
         publish::remove_media(&target, &take_away.renditions).await?;
         for key in &take_away.images {
             target.delete(key).await?;
         }
+        if take_away.whole {
+            publish::remove_extras(&target).await?;
+        }
     }
-    if let Some(work) = existing(&order.places.work)? {
+    if let Some(work) = existing(&order.places.work)?.filter(|_| !order.keep_parts) {
         for key in work.list("").await? {
             work.delete(&key).await?;
         }

@@ -1,7 +1,7 @@
 //! Workers come, go and fail.
 
 use coordinator::farm::{Event, Farm, FarmConfig, Restored};
-use coordinator::job::JobState;
+use coordinator::job::{JobState, TaskState};
 use coordinator::workers::Hold;
 use coordinator::{retry, workers};
 use shared::error::TaskError;
@@ -51,7 +51,7 @@ fn what_a_kept_queue_holds_goes_on_after_a_restart_and_is_handed_out_again_only_
     let mut world = indexed(&source);
     let (queued, waiting) = (world.queue.clone(), world.names());
     let (jobs, tasks) = (world.jobs.values().cloned().collect(), world.tasks.values().cloned().collect());
-    world.farm = Farm::new(FarmConfig { silence_ms: SILENCE_MS });
+    world.farm = Farm::new(FarmConfig { silence_ms: SILENCE_MS, weights: Default::default() });
     world.beat();
     world.apply(Event::Restored(Box::new(Restored { jobs, tasks, queue_kept: true, ..Restored::default() })));
     assert_eq!(world.names(), waiting, "nothing is handed out twice");
@@ -87,4 +87,30 @@ fn a_black_hole_is_told_to_hold_and_the_farm_remembers_it() {
     assert_eq!(world.holds[&worker], None);
     assert!(world.run(&source));
     assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn a_straggler_gets_one_rival_and_the_first_of_the_two_counts() {
+    let source = Source { length_ms: 120_000, ..Source::default() };
+    let mut world = indexed(&source);
+    let slow = world.take(TaskName::Video(0));
+    world.report(report(&slow, Outcome::Started));
+    while let Some(task) = world.queue.pop_front() {
+        world.reports(source.work(&task));
+    }
+    assert!(world.views.last().is_some_and(|view| view.chunks.done >= 3), "too few chunks to tell what is slow");
+    let running = vec![AttemptRef { task: slow.id.clone(), attempt: slow.attempt }];
+    world.worker = Some(Heartbeat { running, ..heartbeat() });
+    world.wait(600_000);
+    assert_eq!(world.names(), ["video-000000"], "one rival and no more");
+    assert_eq!(world.directives, [], "both are wanted");
+    assert_eq!(world.task(TaskName::Video(0)).failures, []);
+    world.reports(source.work(&slow));
+    let TaskState::Done(accepted) = &world.task(TaskName::Video(0)).state else { panic!("it is not done") };
+    assert_eq!(accepted.attempt, slow.attempt);
+    let late = world.take(TaskName::Video(0));
+    let running = vec![AttemptRef { task: late.id.clone(), attempt: late.attempt }];
+    world.worker = Some(Heartbeat { running: running.clone(), ..heartbeat() });
+    world.beat();
+    assert_eq!(world.directives, [Directive::Stop(running[0].clone())]);
 }

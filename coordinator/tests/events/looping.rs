@@ -27,7 +27,7 @@ struct Running {
 
 fn start(store: Arc<dyn Store>) -> Running {
     let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
-    let config = CoordinatorConfig { silence: Duration::from_secs(60) };
+    let config = CoordinatorConfig { silence: Duration::from_secs(60), weights: Default::default() };
     let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
     let alive = queue.clone();
     TaskTracker::new().spawn(async move {

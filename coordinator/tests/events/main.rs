@@ -3,6 +3,7 @@
 mod fleet;
 mod invariants;
 mod looping;
+mod requests;
 mod restart;
 mod scripts;
 mod worker;

@@ -18,7 +18,7 @@ fn restart_at_every_step_ends_with_the_same_presentation() {
     for power in 0..undisturbed.commands {
         let mut world = World::new();
         world.power = Some(power);
-        let started = world.apply(coordinator::farm::Event::Submitted(Box::new(crate::world::spec())));
+        let started = world.apply(coordinator::farm::Event::Submitted(Box::new(crate::world::spec().into())));
         assert!(!started || !world.run(&source), "the power did not go after {power} commands");
         let unsettled = world.jobs.values().all(|job| !job.settled);
         world.views.clear();

@@ -2,6 +2,7 @@
 
 use coordinator::farm::Event;
 use coordinator::job::{JobSpec, JobState, ProblemClass, TaskState};
+use coordinator::retry;
 use shared::error::{ErrorKind, TaskError};
 use shared::source::Verdict;
 use shared::task::*;
@@ -120,7 +121,7 @@ fn transient_failures_are_made_good_after_a_pause() {
 fn a_failure_for_good_says_what_where_and_what_to_do() {
     let source = Source::default();
     let mut world = indexed(&source);
-    for _ in 0..2 {
+    for _ in 0..=retry::MOST_BUGS_OF_ONE {
         fail(&mut world, TaskName::Video(1), TaskError::new(ErrorKind::Bug, "slot_crashed", "signal 11"));
         world.wait(1_000);
     }
@@ -128,7 +129,7 @@ fn a_failure_for_good_says_what_where_and_what_to_do() {
     let scope = "chunk 1, 0:00:06.000 to 0:00:18.000, renditions 720p, 480p, 360p";
     assert_eq!(fatal(&world), ("slot_crashed", scope));
     let problem = world.view().problems.last().unwrap();
-    assert_eq!(problem.text, "signal 11, after 2 attempts");
+    assert_eq!(problem.text, "signal 11, after 3 attempts");
     assert!(problem.advice.contains("report it"), "{}", problem.advice);
 }
 
@@ -173,7 +174,7 @@ fn a_cancelled_job_is_taken_away_and_may_be_asked_for_again() {
     world.apply(Event::Cancelled(spec().id));
     world.queue.clear();
     // Asked for again while it still ends: it starts over by itself.
-    world.apply(Event::Submitted(Box::new(spec())));
+    world.apply(Event::Submitted(Box::new(spec().into())));
     assert_eq!((world.state(), world.view().state), (JobState::Cancelled, JobState::Probing));
     assert!(world.cleaned.is_empty(), "cleaned up under a round of publishing");
     assert!(world.run(&source));
@@ -194,7 +195,7 @@ fn a_job_that_starts_over_counts_its_attempts_on() {
     world.apply(Event::Cancelled(spec().id));
     assert_eq!(world.cancelled, [Cancellation { job: spec().id, last: AttemptId(2) }]);
     world.queue.clear();
-    world.apply(Event::Submitted(Box::new(spec())));
+    world.apply(Event::Submitted(Box::new(spec().into())));
     world.wait(6_000);
     world.restart();
     while let Some(answer) = world.answers.pop_front() {
@@ -218,10 +219,10 @@ fn a_job_that_starts_over_counts_its_attempts_on() {
 fn a_completed_job_is_not_made_again() {
     let mut world = World::with_job();
     assert!(world.run(&Source::default()));
-    world.apply(Event::Submitted(Box::new(spec())));
+    world.apply(Event::Submitted(Box::new(spec().into())));
     assert!(world.queue.is_empty() && world.view().settled);
     let other = JobSpec { segment_ms: 4_000, ..spec() };
-    assert!(world.farm.refuses(&other) && !world.farm.refuses(&spec()));
+    assert!(world.farm.refuses(&other.into()) && !world.farm.refuses(&spec().into()));
 }
 
 #[test]
@@ -252,7 +253,7 @@ fn frames_that_are_missing_twice_are_missing_in_the_source() {
 #[test]
 fn frames_that_are_missing_differently_are_a_bug() {
     let mut world = indexed(&Source::default());
-    for missing_frames in [3, 4] {
+    for missing_frames in [3, 4, 5] {
         let task = world.take(TaskName::Video(0));
         world.reports(Source { missing_frames, ..Source::default() }.work(&task));
     }
@@ -354,7 +355,7 @@ fn rounds_are_no_more_frequent_than_segments() {
 fn a_source_without_anything_for_the_profile_is_refused() {
     let mut world = World::new();
     let spec = JobSpec { profile: coordinator::profile::Profile::named("audio").unwrap(), ..spec() };
-    world.apply(Event::Submitted(Box::new(spec)));
+    world.apply(Event::Submitted(Box::new(spec.into())));
     let index = world.take(TaskName::Index);
     let mut info = Source::default().info();
     info.audio.clear();
@@ -366,7 +367,7 @@ fn a_source_without_anything_for_the_profile_is_refused() {
 fn audio_alone_makes_a_presentation() {
     let mut world = World::new();
     let spec = JobSpec { profile: coordinator::profile::Profile::named("audio").unwrap(), ..spec() };
-    world.apply(Event::Submitted(Box::new(spec)));
+    world.apply(Event::Submitted(Box::new(spec.into())));
     assert!(world.run(&Source::default()));
     assert_eq!(world.state(), JobState::Completed);
     let presentation = &world.rounds.last().unwrap().presentation;

@@ -24,6 +24,8 @@ pub fn spec() -> JobSpec {
         rungs: Rungs::All,
         preset: None,
         movies: false,
+        tenant: TenantId::default(),
+        keep_parts_ms: 0,
     }
 }
 
@@ -52,7 +54,7 @@ pub struct World {
 }
 
 fn farm() -> Farm {
-    Farm::new(FarmConfig { silence_ms: SILENCE_MS })
+    Farm::new(FarmConfig { silence_ms: SILENCE_MS, weights: Default::default() })
 }
 
 /// A worker with two slots that runs nothing it would name.
@@ -96,7 +98,7 @@ impl World {
     /// A world in which the job has been submitted.
     pub fn with_job() -> Self {
         let mut world = Self::new();
-        world.apply(Event::Submitted(Box::new(spec())));
+        world.apply(Event::Submitted(Box::new(spec().into())));
         world
     }
 
@@ -136,6 +138,7 @@ impl World {
             }
             Command::Direct(Directive::Cancel(cancellation)) => self.cancelled.push(cancellation),
             Command::Direct(directive) => self.directives.push(directive),
+            Command::ForgetJob(job) => drop(self.jobs.remove(&job)),
             Command::CleanUp(order) => {
                 self.answers.push_back(Event::CleanedUp(order.job.clone(), Ok(())));
                 self.cleaned.push(*order);
@@ -176,6 +179,12 @@ impl World {
 
     /// The power comes back: a new core, the old store, and the same order.
     pub fn restart(&mut self) {
+        self.power_cycle();
+        self.apply(Event::Submitted(Box::new(spec().into())));
+    }
+
+    /// A new core, the old store, and an empty queue.
+    pub fn power_cycle(&mut self) {
         self.farm = farm();
         self.queue.clear();
         self.answers.clear();
@@ -183,7 +192,13 @@ impl World {
         let (jobs, tasks) = (self.jobs.values().cloned().collect(), self.tasks.values().cloned().collect());
         self.beat();
         self.apply(Event::Restored(Box::new(Restored { jobs, tasks, ..Restored::default() })));
-        self.apply(Event::Submitted(Box::new(spec())));
+    }
+
+    /// Whatever runs beside the loop ends.
+    pub fn answer(&mut self) {
+        while let Some(event) = self.answers.pop_front() {
+            self.apply(event);
+        }
     }
 
     /// Lets everybody work until the job is settled; says whether there was power for all of it.

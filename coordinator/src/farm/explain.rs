@@ -1,0 +1,105 @@
+//! What has become of a job and of each of its tasks, in sentences for people.
+
+use std::collections::BTreeMap;
+
+use shared::fleet::Class;
+use shared::task::{JobId, Receipt};
+
+use super::Farm;
+use super::active::{ActiveJob, ActiveTask};
+use super::publication::spent;
+use super::stragglers::length_ms;
+use crate::job::{Accepted, JobState, Milestone, TaskState};
+
+/// Something that happened, or stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// In milliseconds of UNIX time; `None`: now.
+    pub at_ms: Option<u64>,
+    /// What it is about: `job`, or a task's name.
+    pub about: String,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Farm {
+    /// The timeline of a job, in order; what stands now comes last. The tasks of a settled job are forgotten: its run
+    /// report has them.
+    pub fn explain(&self, job: &JobId) -> Option<Vec<Line>> {
+        let job = self.jobs.get(job)?;
+        let mut lines = job.told();
+        lines.extend(job.tasks.values().flat_map(|task| job.task_lines(task)));
+        lines.sort_by_key(|line| line.at_ms.unwrap_or(u64::MAX));
+        Some(lines)
+    }
+
+    /// Milliseconds of presentation that are not encoded yet, by class. What is not known to need encoding does not
+    /// count.
+    pub fn backlog_ms(&self) -> BTreeMap<Class, u64> {
+        let live = self.jobs.values().filter(|job| !job.record.state.is_final());
+        let tasks = live.flat_map(|job| job.tasks.values()).filter(|task| !task.is_done());
+        let left = tasks.map(|task| {
+            let done = task.progress.map_or(0, |progress| progress.done_ms);
+            length_ms(&task.record.work).saturating_sub(done)
+        });
+        BTreeMap::from([(Class::Cpu, left.sum())])
+    }
+}
+
+impl ActiveJob {
+    fn told(&self) -> Vec<Line> {
+        let about = || "job".to_owned();
+        let moments = self.record.history.iter().map(|moment| {
+            let text = match moment.what {
+                Milestone::Accepted => "It was submitted.",
+                Milestone::Probed => "The source was recognised and the ladder chosen.",
+                Milestone::Playable => "It can be played while the rest is being made.",
+                Milestone::Completed => "The presentation is whole.",
+                Milestone::Failed => "It failed.",
+                Milestone::Cancelled => "It was called off.",
+                Milestone::Retried => "What had failed is tried again.",
+            };
+            Line { at_ms: Some(moment.at_ms), about: about(), text: text.to_owned() }
+        });
+        let problems = self.record.problems.iter().map(|problem| {
+            let text = format!("{}: {} ({}) {}", problem.scope, problem.text, problem.code, problem.advice);
+            Line { at_ms: self.record.ended_ms, about: about(), text }
+        });
+        moments.chain(problems).collect()
+    }
+
+    fn task_lines(&self, task: &ActiveTask) -> Vec<Line> {
+        let about = task.record.id.name.to_string();
+        let mut lines: Vec<Line> = Vec::new();
+        let mut say = |at_ms, text| lines.push(Line { at_ms, about: about.clone(), text });
+        for failure in &task.record.failures {
+            let by = failure.worker.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+            let text = format!("Attempt {} by {by} failed: {} ({}).", failure.attempt.0, failure.message, failure.code);
+            say(Some(failure.at_ms), text);
+        }
+        let attempt = task.record.attempt.0;
+        match &task.record.state {
+            TaskState::Done(accepted) => say(Some(accepted.at_ms), done(accepted)),
+            TaskState::Out if task.begun_ms.is_some() => {
+                let so_far = task.progress.map_or(0, |progress| progress.done_ms) as f64 / 1000.0;
+                say(None, format!("Attempt {attempt} is running; {so_far:.1} s of presentation are made."));
+            }
+            TaskState::Out => say(None, format!("Attempt {attempt} waits on the queue for a free slot.")),
+            TaskState::Waiting if self.record.state == JobState::Cancelled => {}
+            TaskState::Waiting => say(None, "It waits to be handed out.".to_owned()),
+        }
+        lines
+    }
+}
+
+fn done(accepted: &Accepted) -> String {
+    let Accepted { attempt, worker, receipt, .. } = accepted;
+    let seconds = spent(receipt).wall_ms as f64 / 1000.0;
+    let made = match receipt {
+        Receipt::Index(index) => format!("read {} bytes", index.bytes),
+        Receipt::Video(video) => format!("encoded {} frames", video.frames),
+        Receipt::Audio(audio) => format!("encoded {} samples", audio.samples),
+        Receipt::Storyboard(storyboard) => format!("made {} storyboard sheets", storyboard.sheets.len()),
+    };
+    format!("Attempt {} by {worker} {made} in {seconds:.1} s.", attempt.0)
+}

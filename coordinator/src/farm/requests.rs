@@ -1,0 +1,66 @@
+//! What people ask of a job that is there: to try again, to change its terms, to be gone.
+
+use super::Command;
+use super::active::ActiveJob;
+use super::ending::Ending;
+use crate::job::{JobState, Milestone, Moment, TaskState, Terms};
+
+impl ActiveJob {
+    /// Adds a step to the job's history; whoever saves the record next saves it too.
+    pub(super) fn reached(&mut self, what: Milestone, now_ms: u64) {
+        let at_ms = self.record.history.last().map_or(now_ms, |last| now_ms.max(last.at_ms));
+        self.record.history.push(Moment { at_ms, what });
+        self.changed = true;
+    }
+
+    /// Tries again what failed and keeps what was made. `false`: nothing of the job is left to go on with, or it has not
+    /// failed.
+    pub(super) fn retry(&mut self, now_ms: u64, out: &mut Vec<Command>) -> bool {
+        let kept = self.ending.as_ref().is_some_and(Ending::keeps_parts);
+        if !self.starts_over() || !kept {
+            return false;
+        }
+        self.ending = None;
+        self.record.ended_ms = None;
+        self.record.problems.clear();
+        for task in self.tasks.values_mut().filter(|task| !task.is_done()) {
+            task.wait_until(0);
+            task.record.failures.clear();
+            task.record.refused = None;
+            out.push(Command::SaveTask(Box::new(task.record.clone())));
+        }
+        self.publishing.begin_again();
+        self.reached(Milestone::Retried, now_ms);
+        let state = if self.record.source.is_some() { JobState::Encoding } else { JobState::Probing };
+        self.become_state(state, out);
+        true
+    }
+
+    /// New terms; they hold for what is handed out from now on.
+    pub(super) fn update(&mut self, terms: Terms, out: &mut Vec<Command>) {
+        if self.record.terms != terms {
+            self.record.terms = terms;
+            self.changed = true;
+            out.push(Command::SaveJob(Box::new(self.record.clone())));
+        }
+    }
+
+    /// The job's record goes once it is settled, and with `erase` the presentation too. One that is under way is called
+    /// off first.
+    pub(super) fn delete(&mut self, erase: bool, now_ms: u64, out: &mut Vec<Command>) {
+        self.cancel(now_ms, out);
+        self.record.erase = Some(erase);
+        self.changed = true;
+        out.push(Command::SaveJob(Box::new(self.record.clone())));
+        match &mut self.ending {
+            Some(ending) => ending.hurry(),
+            None => self.ending = Some(Ending::new(now_ms, 0)),
+        }
+        self.record.settled = false;
+    }
+
+    /// Attempts that run or wait to.
+    pub(super) fn in_hand(&self) -> usize {
+        self.tasks.values().filter(|task| task.record.state == TaskState::Out).count()
+    }
+}

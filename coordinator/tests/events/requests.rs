@@ -1,0 +1,131 @@
+//! What people ask of jobs that are there.
+
+use std::collections::BTreeMap;
+
+use coordinator::farm::Event;
+use coordinator::job::{JobSpec, JobState, Milestone, Submission, TaskState, Terms};
+use shared::error::TaskError;
+use shared::task::*;
+
+use crate::worker::{Source, report};
+use crate::world::{World, spec};
+
+const KEPT_MS: u64 = 3_600_000;
+
+/// A world in which the job keeps its parts and has failed of its second chunk.
+fn failed(source: &Source) -> World {
+    let mut world = World::new();
+    let spec = JobSpec { keep_parts_ms: KEPT_MS, ..spec() };
+    world.apply(Event::Submitted(Box::new(spec.into())));
+    let index = world.take(TaskName::Index);
+    world.reports(source.work(&index));
+    let first = world.take(TaskName::Video(0));
+    world.reports(source.work(&first));
+    let second = world.take(TaskName::Video(1));
+    world.report(report(&second, Outcome::Failed(TaskError::input("undecodable", "no frame can be decoded"))));
+    while let Some(task) = world.queue.pop_front() {
+        world.report(report(&task, Outcome::Failed(TaskError::cancelled())));
+    }
+    world.answer();
+    world.wait(10_000);
+    world
+}
+
+fn milestones(world: &World) -> Vec<Milestone> {
+    world.view().history.iter().map(|moment| moment.what).collect()
+}
+
+#[test]
+fn a_failed_job_that_keeps_its_parts_is_tried_again_where_it_failed() {
+    let source = Source::default();
+    let mut world = failed(&source);
+    assert!(matches!(world.state(), JobState::Failed(_)));
+    assert!(world.cleaned.iter().all(|order| order.keep_parts), "parts are gone: {:?}", world.cleaned);
+    assert!(matches!(world.task(TaskName::Video(0)).state, TaskState::Done(_)));
+    world.apply(Event::Retried(spec().id));
+    assert_eq!(world.state(), JobState::Encoding);
+    assert!(!world.names().contains(&"video-000000".to_owned()) && !world.names().contains(&"index".to_owned()));
+    assert!(world.run(&source));
+    use Milestone::*;
+    assert_eq!(milestones(&world), [Accepted, Probed, Failed, Retried, Playable, Completed]);
+}
+
+#[test]
+fn kept_parts_go_when_their_time_is_over_and_outlive_a_restart() {
+    let source = Source::default();
+    let mut world = failed(&source);
+    world.power_cycle();
+    world.answer();
+    world.wait(60_000);
+    assert!(matches!(world.task(TaskName::Video(0)).state, TaskState::Done(_)));
+    world.now_ms += KEPT_MS;
+    world.wait(1_000);
+    world.answer();
+    world.wait(1_000);
+    assert!(world.tasks.is_empty() && world.view().settled);
+    assert!(!world.cleaned.last().unwrap().keep_parts);
+}
+
+#[test]
+fn a_job_that_has_not_failed_is_not_tried_again() {
+    let source = Source::default();
+    let mut world = World::with_job();
+    assert!(world.run(&source));
+    let before = world.jobs.clone();
+    world.apply(Event::Retried(spec().id));
+    assert_eq!(world.jobs, before);
+}
+
+#[test]
+fn new_terms_are_saved_and_shown() {
+    let mut world = World::with_job();
+    let labels = BTreeMap::from([("team".to_owned(), "news".to_owned())]);
+    let terms = Terms { priority: 7, deadline_ms: Some(1), labels };
+    world.apply(Event::Updated(spec().id, terms.clone()));
+    assert_eq!(world.view().terms, terms);
+    assert_eq!(world.jobs.values().next().unwrap().terms, terms);
+}
+
+#[test]
+fn a_deleted_job_is_called_off_removed_and_forgotten() {
+    let source = Source::default();
+    let mut world = World::with_job();
+    world.apply(Event::Deleted(spec().id, true));
+    assert_eq!(world.state(), JobState::Cancelled);
+    world.wait(10_000);
+    world.answer();
+    assert!(world.jobs.is_empty() && world.tasks.is_empty());
+
+    let mut world = World::with_job();
+    assert!(world.run(&source));
+    for (erase, taken) in [(false, false), (true, true)] {
+        let mut world = World { jobs: world.jobs.clone(), ..World::new() };
+        world.power_cycle();
+        world.apply(Event::Deleted(spec().id, erase));
+        world.answer();
+        assert!(world.jobs.is_empty());
+        assert_eq!(world.cleaned.last().unwrap().take_away.as_ref().is_some_and(|all| all.whole), taken);
+    }
+}
+
+#[test]
+fn an_idempotent_submission_leaves_a_failed_job_as_it_is() {
+    let mut world = failed(&Source::default());
+    let spec = JobSpec { keep_parts_ms: KEPT_MS, ..spec() };
+    world.apply(Event::Submitted(Box::new(Submission { again: false, ..spec.into() })));
+    assert!(matches!(world.state(), JobState::Failed(_)));
+}
+
+#[test]
+fn a_timeline_names_who_failed_and_what_stands() {
+    let source = Source::default();
+    let world = failed(&source);
+    let lines = world.farm.explain(&spec().id).unwrap();
+    let text: Vec<String> = lines.iter().map(|line| format!("{}: {}", line.about, line.text)).collect();
+    assert!(
+        text.iter()
+            .any(|line| line == "video-000001: Attempt 1 by worker failed: no frame can be decoded (undecodable).")
+    );
+    assert!(text.iter().any(|line| line.starts_with("video-000000: Attempt 1 by worker encoded")));
+    assert!(lines.is_sorted_by_key(|line| line.at_ms.unwrap_or(u64::MAX)));
+}
