@@ -199,7 +199,7 @@ pub struct TakeAway {
 }
 
 /// Room for the views of a millisecond in their sequence numbers.
-const VIEWS_PER_MS: u64 = 1_000;
+pub(crate) const VIEWS_PER_MS: u64 = 1_000;
 
 /// All jobs.
 #[derive(Debug)]

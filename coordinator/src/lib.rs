@@ -1,6 +1,7 @@
 //! The coordinator decides: job state, plan, schedule, stitch, publish. It never opens media.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod farm;
 pub mod job;
 pub mod ladder;

@@ -1,0 +1,96 @@
+//! What the API is told at start: one table of the coordinator's configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+
+use super::auth::{Callers, CertificateConfig, KeyConfig};
+use super::places::PlacesConfig;
+
+/// How the control API is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiConfig {
+    /// Address and port. Beyond the loopback interface only with keys or certificates.
+    pub listen: SocketAddr,
+    /// Who may call, by API key. None, and no certificates: everybody on this host may do everything.
+    pub keys: Vec<KeyConfig>,
+    /// Who may call, by client certificate; needs `tls.client_ca`.
+    pub certificates: Vec<CertificateConfig>,
+    /// DNS names in the certificates of other coordinators, which may ask on behalf of those that certificates stand for.
+    pub peers: Vec<String>,
+    /// TLS; none: plain HTTP/2.
+    pub tls: Option<TlsConfig>,
+    /// Folder of profiles besides the built-in ones, `NAME.toml` each.
+    pub profile_dir: Option<PathBuf>,
+    /// How long the parts of a failed job are kept for `RetryJob`, in seconds; after that it starts over.
+    pub keep_failed_seconds: u64,
+    /// Where sources and presentations may be.
+    pub places: PlacesConfig,
+}
+
+/// Files in PEM, read once at start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The server's certificate, with those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authority of client certificates, and of other coordinators; none: clients need no certificate.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
+            keys: Vec::new(),
+            certificates: Vec::new(),
+            peers: Vec::new(),
+            tls: None,
+            profile_dir: None,
+            keep_failed_seconds: 3_600,
+            places: PlacesConfig::default(),
+        }
+    }
+}
+
+impl ApiConfig {
+    /// Who may call. The error lists everything that is wrong with the configuration.
+    pub fn callers(&self) -> Result<Callers, Vec<String>> {
+        let (callers, mut complaints) = match Callers::new(&self.keys, &self.certificates, &self.peers) {
+            Ok(callers) => (callers, Vec::new()),
+            Err(complaints) => (Callers::default(), complaints),
+        };
+        let by_certificate = !self.certificates.is_empty() || !self.peers.is_empty();
+        if by_certificate && self.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) {
+            complaints.push("certificates: they need tls.client_ca, which vouches for them".to_owned());
+        }
+        if self.keys.is_empty() && self.certificates.is_empty() && !self.listen.ip().is_loopback() {
+            let listen = self.listen;
+            complaints.push(format!("listen: {listen} is open to others: configure keys, or listen on 127.0.0.1"));
+        }
+        if complaints.is_empty() { Ok(callers) } else { Err(complaints) }
+    }
+}
+
+impl TlsConfig {
+    /// For serving, and for talking to other coordinators.
+    ///
+    /// # Errors
+    /// The file that can't be read.
+    pub fn read(&self) -> Result<(ServerTlsConfig, ClientTlsConfig), String> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+        let identity = Identity::from_pem(read(&self.certificate)?, read(&self.key)?);
+        let server = ServerTlsConfig::new().identity(identity.clone());
+        let client = ClientTlsConfig::new().identity(identity);
+        let Some(authority) = &self.client_ca else { return Ok((server, client.with_webpki_roots())) };
+        let authority = Certificate::from_pem(read(authority)?);
+        // Optional: a key does as well.
+        let server = server.client_ca_root(authority.clone()).client_auth_optional(true);
+        Ok((server, client.ca_certificate(authority)))
+    }
+}

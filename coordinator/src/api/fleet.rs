@@ -1,0 +1,131 @@
+//! `FleetService`: parse, ask, answer.
+
+use proto::v1;
+use proto::v1::fleet_service_server::FleetService;
+use shared::fleet::{Class, Standing};
+use shared::task::WorkerId;
+use tonic::{Request, Response, Status};
+
+use super::answer::time;
+use super::door::Call;
+use super::error;
+use super::request::known_id;
+use crate::workers::{Hold, WorkerView};
+
+/// Speed of a slot of which nothing is known: real time.
+const UNKNOWN_SPEED_MS_PER_S: u32 = 1_000;
+
+/// The service.
+pub(super) struct Fleet;
+
+async fn find(call: &Call, id: &str) -> Result<WorkerView, Status> {
+    let worker = known_id("worker", id, WorkerId::new)?;
+    let found = call.handle.workers().await.into_iter().find(|view| view.heartbeat.worker == worker);
+    found.ok_or_else(|| error::not_found("worker", id))
+}
+
+async fn hold(call: &Call, id: &str, hold: bool) -> Result<Response<v1::Worker>, Status> {
+    let known = find(call, id).await?;
+    call.handle.hold(known.heartbeat.worker, hold).await;
+    Ok(Response::new(message(&find(call, id).await?)))
+}
+
+#[tonic::async_trait]
+impl FleetService for Fleet {
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let workers = Call::of(&request)?.handle.workers().await;
+        Ok(Response::new(v1::ListWorkersResponse { workers: workers.iter().map(message).collect() }))
+    }
+
+    async fn get_worker(&self, request: Request<v1::GetWorkerRequest>) -> Result<Response<v1::Worker>, Status> {
+        let view = find(&Call::of(&request)?, &request.get_ref().worker_id).await?;
+        Ok(Response::new(message(&view)))
+    }
+
+    async fn cordon_worker(&self, request: Request<v1::CordonWorkerRequest>) -> Result<Response<v1::Worker>, Status> {
+        hold(&Call::of(&request)?, &request.get_ref().worker_id, true).await
+    }
+
+    async fn uncordon_worker(
+        &self,
+        request: Request<v1::UncordonWorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        hold(&Call::of(&request)?, &request.get_ref().worker_id, false).await
+    }
+
+    async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Result<Response<v1::Worker>, Status> {
+        let call = Call::of(&request)?;
+        let known = find(&call, &request.get_ref().worker_id).await?;
+        call.handle.drain(known.heartbeat.worker.clone()).await;
+        Ok(Response::new(message(&known)))
+    }
+
+    async fn get_scale_signal(
+        &self,
+        request: Request<v1::GetScaleSignalRequest>,
+    ) -> Result<Response<v1::ScaleSignal>, Status> {
+        let handle = Call::of(&request)?.handle;
+        let (backlog, workers) = (handle.backlog_ms().await, handle.workers().await);
+        let load = |class: Class| load(class, backlog.get(&class).copied().unwrap_or(0), &workers);
+        Ok(Response::new(v1::ScaleSignal { classes: Class::ALL.into_iter().map(load).collect() }))
+    }
+}
+
+fn load(class: Class, queued_ms: u64, workers: &[WorkerView]) -> v1::ClassLoad {
+    let takes = |view: &&WorkerView| state(view) == v1::WorkerState::Working && view.heartbeat.classes.contains(&class);
+    let beats: Vec<_> = workers.iter().filter(takes).map(|view| &view.heartbeat).collect();
+    let measured = || beats.iter().filter(|beat| beat.speed_ms_per_s > 0);
+    let weight: u64 = measured().map(|beat| u64::from(beat.slots)).sum();
+    let total: u64 = measured().map(|beat| u64::from(beat.slots) * u64::from(beat.speed_ms_per_s)).sum();
+    let average = total.checked_div(weight).and_then(|speed| u32::try_from(speed).ok());
+    let speed_ms_per_s = average.filter(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
+    v1::ClassLoad {
+        class: work_class(class).into(),
+        queued_seconds: queued_ms as f64 / f64::from(speed_ms_per_s),
+        queued_ms,
+        slots: beats.iter().map(|beat| beat.slots).sum(),
+        busy_slots: beats.iter().map(|beat| beat.running.len() as u32).sum(),
+        speed_ms_per_s,
+    }
+}
+
+fn work_class(class: Class) -> v1::WorkClass {
+    match class {
+        Class::Cpu => v1::WorkClass::Cpu,
+    }
+}
+
+fn state(view: &WorkerView) -> v1::WorkerState {
+    match (&view.hold, view.heartbeat.standing) {
+        _ if view.lost => v1::WorkerState::Lost,
+        (_, Standing::Draining) => v1::WorkerState::Draining,
+        (Some(Hold::Quarantined(_)), _) => v1::WorkerState::Quarantined,
+        (Some(Hold::Cordoned), _) => v1::WorkerState::Cordoned,
+        (None, _) => v1::WorkerState::Working,
+    }
+}
+
+fn message(view: &WorkerView) -> v1::Worker {
+    let beat = &view.heartbeat;
+    let hold_reason = match &view.hold {
+        Some(Hold::Quarantined(reason)) => reason.clone(),
+        Some(Hold::Cordoned) | None => String::new(),
+    };
+    v1::Worker {
+        id: beat.worker.to_string(),
+        state: state(view).into(),
+        hold_reason,
+        host: beat.host.clone(),
+        build: beat.build.clone(),
+        classes: beat.classes.iter().map(|class| work_class(*class).into()).collect(),
+        slots: beat.slots,
+        running: beat.running.iter().map(|attempt| attempt.task.to_string()).collect(),
+        speed_ms_per_s: beat.speed_ms_per_s,
+        heard_time: Some(time(view.heard_ms)),
+        done: view.done,
+        failed: view.failed,
+    }
+}

@@ -1,0 +1,105 @@
+//! The one who decides: here, or at another address to which calls are forwarded as they came.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{self, HeaderMap, HeaderValue};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tower::ServiceExt;
+
+use super::auth::Identity;
+use super::error;
+use crate::run::Handle;
+
+const CONNECT: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// On a call that has been forwarded: it is not forwarded again.
+const FORWARDED: &str = "farm-forwarded";
+/// On a forwarded call of somebody known by a certificate, which only the first coordinator saw.
+pub(super) const TENANT: &str = "farm-tenant";
+pub(super) const SCOPES: &str = "farm-scopes";
+
+/// Who decides.
+#[derive(Clone)]
+pub enum Leader {
+    /// This process.
+    Here(Handle),
+    /// Another one, by the URI of its API.
+    At(String),
+}
+
+impl fmt::Debug for Leader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(_) => f.write_str("Here"),
+            Self::At(address) => f.debug_tuple("At").field(address).finish(),
+        }
+    }
+}
+
+/// The way to another coordinator.
+#[derive(Clone, Default)]
+pub struct Forward {
+    tls: Option<ClientTlsConfig>,
+    known: Arc<Mutex<Option<(String, Channel)>>>,
+}
+
+impl Forward {
+    /// With TLS, if coordinators talk so.
+    pub fn new(tls: Option<ClientTlsConfig>) -> Self {
+        Self { tls, known: Arc::default() }
+    }
+
+    /// Hands the call on and the answer back.
+    pub(super) async fn to(
+        &self,
+        address: &str,
+        identity: &Identity,
+        mut request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, Status> {
+        if request.headers().contains_key(FORWARDED) {
+            return Err(error::unavailable("NO_LEADER", "the leader has changed"));
+        }
+        mark(request.headers_mut(), identity);
+        let failed = |why: &dyn fmt::Display| {
+            error::unavailable("LEADER_UNREACHABLE", format!("the leader at {address} can't be reached: {why}"))
+        };
+        let channel = self.channel(address).map_err(|error| failed(&error))?;
+        channel.oneshot(request).await.map_err(|error| failed(&error))
+    }
+
+    fn channel(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, channel)) = known.as_ref().filter(|(to, _)| to == address) {
+            return Ok(channel.clone());
+        }
+        let mut endpoint = Endpoint::from_shared(address.to_owned())?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        if let Some(tls) = &self.tls {
+            endpoint = endpoint.tls_config(tls.clone())?;
+        }
+        let channel = endpoint.connect_lazy();
+        *known = Some((address.to_owned(), channel.clone()));
+        Ok(channel)
+    }
+}
+
+/// Says that the call is forwarded and, if no key says it, for whom.
+fn mark(headers: &mut HeaderMap, identity: &Identity) {
+    headers.insert(FORWARDED, HeaderValue::from_static("1"));
+    headers.remove(TENANT);
+    headers.remove(SCOPES);
+    if headers.contains_key("authorization") {
+        return;
+    }
+    let scopes: Vec<String> = identity.scopes.iter().map(ToString::to_string).collect();
+    for (name, value) in [(TENANT, identity.tenant.as_str()), (SCOPES, scopes.join(",").as_str())] {
+        let value = HeaderValue::from_str(value).expect("tenants and scopes should be plain words: they are checked");
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,302 @@
+//! Lists: which jobs, in which order, page by page. A page token is a place in an order, and good for nothing else: whose
+//! jobs are listed is decided by the key alone.
+
+use proto::v1;
+use sha2::{Digest, Sha256};
+use tonic::Status;
+
+use super::error::{self, Violations};
+
+/// Most jobs a page may have.
+pub const LARGEST_PAGE: u32 = 500;
+/// Jobs a page has if nothing is said.
+pub const DEFAULT_PAGE: u32 = 50;
+/// Longest filter, in bytes.
+pub const LONGEST_FILTER: usize = 1024;
+/// Most comparisons in a filter.
+pub const MOST_TERMS: usize = 16;
+
+/// A checked request.
+#[derive(Debug)]
+pub struct Query {
+    terms: Vec<Term>,
+    order: Order,
+    size: usize,
+    after: Option<Place>,
+    mark: Mark,
+}
+
+/// What a token is good for.
+type Mark = [u8; 8];
+
+#[derive(Debug, PartialEq, Eq)]
+struct Term {
+    field: Field,
+    value: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Field {
+    State,
+    Source,
+    Target,
+    Profile,
+    Priority,
+    Label(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Order {
+    by: By,
+    descending: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Created,
+    Ended,
+    Priority,
+}
+
+/// Where in an order a job is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(i64, String);
+
+impl Query {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with everything that is wrong.
+    pub fn new(request: &v1::ListJobsRequest) -> Result<Self, Status> {
+        let v1::ListJobsRequest { filter, order_by, page_size, page_token, view: _ } = request;
+        let mut wrong = Violations::default();
+        let terms = wrong.take("filter", parse_filter(filter));
+        let order = wrong.take("order_by", parse_order(order_by));
+        if *page_size > LARGEST_PAGE {
+            wrong.add("page_size", format!("{page_size} is more than {LARGEST_PAGE}"));
+        }
+        wrong.check()?;
+        let mut query = Self {
+            terms: terms.unwrap_or_default(),
+            order: order.unwrap_or(Order { by: By::Created, descending: true }),
+            size: (if *page_size == 0 { DEFAULT_PAGE } else { *page_size }) as usize,
+            after: None,
+            mark: Default::default(),
+        };
+        let digest = Sha256::digest(format!("{:?} {:?}", query.terms, query.order));
+        query.mark.copy_from_slice(&digest[..8]);
+        if !page_token.is_empty() {
+            let place = read_token(page_token, query.mark);
+            query.after =
+                Some(place.ok_or_else(|| error::invalid("page_token", "is not one of this filter and order"))?);
+        }
+        Ok(query)
+    }
+
+    /// Whether the filter lets the job pass.
+    pub fn wants(&self, job: &v1::Job) -> bool {
+        let spec = job.spec.as_ref();
+        let is = |field: Option<&str>, value: &str| field.unwrap_or_default() == value;
+        self.terms.iter().all(|Term { field, value }| match field {
+            Field::State => job.state().as_str_name() == format!("JOB_STATE_{value}"),
+            Field::Source => is(spec.map(|spec| spec.source.as_str()), value),
+            Field::Target => is(spec.map(|spec| spec.target.as_str()), value),
+            Field::Profile => match spec.and_then(|spec| spec.profile.as_ref()) {
+                Some(v1::job_spec::Profile::ProfileName(name)) => name == value,
+                _ => false,
+            },
+            Field::Priority => spec.map_or(0, |spec| spec.priority).to_string() == *value,
+            Field::Label(key) => spec.and_then(|spec| spec.labels.get(key)) == Some(value),
+        })
+    }
+
+    /// The next page of these jobs, and the token of the one after it.
+    pub fn page(&self, jobs: Vec<v1::Job>) -> (Vec<v1::Job>, String) {
+        let mut placed: Vec<(Place, v1::Job)> = jobs.into_iter().map(|job| (self.place(&job), job)).collect();
+        placed.sort_by(|(one, _), (other, _)| one.cmp(other));
+        if let Some(after) = &self.after {
+            placed.retain(|(place, _)| place > after);
+        }
+        let more = placed.len() > self.size;
+        placed.truncate(self.size);
+        let token = placed.last().filter(|_| more).map(|(place, _)| self.token(place));
+        (placed.into_iter().map(|(_, job)| job).collect(), token.unwrap_or_default())
+    }
+
+    fn place(&self, job: &v1::Job) -> Place {
+        let millis = |time: &Option<prost_types::Timestamp>| {
+            time.map_or(i64::MAX, |time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000)
+        };
+        let key = match self.order.by {
+            By::Created => millis(&job.create_time),
+            By::Ended => millis(&job.end_time),
+            By::Priority => job.spec.as_ref().map_or(0, |spec| spec.priority.into()),
+        };
+        Place(if self.order.descending { key.saturating_neg() } else { key }, job.id.clone())
+    }
+
+    fn token(&self, Place(key, id): &Place) -> String {
+        let bytes = [&self.mark[..], &key.to_be_bytes(), id.as_bytes()].concat();
+        shared::hex::encode(&bytes)
+    }
+}
+
+fn read_token(token: &str, expected: Mark) -> Option<Place> {
+    let bytes = shared::hex::decode(token)?;
+    let (mark, rest) = bytes.split_first_chunk::<8>()?;
+    let (key, id) = rest.split_first_chunk::<8>()?;
+    let id = String::from_utf8(id.to_vec()).ok()?;
+    (*mark == expected).then(|| Place(i64::from_be_bytes(*key), id))
+}
+
+fn parse_order(text: &str) -> Result<Order, String> {
+    if text.is_empty() {
+        return Ok(Order { by: By::Created, descending: true });
+    }
+    let (field, descending) = text.strip_suffix(" desc").map_or((text, false), |field| (field, true));
+    let by = match field {
+        "create_time" => By::Created,
+        "end_time" => By::Ended,
+        "priority" => By::Priority,
+        _ => return Err(format!("{text:?} is none of create_time, end_time and priority, with or without ` desc`")),
+    };
+    Ok(Order { by, descending })
+}
+
+/// `field = value AND …`; values are words or in double quotes, in which `\` makes the next character plain.
+fn parse_filter(text: &str) -> Result<Vec<Term>, String> {
+    if text.len() > LONGEST_FILTER {
+        return Err(format!("{} bytes long, the most is {LONGEST_FILTER}", text.len()));
+    }
+    let mut terms = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        if !terms.is_empty() {
+            let after = rest.strip_prefix("AND").filter(|after| after.starts_with(char::is_whitespace));
+            rest = after.ok_or_else(|| format!("expected AND at {rest:?}"))?.trim_start();
+        }
+        let (name, value) = rest.split_once('=').ok_or_else(|| format!("expected FIELD = VALUE at {rest:?}"))?;
+        let field = parse_field(name.trim())?;
+        let (value, after) = parse_value(value.trim_start())?;
+        if field == Field::State && v1::JobState::from_str_name(&format!("JOB_STATE_{value}")).is_none() {
+            return Err(format!("{value:?} is no state; states are written like RUNNING"));
+        }
+        terms.push(Term { field, value });
+        rest = after.trim_start();
+        if terms.len() > MOST_TERMS {
+            return Err(format!("more than {MOST_TERMS} comparisons"));
+        }
+    }
+    Ok(terms)
+}
+
+fn parse_field(name: &str) -> Result<Field, String> {
+    match name.split_once('.') {
+        None if name == "state" => Ok(Field::State),
+        None if name == "source" => Ok(Field::Source),
+        None if name == "target" => Ok(Field::Target),
+        None if name == "profile" => Ok(Field::Profile),
+        None if name == "priority" => Ok(Field::Priority),
+        Some(("labels", key)) if !key.is_empty() => Ok(Field::Label(key.to_owned())),
+        _ => Err(format!("{name:?} is none of state, source, target, profile, priority and labels.KEY")),
+    }
+}
+
+fn parse_value(text: &str) -> Result<(String, &str), String> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(char::is_whitespace).unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        return if word.is_empty() { Err("a value is missing".to_owned()) } else { Ok((word.to_owned(), rest)) };
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Ok((value, &quoted[at + 1..])),
+            '\\' => value.extend(letters.next().map(|(_, plain)| plain)),
+            _ => value.push(letter),
+        }
+    }
+    Err("a quote is not closed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: &str, created: i64, priority: i32, team: &str) -> v1::Job {
+        let labels = [("team".to_owned(), team.to_owned())].into();
+        let spec = v1::JobSpec { priority, labels, ..Default::default() };
+        let create_time = Some(prost_types::Timestamp { seconds: created, nanos: 0 });
+        let state = v1::JobState::Running.into();
+        v1::Job { id: id.into(), spec: Some(spec), create_time, state, ..Default::default() }
+    }
+
+    fn request(filter: &str, order_by: &str, page_size: u32, page_token: &str) -> v1::ListJobsRequest {
+        let (filter, order_by, page_token) = (filter.into(), order_by.into(), page_token.into());
+        v1::ListJobsRequest { filter, order_by, page_size, page_token, view: 0 }
+    }
+
+    fn ids(jobs: &[v1::Job]) -> Vec<&str> {
+        jobs.iter().map(|job| job.id.as_str()).collect()
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_repeat() {
+        let jobs = || vec![job("a", 1, 0, "x"), job("b", 3, 9, "x"), job("c", 3, 5, "x"), job("d", 2, 5, "x")];
+        let read = |order: &str| {
+            let (mut seen, mut token) = (Vec::new(), String::new());
+            loop {
+                let (page, next) = Query::new(&request("", order, 1, &token)).unwrap().page(jobs());
+                seen.extend(page.into_iter().map(|job| job.id));
+                if next.is_empty() {
+                    return seen.concat();
+                }
+                token = next;
+            }
+        };
+        assert_eq!(read(""), "bcda");
+        assert_eq!(read("create_time"), "adbc");
+        assert_eq!(read("priority desc"), "bcda");
+        assert_eq!(read("priority"), "acdb");
+    }
+
+    #[test]
+    fn filters_compare_text() {
+        let wants = |filter: &str| Query::new(&request(filter, "", 0, "")).unwrap().wants(&job("a", 1, -5, r#"re"d"#));
+        for right in ["", "state = RUNNING", "state=RUNNING AND priority = -5", r#"labels.team = "re\"d""#] {
+            assert!(wants(right), "{right}");
+        }
+        for wrong in ["state = FAILED", "labels.team = red", "labels.other = red", "source = a AND state = RUNNING"] {
+            assert!(!wants(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_filter_and_order_alone() {
+        let jobs = vec![job("a", 1, 0, "x"), job("b", 2, 0, "x")];
+        let (page, token) = Query::new(&request("", "", 1, "")).unwrap().page(jobs);
+        assert_eq!(ids(&page), ["b"]);
+        for (filter, order, token) in [
+            ("state = RUNNING", "", &*token),
+            ("", "priority", &*token),
+            ("", "", &token[2..]),
+            ("", "", "zz"),
+            ("", "", "00"),
+        ] {
+            let refused = Query::new(&request(filter, order, 1, token)).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{filter:?} {order:?} {token:?}");
+        }
+    }
+
+    #[test]
+    fn everything_wrong_with_a_list_is_told_at_once() {
+        let refused = Query::new(&request("state = SLOW", "speed", 501, "")).unwrap_err();
+        for field in ["filter", "order_by", "page_size"] {
+            assert!(refused.message().contains(field), "{refused}");
+        }
+        for filter in ["state", "state =", "nope = 1", "state = RUNNING state = FAILED", "labels.a = \"x", "= 3"] {
+            assert!(Query::new(&request(filter, "", 0, "")).is_err(), "{filter}");
+        }
+    }
+}

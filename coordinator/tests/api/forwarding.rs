@@ -1,0 +1,72 @@
+//! Any coordinator answers; one decides.
+
+use std::time::{Duration, Instant};
+
+use coordinator::api::Leader;
+use coordinator::api::auth::Scope;
+use proto::v1;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
+
+use super::stand::{Stand, channel, config, create, jobs, key, with_key};
+
+#[tokio::test]
+async fn a_follower_answers_as_the_leader_does() {
+    let mut stand = Stand::new().await;
+    let keys = || vec![key("red", "red", &Scope::ALL), key("blue", "blue", &[Scope::Read])];
+    let leader = stand.serve_here(keys()).await;
+    let elsewhere = config(stand.folder.path(), keys());
+    let follower = stand.serve(elsewhere, Some(Leader::At(leader.clone()))).await;
+    let mut client = jobs(&follower).await;
+    let made = client.create_job(with_key("red", create("r", "/in/a.mov"))).await.unwrap().into_inner();
+    let get = || v1::GetJobRequest { job_id: made.id.clone(), ..Default::default() };
+    assert_eq!(jobs(&leader).await.get_job(with_key("red", get())).await.unwrap().into_inner(), made);
+    assert_eq!(client.get_job(with_key("red", get())).await.unwrap().into_inner(), made);
+    // Errors keep their details, and rights hold on both sides.
+    let refused = client.get_job(with_key("blue", get())).await.unwrap_err();
+    assert_eq!(refused.get_details_resource_info().unwrap().resource_type, "job");
+    let refused = client.create_job(with_key("blue", create("r", "/in/a.mov"))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    // Streams flow through, and end as they do.
+    let watch = v1::WatchJobRequest { job_id: made.id.clone(), ..Default::default() };
+    let mut changes = client.watch_job(with_key("red", watch)).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap().unwrap().job.unwrap().id, made.id);
+    client.cancel_job(with_key("red", v1::CancelJobRequest { job_id: made.id.clone() })).await.unwrap();
+    while let Some(update) = changes.message().await.unwrap() {
+        assert_eq!(update.job.unwrap().id, made.id);
+    }
+}
+
+#[tokio::test]
+async fn without_a_leader_the_caller_is_told_to_try_again() {
+    let mut stand = Stand::new().await;
+    let places = config(stand.folder.path(), vec![]);
+    let nobody = stand.serve(places.clone(), None).await;
+    // Two that take each other for the leader end the matter, too.
+    let circle = stand.serve(places.clone(), Some(Leader::At(nobody.clone()))).await;
+    let gone = stand.serve(places, Some(Leader::At("http://127.0.0.1:9".into()))).await;
+    for address in [&nobody, &circle, &gone] {
+        let refused = jobs(address).await.create_job(create("r", "/in/a.mov")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+    let check = HealthCheckRequest { service: "farm.v1.JobService".into() };
+    let health = HealthClient::new(channel(&nobody).await).check(check).await.unwrap().into_inner();
+    assert_eq!(health.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_waiting_call_answers_shortly_before_its_deadline() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    let id = client.create_job(create("r", "/in/a.mov")).await.unwrap().into_inner().id;
+    let wait = v1::GetJobRequest { job_id: id, wait_for: v1::JobState::Playable.into(), ..Default::default() };
+    let mut request = tonic::Request::new(wait);
+    request.set_timeout(Duration::from_secs(1));
+    let asked = Instant::now();
+    let job = client.get_job(request).await.unwrap().into_inner();
+    assert_eq!(job.state(), v1::JobState::Accepted);
+    assert!((500..1_000).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
+}

@@ -1,0 +1,6 @@
+//! The control API against a coordinator that has no workers: rights, requests, lists, forwarding.
+
+mod forwarding;
+mod requests;
+mod rights;
+mod stand;

@@ -1,0 +1,205 @@
+//! What is asked for and what is answered.
+
+use coordinator::api::auth::Scope;
+use proto::v1;
+use proto::v1::event_service_client::EventServiceClient;
+use proto::v1::fleet_service_client::FleetServiceClient;
+use proto::v1::profile_service_client::ProfileServiceClient;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::stand::{Stand, channel, create, jobs, key, with_key};
+
+fn get(id: &str) -> v1::GetJobRequest {
+    v1::GetJobRequest { job_id: id.into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn the_same_request_makes_one_job_and_other_words_none() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    let first = client.create_job(create("r1", "/in/a.mov")).await.unwrap().into_inner();
+    assert_eq!(first.tenant, "local");
+    assert_eq!(first.state(), v1::JobState::Accepted);
+    let again = client.create_job(create("r1", "/in/a.mov")).await.unwrap().into_inner();
+    assert_eq!(again.id, first.id);
+    let mut other = create("r1", "/in/a.mov");
+    other.spec.as_mut().unwrap().labels.insert("team".into(), "red".into());
+    let refused = client.create_job(other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "REQUEST_ID_REUSED");
+    assert_eq!(refused.get_details_resource_info().unwrap().resource_name, first.id);
+    let free = client.create_job(create("", "/in/a.mov")).await.unwrap().into_inner();
+    assert_ne!(free.id, first.id);
+}
+
+#[tokio::test]
+async fn all_violations_are_told_at_once() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    let mut request = create("r 1", "/etc/passwd");
+    let spec = request.spec.as_mut().unwrap();
+    spec.rungs = "huge".into();
+    spec.priority = 1_000;
+    let refused = client.create_job(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let fields = refused.get_details_bad_request().unwrap().field_violations;
+    let fields: Vec<_> = fields.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["request_id", "spec.rungs", "spec.source", "spec.priority"]);
+    assert_eq!(client.get_job(get("")).await.unwrap_err().code(), Code::InvalidArgument);
+    for unknown in ["nope", "../x", "A"] {
+        let refused = client.get_job(get(unknown)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{unknown}");
+        assert_eq!(refused.get_details_resource_info().unwrap().resource_name, unknown);
+    }
+    let retry = v1::RetryJobRequest { job_id: client.create_job(create("", "/in/a")).await.unwrap().into_inner().id };
+    let refused = client.retry_job(retry).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let huge = v1::JobSpec { source: "x".repeat(2 << 20), ..Default::default() };
+    let huge = v1::CreateJobRequest { request_id: String::new(), spec: Some(huge) };
+    assert_eq!(client.create_job(huge).await.unwrap_err().code(), Code::OutOfRange, "longer than a request may be");
+}
+
+#[tokio::test]
+async fn a_job_is_changed_explained_called_off_and_forgotten() {
+    let mut stand = Stand::new().await;
+    let address = stand.serve_here(vec![]).await;
+    let mut client = jobs(&address).await;
+    let id = client.create_job(create("r", "/in/a.mov")).await.unwrap().into_inner().id;
+
+    let watch = v1::WatchJobRequest { job_id: id.clone(), ..Default::default() };
+    let mut changes = client.watch_job(watch).await.unwrap().into_inner();
+    let first = changes.message().await.unwrap().unwrap().job.unwrap();
+
+    let spec = v1::JobSpec { priority: 9, labels: [("team".into(), "red".into())].into(), ..Default::default() };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["priority".into(), "labels".into()] });
+    let update = v1::UpdateJobRequest { job_id: id.clone(), spec: Some(spec), update_mask };
+    let updated = client.update_job(update).await.unwrap().into_inner().spec.unwrap();
+    assert_eq!((updated.priority, updated.labels.len()), (9, 1));
+    let second = changes.message().await.unwrap().unwrap().job.unwrap();
+    assert!(second.sequence > first.sequence);
+
+    let explain = v1::ExplainJobRequest { job_id: id.clone() };
+    let explained = client.explain_job(explain).await.unwrap().into_inner();
+    assert!(explained.summary.contains("waits for a worker"), "{explained:?}");
+    assert!(explained.timeline.iter().any(|entry| entry.task == "index"), "{explained:?}");
+
+    let cancelled = client.cancel_job(v1::CancelJobRequest { job_id: id.clone() }).await.unwrap().into_inner();
+    assert!(matches!(cancelled.state(), v1::JobState::Cancelling | v1::JobState::Cancelled), "{cancelled:?}");
+    let wait = v1::GetJobRequest { wait_for: v1::JobState::Cancelled.into(), ..get(&id) };
+    assert_eq!(client.get_job(wait).await.unwrap().into_inner().state(), v1::JobState::Cancelled);
+    let mut last = None;
+    while let Some(update) = changes.message().await.unwrap() {
+        last = update.job;
+    }
+    assert_eq!(last.unwrap().state(), v1::JobState::Cancelled, "the stream ends when nothing can change");
+
+    // Resumed after the last: what is over is told once more, then the stream ends.
+    let resume = v1::WatchJobRequest { job_id: id.clone(), after_sequence: u64::MAX, ..Default::default() };
+    let mut resumed = client.watch_job(resume).await.unwrap().into_inner();
+    assert_eq!(resumed.message().await.unwrap().unwrap().job.unwrap().state(), v1::JobState::Cancelled);
+    assert_eq!(resumed.message().await.unwrap(), None);
+
+    client.delete_job(v1::DeleteJobRequest { job_id: id.clone(), erase: true }).await.unwrap();
+    assert_eq!(client.get_job(get(&id)).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_filtered_and_paged() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    for number in 0..5 {
+        let mut request = create(&format!("r{number}"), "/in/a.mov");
+        let spec = request.spec.as_mut().unwrap();
+        spec.priority = number;
+        spec.labels.insert("odd".into(), (number % 2).to_string());
+        client.create_job(request).await.unwrap();
+    }
+    let ask = |filter: &str, order_by: &str, page_size: u32, page_token: &str| v1::ListJobsRequest {
+        filter: filter.into(),
+        order_by: order_by.into(),
+        page_size,
+        page_token: page_token.into(),
+        view: 0,
+    };
+    let priorities = |page: &v1::ListJobsResponse| -> Vec<i32> {
+        page.jobs.iter().map(|job| job.spec.as_ref().unwrap().priority).collect()
+    };
+    let first = client.list_jobs(ask("", "priority desc", 3, "")).await.unwrap().into_inner();
+    assert_eq!(priorities(&first), [4, 3, 2]);
+    let second = client.list_jobs(ask("", "priority desc", 3, &first.next_page_token)).await.unwrap().into_inner();
+    assert_eq!((priorities(&second), second.next_page_token), (vec![1, 0], String::new()));
+    let odd = client.list_jobs(ask("labels.odd = 1 AND state = ACCEPTED", "priority", 0, "")).await.unwrap();
+    assert_eq!(priorities(odd.get_ref()), [1, 3]);
+    let refused = client.list_jobs(ask("speed = 1", "odd", 9_999, "")).await.unwrap_err();
+    assert_eq!(refused.get_details_bad_request().unwrap().field_violations.len(), 3);
+}
+
+#[tokio::test]
+async fn events_come_once_live_and_again_from_a_cursor() {
+    let mut stand = Stand::new().await;
+    let address = stand.serve_here(vec![]).await;
+    let mut client = jobs(&address).await;
+    client.create_job(create("before", "/in/a.mov")).await.unwrap();
+    let mut events = EventServiceClient::new(channel(&address).await);
+    let mut live = events.subscribe(v1::SubscribeRequest::default()).await.unwrap().into_inner();
+    let id = client.create_job(create("after", "/in/a.mov")).await.unwrap().into_inner().id;
+    let accepted = live.message().await.unwrap().unwrap();
+    assert_eq!((accepted.r#type.as_str(), &accepted.job.unwrap().id), ("job.accepted", &id));
+    client.cancel_job(v1::CancelJobRequest { job_id: id.clone() }).await.unwrap();
+    let cancelled = live.message().await.unwrap().unwrap();
+    assert_eq!(cancelled.r#type, "job.cancelled");
+    let mut resumed = events.subscribe(v1::SubscribeRequest { cursor: accepted.cursor }).await.unwrap().into_inner();
+    loop {
+        let event = resumed.message().await.unwrap().unwrap();
+        assert_eq!(event.job.as_ref().unwrap().id, id, "nothing of what lay before the cursor");
+        if event.r#type == "job.cancelled" {
+            break;
+        }
+    }
+    let refused = events.subscribe(v1::SubscribeRequest { cursor: "x".into() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn workers_are_held_and_their_load_is_told() {
+    let mut stand = Stand::new().await;
+    let mut fleet = FleetServiceClient::new(channel(&stand.serve_here(vec![]).await).await);
+    let workers = fleet.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    assert_eq!((workers.len(), workers[0].id.as_str(), workers[0].state()), (1, "w1", v1::WorkerState::Working));
+    let worker_id = "w1".to_owned();
+    let held = fleet.cordon_worker(v1::CordonWorkerRequest { worker_id: worker_id.clone() }).await.unwrap();
+    assert_eq!(held.into_inner().state(), v1::WorkerState::Cordoned);
+    let load = fleet.get_scale_signal(v1::GetScaleSignalRequest {}).await.unwrap().into_inner().classes[0];
+    assert_eq!(load.slots, 0, "{load:?}");
+    let free = fleet.uncordon_worker(v1::UncordonWorkerRequest { worker_id }).await.unwrap();
+    assert_eq!(free.into_inner().state(), v1::WorkerState::Working);
+    let load = fleet.get_scale_signal(v1::GetScaleSignalRequest {}).await.unwrap().into_inner().classes[0];
+    assert_eq!((load.slots, load.speed_ms_per_s, load.queued_ms), (2, 2_000, 0));
+    let unknown = v1::GetWorkerRequest { worker_id: "w2".into() };
+    assert_eq!(fleet.get_worker(unknown).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn profiles_are_listed_checked_and_resolved() {
+    let mut stand = Stand::new().await;
+    let address = stand.serve_here(vec![key("k", "red", &[Scope::Read])]).await;
+    let mut profiles = ProfileServiceClient::new(channel(&address).await);
+    let listed = profiles.list_profiles(with_key("k", v1::ListProfilesRequest {})).await.unwrap().into_inner().profiles;
+    assert!(listed.iter().any(|profile| profile.name == "web" && profile.built_in), "{listed:?}");
+    let get = with_key("k", v1::GetProfileRequest { name: "web".into() });
+    let toml = profiles.get_profile(get).await.unwrap().into_inner().toml;
+    let check = |toml: &str| with_key("k", v1::ValidateProfileRequest { toml: toml.into() });
+    assert_eq!(profiles.validate_profile(check(&toml)).await.unwrap().into_inner().complaints, Vec::<String>::new());
+    let wrong = profiles.validate_profile(check("name = \"X Y\"\ncolour = 1")).await.unwrap().into_inner();
+    assert!(wrong.complaints.len() > 1 && wrong.summary.is_empty(), "{wrong:?}");
+
+    let video = v1::ProbedVideo { width_px: 1280, height_px: 720, ..Default::default() };
+    let source = v1::ProbeResult { video: Some(video), declared_ms: Some(600_000), ..Default::default() };
+    let ask = v1::ResolveLadderRequest { source: Some(source), ..Default::default() };
+    let made = profiles.resolve_ladder(with_key("k", ask)).await.unwrap().into_inner();
+    assert_eq!(made.video.iter().map(|rung| rung.height_px).collect::<Vec<_>>(), [720, 480, 360]);
+    assert_eq!(made.dropped.len(), 1);
+    let nothing = profiles.resolve_ladder(with_key("k", v1::ResolveLadderRequest::default())).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+}
