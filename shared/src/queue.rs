@@ -10,6 +10,8 @@
 //! [`Outcome::is_sign_of_life`]: crate::task::Outcome::is_sign_of_life
 
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 use async_trait::async_trait;
 

@@ -9,7 +9,9 @@
 //! | `wire/media.rs` | `media.proto`: sources, lists, renditions, decoder configurations |
 //! | `wire/task.rs` | `task.proto`: tasks |
 //! | `wire/report.rs` | `task.proto`: reports and receipts |
+//! | `wire/fleet.rs` | `task.proto`: heartbeats and directives |
 
+mod fleet;
 mod media;
 mod report;
 mod task;
@@ -18,6 +20,7 @@ use std::fmt::Display;
 
 use prost::Message;
 
+use crate::fleet::{Directive, Heartbeat};
 use crate::storage::is_plain_key;
 use crate::task::{Task, TaskReport};
 use crate::time::Timescale;
@@ -49,6 +52,26 @@ pub fn encode_report(report: &TaskReport) -> Vec<u8> {
 /// Reads what [`encode_report`] wrote.
 pub fn decode_report(bytes: &[u8]) -> Result<TaskReport, WireError> {
     TaskReport::from_wire(decode("report", bytes)?)
+}
+
+/// A heartbeat as it crosses between processes (`farm.v1.Heartbeat`).
+pub fn encode_heartbeat(heartbeat: &Heartbeat) -> Vec<u8> {
+    heartbeat.to_wire().encode_to_vec()
+}
+
+/// Reads what [`encode_heartbeat`] wrote.
+pub fn decode_heartbeat(bytes: &[u8]) -> Result<Heartbeat, WireError> {
+    Heartbeat::from_wire(decode("heartbeat", bytes)?)
+}
+
+/// A directive as it crosses between processes (`farm.v1.Directive`).
+pub fn encode_directive(directive: &Directive) -> Vec<u8> {
+    directive.to_wire().encode_to_vec()
+}
+
+/// Reads what [`encode_directive`] wrote.
+pub fn decode_directive(bytes: &[u8]) -> Result<Directive, WireError> {
+    Directive::from_wire(decode("directive", bytes)?)
 }
 
 fn decode<M: Message + Default>(what: &str, bytes: &[u8]) -> Result<M, WireError> {

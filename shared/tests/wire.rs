@@ -10,12 +10,16 @@ use prost::Message;
 use proto::v1;
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
 use shared::index::{AudioRun, Gop, ListRef};
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, Finding, SourceInfo, Timing, Verdict, VideoStream};
 use shared::task::*;
 use shared::time::{FrameRate, MediaTime, SegmentGrid, Timescale};
-use shared::wire::{LARGEST_MESSAGE_BYTES, decode_report, decode_task, encode_report, encode_task};
+use shared::wire::{
+    LARGEST_MESSAGE_BYTES, decode_directive, decode_heartbeat, decode_report, decode_task, encode_directive,
+    encode_heartbeat, encode_report, encode_task,
+};
 
 const AVCC: &str = "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
 const HLG: Color = Color { primaries: 9, transfer: 18, matrix: 9, full_range: true };
@@ -240,6 +244,43 @@ fn reports() -> Vec<(&'static str, TaskReport)> {
     reports
 }
 
+fn attempt(attempt: u32) -> AttemptRef {
+    AttemptRef {
+        task: TaskId { job: JobId::new("job-1").unwrap(), name: TaskName::Video(12) },
+        attempt: AttemptId(attempt),
+    }
+}
+
+fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
+    let heartbeat = |standing, running| Heartbeat {
+        worker: WorkerId::new("worker-1").unwrap(),
+        build: "0.1.0".into(),
+        host: "Röhre".into(),
+        classes: vec![Class::Cpu],
+        slots: 4,
+        running,
+        standing,
+        speed_ms_per_s: 2_500,
+    };
+    vec![
+        ("heartbeat-working", heartbeat(Standing::Working, vec![attempt(1), attempt(2)])),
+        ("heartbeat-holding", heartbeat(Standing::Holding, vec![])),
+        ("heartbeat-draining", heartbeat(Standing::Draining, vec![attempt(1)])),
+    ]
+}
+
+fn directives() -> Vec<(&'static str, Directive)> {
+    let worker = || WorkerId::new("worker-1").unwrap();
+    let cancellation = Cancellation { job: JobId::new("job-1").unwrap(), last: AttemptId(7) };
+    vec![
+        ("directive-cancel", Directive::Cancel(cancellation)),
+        ("directive-stop", Directive::Stop(attempt(3))),
+        ("directive-hold", Directive::Hold(worker())),
+        ("directive-release", Directive::Release(worker())),
+        ("directive-drain", Directive::Drain(worker())),
+    ]
+}
+
 /// The committed bytes of this name.
 fn golden(name: &str, now: &[u8]) -> Vec<u8> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.bin"));
@@ -265,6 +306,45 @@ fn golden_reports_are_read_and_written_byte_for_byte() {
         assert_eq!(decode_report(&bytes).unwrap(), report, "{name}");
         assert_eq!(encode_report(&report), bytes, "{name}");
     }
+}
+
+#[test]
+fn golden_heartbeats_are_read_and_written_byte_for_byte() {
+    for (name, heartbeat) in heartbeats() {
+        let bytes = golden(name, &encode_heartbeat(&heartbeat));
+        assert_eq!(decode_heartbeat(&bytes).unwrap(), heartbeat, "{name}");
+        assert_eq!(encode_heartbeat(&heartbeat), bytes, "{name}");
+    }
+}
+
+#[test]
+fn golden_directives_are_read_and_written_byte_for_byte() {
+    for (name, directive) in directives() {
+        let bytes = golden(name, &encode_directive(&directive));
+        assert_eq!(decode_directive(&bytes).unwrap(), directive, "{name}");
+        assert_eq!(encode_directive(&directive), bytes, "{name}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_heartbeat_or_a_directive_is_named() {
+    let error = |spoil: &dyn Fn(&mut v1::Heartbeat)| {
+        let mut message = v1::Heartbeat::decode(encode_heartbeat(&heartbeats()[0].1).as_slice()).unwrap();
+        spoil(&mut message);
+        decode_heartbeat(&message.encode_to_vec()).unwrap_err().to_string()
+    };
+    assert_eq!(error(&|heartbeat| heartbeat.standing = 0), "wire: standing: 0 is no known Standing");
+    assert_eq!(error(&|heartbeat| heartbeat.classes.push(9)), "wire: classes: 9 is no known Class");
+    assert_eq!(error(&|heartbeat| heartbeat.running[1].attempt = 0), "wire: running[1].attempt: 0 is not above 0");
+    let said = error(&|heartbeat| heartbeat.worker.clear());
+    assert_eq!(said, "wire: worker: \"\" is not 1 to 64 of a-z, 0-9 and -");
+
+    let error = |content| decode_directive(&v1::Directive { content }.encode_to_vec()).unwrap_err().to_string();
+    assert_eq!(error(None), "wire: content: missing");
+    let stop = v1::AttemptRef { task: None, attempt: 1 };
+    assert_eq!(error(Some(v1::directive::Content::Stop(stop))), "wire: stop.task: missing");
+    let said = error(Some(v1::directive::Content::Drain("a/b".into())));
+    assert_eq!(said, "wire: drain: \"a/b\" is not 1 to 64 of a-z, 0-9 and -");
 }
 
 #[test]

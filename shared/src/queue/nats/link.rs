@@ -1,0 +1,230 @@
+//! The connection to the broker and what everybody on it shares.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event, Subject};
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::config::NatsConfig;
+use super::streams::Names;
+use crate::queue::QueueError;
+
+/// How long the first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the broker may take to answer.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the broker may take to confirm an ack, which nothing depends on.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest pause between two tries to connect.
+const LONGEST_RECONNECT_PAUSE_MS: u64 = 2_000;
+/// A broker that leaves two of these unanswered is gone, though its connection still stands.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Oldest version whose acks, limits and advisories are what is relied on here.
+const OLDEST_VERSION: (i64, i64, i64) = (2, 10, 0);
+
+/// A connection; it comes back by itself.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub config: NatsConfig,
+    pub names: Names,
+    pub client: Client,
+    pub jetstream: jetstream::Context,
+    /// Unique to this connection.
+    pub session: String,
+    connects: watch::Receiver<u64>,
+    beside: TaskTracker,
+    runtime: Handle,
+}
+
+impl Link {
+    /// Connects; a broker that can't be reached in [`CONNECT_TIMEOUT`] is an error.
+    pub async fn connect(config: &NatsConfig) -> Result<Arc<Self>, QueueError> {
+        let wrong = config.check();
+        if !wrong.is_empty() {
+            return Err(QueueError(wrong.join("; ")));
+        }
+        let (connected, mut connects) = watch::channel(0);
+        let (trouble, mut troubles) = mpsc::channel(16);
+        let options = options(config).await?.event_callback(move |event| {
+            note(&event, &connected);
+            if let Event::ClientError(error) = &event {
+                // Read while connecting only.
+                let _ = trouble.try_send(error.to_string());
+            }
+            async {}
+        });
+        let client = options.connect(&config.urls).await.map_err(|error| unreachable(config, error))?;
+        if tokio::time::timeout(CONNECT_TIMEOUT, connects.wait_for(|times| *times > 0)).await.is_err() {
+            let mut last = "no answer".to_owned();
+            while let Ok(trouble) = troubles.try_recv() {
+                last = trouble;
+            }
+            return Err(unreachable(config, last));
+        }
+        let jetstream = ContextBuilder::new().timeout(ANSWER_TIMEOUT).ack_timeout(ANSWER_TIMEOUT).build(client.clone());
+        let session = client.new_inbox().rsplit('.').next().unwrap_or_default().to_owned();
+        Ok(Arc::new(Self {
+            config: config.clone(),
+            names: Names::new(&config.prefix),
+            client,
+            jetstream,
+            session,
+            connects,
+            beside: TaskTracker::new(),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Refuses a broker that can't keep what is asked of it.
+    pub async fn check_broker(&self) -> Result<(), QueueError> {
+        let (major, minor, patch) = OLDEST_VERSION;
+        let version = self.client.server_info().version;
+        if !self.client.is_server_compatible(major, minor, patch) {
+            self.distrust(format!("the broker is nats-server {version}: run {major}.{minor} or later"))?;
+        }
+        self.jetstream.query_account().await.map(|_| ()).map_err(|error| {
+            let advice = "start it with -js (or a jetstream block in its configuration) and enable it for this account";
+            QueueError(format!("the broker has no JetStream: {advice} ({})", chain(&error)))
+        })
+    }
+
+    /// An error, unless the configuration allows it.
+    pub fn distrust(&self, why: String) -> Result<(), QueueError> {
+        if self.config.allow_untrusted {
+            warn!(why, "the broker can't be trusted; allow_untrusted is set");
+            return Ok(());
+        }
+        Err(QueueError(format!("{why}, or set allow_untrusted")))
+    }
+
+    /// Whether there is a broker now. What is said without one would be said late.
+    pub fn require_connection(&self) -> Result<(), QueueError> {
+        match self.client.connection_state() {
+            async_nats::connection::State::Connected => Ok(()),
+            _ => Err(QueueError("not connected to the broker".into())),
+        }
+    }
+
+    /// Changes whenever the connection has been made anew.
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        let mut connects = self.connects.clone();
+        connects.mark_unchanged();
+        connects
+    }
+
+    /// Says something to whoever listens now.
+    pub async fn say(&self, subject: String, payload: Vec<u8>) -> Result<(), QueueError> {
+        self.require_connection()?;
+        self.client.publish(subject, payload.into()).await.map_err(|error| QueueError(chain(&error)))
+    }
+
+    /// Answers for a delivery and waits until the broker has heard it.
+    pub async fn answer(&self, reply: &Subject, answer: &'static str) -> Result<(), QueueError> {
+        self.require_connection()?;
+        let heard = self.client.request(reply.clone(), Bytes::from_static(answer.as_bytes()));
+        match tokio::time::timeout(ACK_TIMEOUT, heard).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(QueueError(chain(&error))),
+            Err(_) => Err(QueueError(format!("no answer in {} s", ACK_TIMEOUT.as_secs()))),
+        }
+    }
+
+    /// Does something that nobody waits for. Also from outside of a runtime.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.beside.spawn_on(work, &self.runtime);
+    }
+
+    /// Waits for what runs beside, and until the broker has everything.
+    pub async fn finish(&self) -> Result<(), QueueError> {
+        self.beside.close();
+        self.beside.wait().await;
+        self.require_connection()?;
+        self.client.flush().await.map_err(|error| QueueError(chain(&error)))
+    }
+}
+
+async fn options(config: &NatsConfig) -> Result<ConnectOptions, QueueError> {
+    let mut options = ConnectOptions::new()
+        .name("farm")
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .ping_interval(PING_INTERVAL)
+        .require_tls(config.tls_required)
+        .reconnect_delay_callback(|tries| {
+            let doubled = 50u64.saturating_mul(1 << tries.min(10));
+            Duration::from_millis(doubled.min(LONGEST_RECONNECT_PAUSE_MS))
+        });
+    if let Some(login) = &config.login {
+        options = options.user_and_password(login.user.clone(), login.password.clone());
+    }
+    if let Some(path) = &config.credentials_file {
+        let unread = |error| QueueError(format!("credentials_file {}: {error}", path.display()));
+        options = options.credentials_file(path).await.map_err(unread)?;
+    }
+    if let Some(path) = &config.tls_roots {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(options)
+}
+
+fn note(event: &Event, connected: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => {
+            connected.send_modify(|times| *times += 1);
+            info!("connected to the broker");
+        }
+        Event::Disconnected => warn!("connection to the broker lost"),
+        Event::LameDuckMode | Event::SlowConsumer(_) | Event::ServerError(_) => warn!(%event, "broker"),
+        Event::ClientError(_) | Event::Draining | Event::Closed => debug!(%event, "broker"),
+    }
+}
+
+fn unreachable(config: &NatsConfig, error: impl ToString) -> QueueError {
+    let servers = config.urls.iter().map(|url| without_login(url)).collect::<Vec<_>>().join(", ");
+    QueueError(format!("no broker at {servers}: {}", error.to_string()))
+}
+
+/// A URL may carry a password.
+fn without_login(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    }
+}
+
+/// An error with what caused it.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_show_no_password() {
+        assert_eq!(without_login("nats://user:pass@host:4222"), "nats://host:4222");
+        assert_eq!(without_login("user:pass@host"), "host");
+        assert_eq!(without_login("tls://host"), "tls://host");
+    }
+}

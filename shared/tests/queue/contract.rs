@@ -1,0 +1,202 @@
+//! What a coordinator and its workers rely on, whatever the queue is.
+
+use std::sync::Arc;
+
+use shared::fleet::Directive;
+use shared::queue::{Incoming, Queue};
+use shared::task::{Outcome, Progress, WorkerId};
+use tokio::task::JoinSet;
+
+use super::sample::*;
+
+/// Both sides of one queue.
+pub struct Roles {
+    pub coordinator: Arc<dyn Queue>,
+    pub workers: Vec<Arc<dyn Queue>>,
+}
+
+impl Roles {
+    async fn push(&self, jobs: &[&str]) {
+        for job in jobs {
+            self.coordinator.push(task(job), NORMAL).await.unwrap();
+        }
+    }
+
+    fn worker(&self) -> &dyn Queue {
+        &*self.workers[0]
+    }
+
+    fn last_worker(&self) -> &dyn Queue {
+        &**self.workers.last().unwrap()
+    }
+}
+
+/// Each part starts from an empty queue that `open` makes.
+pub async fn conformance(open: impl AsyncFn() -> Roles) {
+    tasks_come_in_order(open().await).await;
+    urgent_tasks_come_first(open().await).await;
+    a_task_is_handed_out_until_it_is_acknowledged(open().await).await;
+    a_pull_that_is_dropped_loses_nothing(open().await).await;
+    waiting_pulls_are_woken(open().await).await;
+    results_come_in_order(open().await).await;
+    an_impatient_coordinator_misses_nothing(open().await).await;
+    signs_of_life_and_heartbeats_are_heard(open().await).await;
+    directives_reach_every_worker(open().await).await;
+    close_ends_what_waits(open().await).await;
+}
+
+async fn tasks_come_in_order(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    roles.push(&["a", "b", "c"]).await;
+    let delivery = pull(roles.worker()).await;
+    assert_eq!(*delivery.task(), task("a"));
+    delivery.still_working().await.unwrap();
+    delivery.ack().await.unwrap();
+    assert_eq!(pull_job(roles.last_worker()).await, "b");
+    assert_eq!(pull_job(roles.worker()).await, "c");
+}
+
+async fn urgent_tasks_come_first(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    roles.push(&["a", "b"]).await;
+    roles.coordinator.push(task("urgent"), URGENT).await.unwrap();
+    assert_eq!(pull_job(roles.worker()).await, "urgent");
+    assert_eq!(pull_job(roles.worker()).await, "a");
+    assert_eq!(pull_job(roles.worker()).await, "b");
+}
+
+async fn a_task_is_handed_out_until_it_is_acknowledged(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    roles.push(&["a"]).await;
+    pull(roles.worker()).await.give_back().await.unwrap();
+    let delivery = pull(roles.last_worker()).await;
+    assert_eq!(delivery.task().id.job.as_str(), "a");
+    drop(delivery);
+    assert_eq!(pull_job(roles.worker()).await, "a");
+    roles.push(&["b"]).await;
+    assert_eq!(pull_job(roles.worker()).await, "b");
+}
+
+async fn a_pull_that_is_dropped_loses_nothing(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    for round in 0..20 {
+        let job = format!("job-{round}");
+        let pushed = roles.coordinator.push(task(&job), if round % 2 == 0 { NORMAL } else { URGENT });
+        let taken = tokio::select! {
+            delivery = pull(roles.worker()) => Some(delivery),
+            pushed = pushed => {
+                pushed.unwrap();
+                None
+            }
+        };
+        match taken {
+            Some(delivery) => {
+                // The push was dropped: it may have come through or not, and a task pushed twice is the coordinator's to know.
+                assert_eq!(delivery.task().id.job.as_str(), job);
+                delivery.ack().await.unwrap();
+            }
+            None => assert_eq!(pull_job(roles.last_worker()).await, job),
+        }
+    }
+}
+
+async fn waiting_pulls_are_woken(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let mut pulls = JoinSet::new();
+    for number in 0..8 {
+        let worker = roles.workers[number % roles.workers.len()].clone();
+        pulls.spawn(async move { pull_job(&*worker).await });
+    }
+    let jobs: Vec<String> = (0..8).map(|number| format!("job-{number}")).collect();
+    for (number, job) in jobs.iter().enumerate() {
+        roles.coordinator.push(task(job), if number % 3 == 0 { URGENT } else { NORMAL }).await.unwrap();
+    }
+    let mut taken = pulls.join_all().await;
+    taken.sort();
+    assert_eq!(taken, jobs);
+}
+
+async fn results_come_in_order(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    for number in 0..200 {
+        roles.worker().report(result(number)).await.unwrap();
+    }
+    for number in 0..200 {
+        assert_eq!(hear_report(&*roles.coordinator).await, result(number));
+    }
+}
+
+async fn an_impatient_coordinator_misses_nothing(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let (worker, coordinator) = (roles.workers[0].clone(), roles.coordinator.clone());
+    let reports = async {
+        for number in 0..50 {
+            worker.report(result(number)).await.unwrap();
+        }
+    };
+    let hear = async {
+        let mut heard = Vec::new();
+        while heard.len() < 50 {
+            tokio::select! {
+                biased;
+                incoming = coordinator.next_incoming() => if let Some(Incoming::Report(report)) = incoming.unwrap() {
+                    heard.push(*report);
+                },
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        heard
+    };
+    let ((), heard) = soon(async { tokio::join!(reports, hear) }).await;
+    assert_eq!(heard, (0..50).map(result).collect::<Vec<_>>());
+}
+
+async fn signs_of_life_and_heartbeats_are_heard(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let progress = report("job", Outcome::Progress(Progress { done_ms: 40, frames: 1 }));
+    roles.worker().report(report("job", Outcome::Started)).await.unwrap();
+    roles.worker().report(progress.clone()).await.unwrap();
+    assert_eq!(hear_report(&*roles.coordinator).await, report("job", Outcome::Started));
+    assert_eq!(hear_report(&*roles.coordinator).await, progress);
+    for worker in &roles.workers {
+        worker.beat(heartbeat("beating")).await.unwrap();
+        let heard = hear(&*roles.coordinator, |incoming| match incoming {
+            Incoming::Heartbeat(heartbeat) => Some(heartbeat),
+            _ => None,
+        });
+        assert_eq!(heard.await, heartbeat("beating"));
+    }
+}
+
+async fn directives_reach_every_worker(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let mut workers = JoinSet::new();
+    for worker in roles.workers.clone() {
+        workers.spawn(async move { worker.next_directive().await.unwrap().unwrap() });
+    }
+    let directive = Directive::Drain(WorkerId::new("worker").unwrap());
+    // Who does not listen yet does not hear it: it is said again, as the coordinator does.
+    let mut again = tokio::time::interval(std::time::Duration::from_millis(50));
+    soon(async {
+        while !workers.is_empty() {
+            tokio::select! {
+                Some(heard) = workers.join_next() => assert_eq!(heard.unwrap(), directive),
+                _ = again.tick() => roles.coordinator.direct(directive.clone()).await.unwrap(),
+            }
+        }
+    })
+    .await;
+}
+
+async fn close_ends_what_waits(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    for worker in &roles.workers {
+        let close = async {
+            tokio::task::yield_now().await;
+            worker.close();
+        };
+        let (pulled, directive, ()) = soon(async { tokio::join!(worker.pull(), worker.next_directive(), close) }).await;
+        assert!(pulled.unwrap().is_none() && directive.unwrap().is_none());
+        assert!(soon(worker.pull()).await.unwrap().is_none());
+    }
+}
