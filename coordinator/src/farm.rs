@@ -259,7 +259,7 @@ impl Farm {
             }
             Event::Cancelled(job) => self.with(&job, now_ms, &mut out, |job, out| job.cancel(now_ms, out)),
             Event::Restored(restored) => {
-                self.restore(*restored, now_ms);
+                self.restore(*restored, now_ms, &mut out);
                 self.with_all(now_ms, &mut out, |_, _| {});
             }
             Event::QueueLost => self.with_all(now_ms, &mut out, |job, _| job.queue_lost()),
@@ -354,7 +354,8 @@ impl Farm {
         }
     }
 
-    fn restore(&mut self, restored: Restored, now_ms: u64) {
+    /// Goes on from what is remembered. Tasks of a settled job are what a coordinator that died had not forgotten yet.
+    fn restore(&mut self, restored: Restored, now_ms: u64, out: &mut Vec<Command>) {
         let Restored { jobs, tasks, holds, queue_kept } = restored;
         let mut by_job: BTreeMap<JobId, Vec<TaskRecord>> = BTreeMap::new();
         for task in tasks {
@@ -362,10 +363,12 @@ impl Farm {
         }
         for record in jobs {
             let id = record.spec.id.clone();
-            let mut job = ActiveJob::new(record, by_job.remove(&id).unwrap_or_default());
+            let tasks = if record.settled { Vec::new() } else { by_job.remove(&id).unwrap_or_default() };
+            let mut job = ActiveJob::new(record, tasks);
             job.resume(queue_kept, now_ms);
             self.jobs.insert(id, job);
         }
+        out.extend(by_job.into_keys().map(Command::ForgetTasks));
         for (worker, hold) in holds {
             self.workers.restore(worker, hold, now_ms);
         }

@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+#[cfg(feature = "cluster")]
+pub mod config;
 pub mod farm;
 pub mod job;
 pub mod ladder;
+#[cfg(feature = "cluster")]
+pub mod lead;
 pub mod plan;
 pub mod profile;
 pub mod publish;

@@ -12,6 +12,7 @@
 //! | [`fleet`] | heartbeats and directives |
 //! | [`storage`] | objects and their keys |
 //! | [`queue`] | the hand-over of work |
+//! | `config`, `shutdown`, `telemetry` | what the programs share, behind the feature `programs` |
 //! | `testing` | real servers for tests, behind the feature of that name |
 //! | [`wire`] | between these types and `proto`: the only place that checks wire values |
 //!
@@ -44,15 +45,21 @@
 #![forbid(unsafe_code)]
 
 pub mod cmaf;
+#[cfg(feature = "programs")]
+pub mod config;
 pub mod error;
 pub mod fleet;
 pub mod hex;
 pub mod index;
 pub mod queue;
 pub mod rendition;
+#[cfg(feature = "programs")]
+pub mod shutdown;
 pub mod source;
 pub mod storage;
 pub mod task;
+#[cfg(feature = "programs")]
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

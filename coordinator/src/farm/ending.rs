@@ -208,8 +208,8 @@ impl ActiveJob {
         self.record.settled = true;
         self.record.attempts_before = self.last_attempt();
         self.changed = true;
-        out.push(Command::ForgetTasks(id));
         out.push(Command::SaveJob(Box::new(self.record.clone())));
+        out.push(Command::ForgetTasks(id));
         self.forget_tasks();
     }
 }

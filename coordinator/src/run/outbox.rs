@@ -1,4 +1,6 @@
-//! Carries out commands, in order. Saves that stand together are one transaction.
+//! Carries out commands, in order. Saves that stand together are one commit.
+
+mod pending;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +17,8 @@ use super::Views;
 use crate::farm::{CleanUp, Command, Event, Restored, Round};
 use crate::job::{JobState, JobView};
 use crate::publish::{self, PublishError, Publisher};
-use crate::store::{Change, Revision, Store, StoreError, Stored};
+use crate::store::{Revision, Store, StoreError, Stored};
+use pending::Pending;
 
 /// The coordinator's hands.
 pub(super) struct Outbox {
@@ -30,9 +33,6 @@ pub(super) struct Outbox {
 
 /// A job's publisher remembers what it has written; a round takes it out and puts it back.
 type Publishers = Arc<Mutex<HashMap<JobId, Publisher>>>;
-
-/// Records to write (`None`: to remove) in the next transaction.
-type Pending = BTreeMap<String, Option<Vec<u8>>>;
 
 impl Outbox {
     pub(super) fn new(
@@ -70,26 +70,30 @@ impl Outbox {
 
     /// Carries out commands; when it returns, all saves are durable.
     pub(super) async fn execute(&mut self, commands: Vec<Command>) -> Result<(), StoreError> {
-        let mut pending = Pending::new();
+        let mut pending = Pending::default();
         for command in commands {
             match command {
                 Command::SaveJob(record) => {
-                    pending.insert(format!("job/{}", record.spec.id), Some(json(&record)));
+                    pending.put(format!("job/{}", record.spec.id), json(&record));
                 }
                 Command::SaveTask(record) => {
-                    pending.insert(format!("task/{}", record.id), Some(json(&record)));
+                    pending.put(format!("task/{}", record.id), json(&record));
                 }
                 Command::SaveHold(worker, hold) => {
                     let key = format!("hold/{worker}");
-                    if hold.is_some() || self.revisions.contains_key(&key) {
-                        pending.insert(key, hold.as_ref().map(json));
+                    match hold {
+                        Some(hold) => pending.put(key, json(&hold)),
+                        None => pending.remove(key),
                     }
                 }
                 Command::ForgetTasks(job) => {
+                    // A commit of its own: what is left of it by a process that dies, must not stand beside a new life
+                    // of the job.
+                    self.save(&mut pending).await?;
                     let prefix = format!("task/{job}/");
-                    pending.retain(|key, _| !key.starts_with(&prefix));
                     let stored = self.revisions.keys().filter(|key| key.starts_with(&prefix));
-                    pending.extend(stored.map(|key| (key.clone(), None)));
+                    stored.for_each(|key| pending.remove(key.clone()));
+                    self.save(&mut pending).await?;
                 }
                 Command::ForgetJob(job) => {
                     pending.insert(format!("job/{job}"), None);
@@ -106,18 +110,14 @@ impl Outbox {
     }
 
     async fn save(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
-        if pending.is_empty() {
+        let changes = std::mem::take(pending).into_changes(&self.revisions);
+        if changes.is_empty() {
             return Ok(());
         }
-        let changes = std::mem::take(pending).into_iter().map(|(key, value)| {
-            let expected = self.revisions.get(&key).copied();
-            Change { key, expected, value }
-        });
-        let changes: Vec<Change> = changes.collect();
         let keys: Vec<(String, bool)> =
             changes.iter().map(|change| (change.key.clone(), change.value.is_some())).collect();
-        let revision = self.store.commit(changes).await?;
-        for (key, kept) in keys {
+        let revisions = self.store.commit(changes).await?;
+        for ((key, kept), revision) in keys.into_iter().zip(revisions) {
             if kept {
                 self.revisions.insert(key, revision);
             } else {

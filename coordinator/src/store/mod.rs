@@ -7,15 +7,14 @@
 //! ```
 //!
 //! A change says which revision of the record it was made from, and a commit with a change that was made from another
-//! one is refused whole: that is all a second coordinator needs to be kept out by. One process, one file: the embedded
-//! store ([`redb`]) is also the lock of its folder.
+//! one is refused. The embedded store ([`redb`]) is one file of one process, and the lock of its folder. The cluster's
+//! (`etcd`) takes changes from the coordinator that leads and from nobody else: [`StoreError::Deposed`].
 
+#[cfg(feature = "cluster")]
+pub mod etcd;
 pub mod redb;
 
 use async_trait::async_trait;
-
-/// Longest value, in bytes. The longest there is, is a chunk with the most packet lists a plan may give it.
-pub const LONGEST_RECORD: usize = 16 << 20;
 
 /// Grows with every commit; no two have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,22 +73,46 @@ pub enum StoreError {
         /// Which record.
         key: String,
     },
-    /// More than [`LONGEST_RECORD`].
-    #[error("record {key} would be {size} bytes long, the most is {LONGEST_RECORD}")]
+    /// More than [`Store::longest_record`].
+    #[error("record {key} would be {size} bytes long, the most is {most}")]
     TooLong {
         /// Which record.
         key: String,
         /// Bytes.
         size: usize,
+        /// Bytes.
+        most: usize,
+    },
+    /// This coordinator does not lead any more, so nothing it asks for is written.
+    #[error("{place}: this coordinator does not lead any more")]
+    Deposed {
+        /// Which store.
+        place: String,
     },
 }
 
 /// Where the coordinator's records are. Durable: what a commit has returned survives a power cut.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Longest value it takes, in bytes.
+    fn longest_record(&self) -> usize;
+
     /// All records, by key.
     async fn load(&self) -> Result<Vec<Stored>, StoreError>;
 
-    /// Makes all changes or none; returns the revision of the changed records.
-    async fn commit(&self, changes: Vec<Change>) -> Result<Revision, StoreError>;
+    /// Makes all changes, each of another record; returns the revision of each record, in the order of the changes.
+    ///
+    /// Either all are made or, with an error, none. A store that can make only so many at once makes more of them in
+    /// parts, in the order they are given: a process that dies in between leaves a beginning of the list behind. So
+    /// whoever commits puts first what may stand without the rest.
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError>;
+}
+
+/// Refuses changes that are too long for the store.
+fn check_lengths(changes: &[Change], most: usize) -> Result<(), StoreError> {
+    let size = |change: &Change| change.value.as_ref().map_or(0, Vec::len);
+    match changes.iter().find(|change| size(change) > most) {
+        Some(change) => Err(StoreError::TooLong { key: change.key.clone(), size: size(change), most }),
+        None => Ok(()),
+    }
 }

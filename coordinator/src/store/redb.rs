@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
-use super::{Change, LONGEST_RECORD, Revision, Store, StoreError, Stored};
+use super::{Change, Revision, Store, StoreError, Stored, check_lengths};
 
 const RECORDS: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("records");
 const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
 /// The revision of the last commit.
 const REVISION: &str = "revision";
+/// The longest there is, is a chunk with the most packet lists a plan may give it.
+const LONGEST_RECORD: usize = 16 << 20;
 /// Pages kept in memory; records are read once, at start.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -105,12 +107,19 @@ impl<E: Into<redb::Error>> From<E> for Failed {
 
 #[async_trait]
 impl Store for RedbStore {
+    fn longest_record(&self) -> usize {
+        LONGEST_RECORD
+    }
+
     async fn load(&self) -> Result<Vec<Stored>, StoreError> {
         self.blocking(load).await
     }
 
-    async fn commit(&self, changes: Vec<Change>) -> Result<Revision, StoreError> {
-        self.blocking(move |database| commit(database, &changes)).await
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
+        check_lengths(&changes, LONGEST_RECORD)?;
+        let count = changes.len();
+        let revision = self.blocking(move |database| commit(database, &changes)).await?;
+        Ok(vec![revision; count])
     }
 }
 
@@ -139,9 +148,6 @@ fn commit(database: &Database, changes: &[Change]) -> Result<Revision, Failed> {
                 return Err(Failed::Refused(StoreError::Conflict { key: change.key.clone() }));
             }
             match &change.value {
-                Some(value) if value.len() > LONGEST_RECORD => {
-                    return Err(Failed::Refused(StoreError::TooLong { key: change.key.clone(), size: value.len() }));
-                }
                 Some(value) => drop(records.insert(change.key.as_str(), (revision, value.as_slice()))?),
                 None => drop(records.remove(change.key.as_str())?),
             }

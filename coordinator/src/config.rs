@@ -1,0 +1,191 @@
+//! What may be set about a coordinator: this struct is the manual, `deploy/coordinator.toml` its sample.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Secret, load};
+use shared::telemetry::LogConfig;
+
+/// Where the password for etcd is.
+const ETCD_PASSWORD: &str = "FARM_ETCD_PASSWORD";
+/// Leases that etcd grants: it makes shorter ones longer.
+const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 2..=300;
+/// Time-outs of requests that leave room for a second try within a lease.
+const REQUEST_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+
+/// A coordinator's settings. Whatever is not given keeps its default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address and port of `/metrics`, `/healthz` and `/readyz`. Default: `127.0.0.1:7601`.
+    pub http_listen: SocketAddr,
+    /// Time that calls under way get after SIGTERM, in milliseconds, before the next coordinator is let lead. Default: 500.
+    pub grace_period_ms: u64,
+    /// An attempt that has begun and says nothing for so long is lost, in milliseconds. Workers watch over their slots
+    /// themselves, so this is for workers that are gone. Default: 60000.
+    pub silence_ms: u64,
+    /// How to log.
+    pub log: LogConfig,
+    /// Where the farm's state is.
+    pub etcd: EtcdConfig,
+}
+
+/// How to reach etcd, and how leaders are chosen there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EtcdConfig {
+    /// Its members: `http://host:2379` or `https://…`, all or none of them encrypted. Default: one on this host.
+    pub endpoints: Vec<String>,
+    /// What all keys of this farm begin with. Default: `/farm`.
+    pub prefix: String,
+    /// Who this coordinator is to etcd, if etcd asks; its password is in `FARM_ETCD_PASSWORD`. Default: nobody.
+    pub user: String,
+    /// The password, from the environment.
+    #[serde(skip)]
+    pub password: Secret,
+    /// PEM file of the authorities that members' certificates may come from; without it those known to browsers.
+    pub tls_roots: Option<PathBuf>,
+    /// PEM file of the certificate shown to etcd; with `tls_key`.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    pub tls_key: Option<PathBuf>,
+    /// Time for one request, in milliseconds. Default: 1500.
+    pub request_timeout_ms: u64,
+    /// How long after its death a leader is followed by another coordinator, in seconds. Default: 5.
+    pub lease_s: u64,
+    /// Address of this coordinator's API for the other coordinators, which forward calls to it while it leads. Default:
+    /// empty, which is `http://` and the address the API listens on.
+    pub advertise: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http_listen: SocketAddr::from(([127, 0, 0, 1], 7601)),
+            grace_period_ms: 500,
+            silence_ms: 60_000,
+            log: LogConfig::default(),
+            etcd: EtcdConfig::default(),
+        }
+    }
+}
+
+impl Default for EtcdConfig {
+    fn default() -> Self {
+        Self {
+            endpoints: vec!["http://127.0.0.1:2379".to_owned()],
+            prefix: "/farm".to_owned(),
+            user: String::new(),
+            password: Secret::default(),
+            tls_roots: None,
+            tls_certificate: None,
+            tls_key: None,
+            request_timeout_ms: 1_500,
+            lease_s: 5,
+            advertise: String::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file, or without one takes the defaults; secrets come from the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let secrets = |config: &mut Self| config.etcd.password = Secret::from_env(ETCD_PASSWORD);
+        load(path, secrets, Self::complaints)
+    }
+
+    /// Everything that is wrong beyond what the types say.
+    fn complaints(&self) -> Vec<String> {
+        [self.log.complaints(), self.etcd.complaints()].concat()
+    }
+
+    /// An attempt that has begun and says nothing for so long is lost.
+    pub fn silence(&self) -> Duration {
+        Duration::from_millis(self.silence_ms)
+    }
+
+    /// Time that calls under way get.
+    pub fn grace_period(&self) -> Duration {
+        Duration::from_millis(self.grace_period_ms)
+    }
+}
+
+impl EtcdConfig {
+    fn complaints(&self) -> Vec<String> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+        let prefix = self.prefix.strip_prefix('/').filter(|rest| !rest.is_empty() && !rest.ends_with('/'));
+        let encrypted = |endpoint: &String| endpoint.starts_with("https://");
+        let address = |endpoint: &String| encrypted(endpoint) || endpoint.starts_with("http://");
+        let all_alike = self.endpoints.iter().all(encrypted) || !self.endpoints.iter().any(encrypted);
+        let files = [&self.tls_roots, &self.tls_certificate, &self.tls_key];
+        let rules = [
+            (!self.endpoints.is_empty(), "etcd.endpoints: there is none".to_owned()),
+            (self.endpoints.iter().all(address), "etcd.endpoints: they begin with http:// or https://".to_owned()),
+            (all_alike, "etcd.endpoints: some are encrypted and some are not".to_owned()),
+            (
+                prefix.is_some_and(|rest| rest.bytes().all(plain)),
+                format!("etcd.prefix: {:?} is not like /farm", self.prefix),
+            ),
+            (
+                self.tls_certificate.is_some() == self.tls_key.is_some(),
+                "etcd.tls_certificate and etcd.tls_key go together".to_owned(),
+            ),
+            (
+                self.endpoints.iter().all(encrypted) || files.iter().all(|file| file.is_none()),
+                "etcd.tls_…: endpoints that begin with http:// have no certificates".to_owned(),
+            ),
+            (
+                self.user.is_empty() || !self.password.is_empty(),
+                format!("etcd.user: its password should be in {ETCD_PASSWORD}"),
+            ),
+            (
+                REQUEST_MS.contains(&self.request_timeout_ms) && self.request_timeout_ms < self.lease_s * 1000,
+                format!("etcd.request_timeout_ms: {REQUEST_MS:?}, and shorter than the lease"),
+            ),
+            (LEASE_SECONDS.contains(&self.lease_s), format!("etcd.lease_s: {LEASE_SECONDS:?}")),
+        ];
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, complaint)| complaint).collect()
+    }
+
+    /// Time for one request.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// How long after its death a leader is followed.
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs(self.lease_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_file_is_the_manual() {
+        let sources = [include_str!("config.rs"), include_str!("../../shared/src/telemetry.rs")];
+        let sample = include_str!("../../deploy/coordinator.toml");
+        assert_eq!(shared::config::sample_complaints::<Config>(sample, &sources), [""; 0]);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let etcd = EtcdConfig {
+            endpoints: vec!["https://a:1".into(), "http://b:1".into()],
+            prefix: "farm/".into(),
+            user: "me".into(),
+            tls_key: Some("key".into()),
+            lease_s: 1,
+            ..EtcdConfig::default()
+        };
+        let config = Config { etcd, ..Config::default() };
+        assert_eq!(config.complaints().len(), 7, "{:#?}", config.complaints());
+        assert!(Config::default().complaints().is_empty());
+    }
+}

@@ -1,0 +1,159 @@
+//! What a program tells of itself: logs, and over HTTP its metrics and whether it is well.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/metrics` | every metric, in Prometheus's text format |
+//! | `/healthz` | 200 while the process serves at all |
+//! | `/readyz` | 200 when it can do what it is there for, or 503 and what is missing |
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// How to log, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,coordinator=debug`. Default: `info`.
+    pub level: String,
+    /// One JSON object a line. Default: false.
+    pub json: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), json: false }
+    }
+}
+
+impl LogConfig {
+    /// Everything that is wrong with it.
+    pub fn complaints(&self) -> Vec<String> {
+        let wrong = EnvFilter::try_new(&self.level).err();
+        wrong.map(|error| format!("log.level: {:?}: {error}", self.level)).into_iter().collect()
+    }
+
+    /// Logs from now on.
+    ///
+    /// # Panics
+    /// If something logs already.
+    pub fn start(&self) {
+        let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        if self.json { log.json().init() } else { log.with_ansi(false).init() }
+    }
+}
+
+/// What a program lacks to do what it is there for.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Readiness {
+    /// `part` is not ready, for this reason.
+    pub fn lacks(&self, part: &'static str, reason: impl Into<String>) {
+        self.missing().insert(part, reason.into());
+    }
+
+    /// `part` is ready.
+    pub fn has(&self, part: &'static str) {
+        self.missing().remove(part);
+    }
+
+    fn missing(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self) -> (StatusCode, String) {
+        let missing = self.missing();
+        let lines: Vec<String> = missing.iter().map(|(part, reason)| format!("{part}: {reason}\n")).collect();
+        match lines.as_slice() {
+            [] => (StatusCode::OK, "ready\n".to_owned()),
+            lines => (StatusCode::SERVICE_UNAVAILABLE, lines.concat()),
+        }
+    }
+}
+
+/// A registry that already has what every process tells: CPU, memory, files.
+pub fn registry() -> Registry {
+    let registry = Registry::new();
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process)).expect("an empty registry should take any metric");
+    registry
+}
+
+/// Answers until `stop`.
+///
+/// # Errors
+/// If the socket fails.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let pages = Router::new()
+        .route("/metrics", get(move || std::future::ready(metrics(&registry))))
+        .route("/healthz", get(|| std::future::ready("well\n")))
+        .route("/readyz", get(move || std::future::ready(readiness.answer())));
+    axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn metrics(registry: &Registry) -> Response {
+    match TextEncoder::new().encode_to_string(&registry.gather()) {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn get_page(port: u16, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_program_says_how_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (readiness, stop) = (Readiness::default(), CancellationToken::new());
+        readiness.lacks("queue", "no broker");
+        let tasks = tokio_util::task::TaskTracker::new();
+        let served = tasks.spawn(serve(listener, registry(), readiness.clone(), stop.clone()));
+        assert!(get_page(port, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let answer = get_page(port, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("queue: no broker"), "{answer}");
+        readiness.has("queue");
+        assert!(get_page(port, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert!(get_page(port, "/metrics").await.contains("\nprocess_resident_memory_bytes "));
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_level_is_complained_of() {
+        let wrong = LogConfig { level: "loud,=x".into(), ..LogConfig::default() };
+        assert_eq!(wrong.complaints().len(), 1);
+        assert!(LogConfig::default().complaints().is_empty());
+    }
+}
