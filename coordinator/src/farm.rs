@@ -354,7 +354,7 @@ impl Farm {
         }
     }
 
-    /// Goes on from what is remembered. Tasks of a settled job are what a coordinator that died had not forgotten yet.
+    /// Goes on from what is remembered, and forgets what a coordinator that died had not forgotten yet.
     fn restore(&mut self, restored: Restored, now_ms: u64, out: &mut Vec<Command>) {
         let Restored { jobs, tasks, holds, queue_kept } = restored;
         let mut by_job: BTreeMap<JobId, Vec<TaskRecord>> = BTreeMap::new();
@@ -369,6 +369,8 @@ impl Farm {
             self.jobs.insert(id, job);
         }
         out.extend(by_job.into_keys().map(Command::ForgetTasks));
+        let known: Vec<JobId> = self.jobs.keys().cloned().collect();
+        known.iter().for_each(|id| self.forget(id, out));
         for (worker, hold) in holds {
             self.workers.restore(worker, hold, now_ms);
         }

@@ -96,7 +96,7 @@ impl Outbox {
                     self.save(&mut pending).await?;
                 }
                 Command::ForgetJob(job) => {
-                    pending.insert(format!("job/{job}"), None);
+                    pending.remove(format!("job/{job}"));
                     self.save(&mut pending).await?;
                     self.views.forget(&job);
                 }
