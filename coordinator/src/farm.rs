@@ -414,7 +414,7 @@ impl Farm {
                 out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
                 return out;
             }
-            Outcome::Index(piece) => job.index_piece(attempt, piece, now_ms, &mut out),
+            Outcome::Index(piece) => job.index_piece(attempt, &worker, piece, now_ms, &mut out),
             Outcome::Done(receipt) => match job.done(name, attempt, &worker, receipt, now_ms, &mut out) {
                 Claim::Accepted => self.workers.succeeded(&worker),
                 Claim::Refused => {

@@ -189,9 +189,12 @@ impl SlotLoop {
     /// Runs one attempt and answers for it. A queue that does not answer ends the worker.
     async fn serve(&mut self, delivery: Box<dyn Delivery>, opened: Result<(), TaskError>) -> Result<(), QueueError> {
         let task = delivery.task();
-        info!(task = %task.id, attempt = task.attempt.0, "attempt started");
         let shared = self.shared.clone();
-        let running = shared.presence.begin(task);
+        let Some(running) = shared.presence.begin(task) else {
+            info!(task = %task.id, attempt = task.attempt.0, "delivered once more; it runs here already");
+            return delivery.ack().await;
+        };
+        info!(task = %task.id, attempt = task.attempt.0, "attempt started");
         let attempt = Attempt::new(&self.shared, &*delivery, &self.abort);
         let result = match (opened, &mut self.slot) {
             (Ok(()), Some(slot)) => attempt.run(slot).await,

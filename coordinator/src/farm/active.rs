@@ -62,12 +62,19 @@ pub(super) struct ActiveTask {
 /// State of one attempt at the index: a new attempt begins from nothing.
 #[derive(Debug)]
 pub(super) struct Indexing {
-    pub(super) attempt: AttemptId,
+    /// Which attempt, and who makes it.
+    pub(super) teller: (AttemptId, WorkerId),
     /// `None` iff no video is made.
     pub(super) video: Option<(VideoPlan, Planner)>,
     pub(super) audio: BTreeMap<u32, Vec<AudioRun>>,
     /// Chunks planned by this attempt.
     pub(super) chunks: u32,
+}
+
+impl Indexing {
+    pub(super) fn is_told_by(&self, attempt: AttemptId, worker: &WorkerId) -> bool {
+        self.teller.0 == attempt && self.teller.1 == *worker
+    }
 }
 
 /// The playable beginning.

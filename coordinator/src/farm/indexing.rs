@@ -1,19 +1,20 @@
 //! What an index report means: the ladder, the plan, or that nothing can be made of the source.
 //!
-//! Each attempt at the index begins from nothing. Tasks that an earlier attempt led to are kept if the new one leads to
+//! Each attempt at the index begins from nothing, and an attempt that a queue has given to two workers is told by each from
+//! its beginning: the one that began last is listened to. Tasks that an earlier attempt led to are kept if the new one leads to
 //! the same, so a farm that was killed goes on where it was.
 
 use std::collections::BTreeMap;
 
 use shared::error::{ErrorKind, TaskError};
-use shared::index::{Gop, ListRef};
+use shared::index::ListRef;
 use shared::source::{Finding, SourceInfo, Verdict};
-use shared::task::{AttemptId, IndexReceipt, IndexReport, TaskName, Work};
+use shared::task::{AttemptId, IndexReceipt, IndexReport, TaskName, Work, WorkerId};
 use shared::time::Timescale;
 
 use super::Command;
 use super::active::{ActiveJob, Indexing};
-use crate::job::{JobState, Milestone, TaskState};
+use crate::job::{JobState, Milestone};
 use crate::ladder::ladder;
 use crate::plan::audio::audio_renditions;
 use crate::plan::tasks::{VideoPlan, audio_task};
@@ -24,27 +25,36 @@ const MOST_LISTS: usize = 100_000;
 
 impl ActiveJob {
     /// A piece of the index; pieces of one attempt come in order.
-    pub(super) fn index_piece(&mut self, attempt: AttemptId, piece: IndexReport, now_ms: u64, out: &mut Vec<Command>) {
+    pub(super) fn index_piece(
+        &mut self,
+        attempt: AttemptId,
+        worker: &WorkerId,
+        piece: IndexReport,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
         self.heard(TaskName::Index, attempt, None, now_ms);
-        let current = self
-            .tasks
-            .get(&TaskName::Index)
-            .is_some_and(|task| task.record.attempt == attempt && task.record.state == TaskState::Out);
-        if !current || self.record.state.is_final() {
+        if !self.wants(TaskName::Index, attempt) {
             return;
         }
         match piece {
-            IndexReport::Source(source) => self.source_found(attempt, source, now_ms, out),
-            IndexReport::Gops(gops) => self.gops_found(attempt, gops, now_ms, out),
+            IndexReport::Source(source) => self.source_found((attempt, worker.clone()), source, now_ms, out),
+            IndexReport::Gops(gops) => {
+                let indexing = self.indexing.as_mut().filter(|indexing| indexing.is_told_by(attempt, worker));
+                let Some((_, planner)) = indexing.and_then(|indexing| indexing.video.as_mut()) else { return };
+                let chunks = planner.push(gops);
+                self.add_chunks(chunks, now_ms, out);
+            }
             IndexReport::Audio { stream, runs } => {
-                if let Some(indexing) = self.indexing.as_mut().filter(|indexing| indexing.attempt == attempt) {
+                let indexing = self.indexing.as_mut().filter(|indexing| indexing.is_told_by(attempt, worker));
+                if let Some(indexing) = indexing {
                     indexing.audio.entry(stream).or_default().extend(runs);
                 }
             }
         }
     }
 
-    fn source_found(&mut self, attempt: AttemptId, source: SourceInfo, now_ms: u64, out: &mut Vec<Command>) {
+    fn source_found(&mut self, teller: (AttemptId, WorkerId), source: SourceInfo, now_ms: u64, out: &mut Vec<Command>) {
         if self.refuse_by_verdict(source.verdict, &source.findings, now_ms, out) {
             return;
         }
@@ -76,7 +86,7 @@ impl ActiveJob {
             .video
             .as_ref()
             .map(|stream| Planner::new(self.grid(), stream.timescale, stream.timing, source.declared_ms));
-        self.indexing = Some(Indexing { attempt, video: plan.zip(planner), audio: BTreeMap::new(), chunks: 0 });
+        self.indexing = Some(Indexing { teller, video: plan.zip(planner), audio: BTreeMap::new(), chunks: 0 });
     }
 
     /// Fails the job if the verdict says so.
@@ -99,13 +109,6 @@ impl ActiveJob {
         let message = if reasons.is_empty() { format!("the source is {code}") } else { reasons.join("; ") };
         self.fail(kind, code, &message, crate::retry::advice(kind), now_ms, out);
         true
-    }
-
-    fn gops_found(&mut self, attempt: AttemptId, gops: Vec<Gop>, now_ms: u64, out: &mut Vec<Command>) {
-        let Some(indexing) = self.indexing.as_mut().filter(|indexing| indexing.attempt == attempt) else { return };
-        let Some((_, planner)) = &mut indexing.video else { return };
-        let chunks = planner.push(gops);
-        self.add_chunks(chunks, now_ms, out);
     }
 
     fn add_chunks(&mut self, chunks: Vec<Chunk>, now_ms: u64, out: &mut Vec<Command>) {
@@ -158,6 +161,7 @@ impl ActiveJob {
     pub(super) fn index_ended(
         &mut self,
         attempt: AttemptId,
+        worker: &WorkerId,
         receipt: &IndexReceipt,
         now_ms: u64,
         out: &mut Vec<Command>,
@@ -165,7 +169,11 @@ impl ActiveJob {
         if self.refuse_by_verdict(receipt.verdict, &receipt.findings, now_ms, out) {
             return false;
         }
-        let Some(indexing) = self.indexing.as_mut().filter(|indexing| indexing.attempt == attempt) else {
+        let elsewhere = self.indexing.as_ref().is_some_and(|indexing| indexing.teller.1 != *worker);
+        if !self.wants(TaskName::Index, attempt) || elsewhere {
+            return false; // pieces have been passed over; the attempt, or the worker, that began last goes on
+        }
+        let Some(indexing) = self.indexing.as_mut().filter(|indexing| indexing.is_told_by(attempt, worker)) else {
             let message = "the index ended before it said what the source is".to_owned();
             let error = TaskError::new(ErrorKind::Bug, "wrong_receipt", message);
             self.count_failure(TaskName::Index, error, None, now_ms, out);

@@ -52,7 +52,7 @@ impl ActiveJob {
         }
         if let Receipt::Index(index) = &receipt {
             let index: IndexReceipt = index.clone();
-            if !self.index_ended(attempt, &index, now_ms, out) {
+            if !self.index_ended(attempt, worker, &index, now_ms, out) {
                 self.attempt_over(name, attempt);
                 return Claim::Late;
             }

@@ -85,11 +85,11 @@ impl Presence {
         drop(self.told.subscribe().wait_for(|told| told.hold == hold).await);
     }
 
-    /// An attempt runs until the guard is dropped.
-    pub fn begin(&self, task: &Task) -> Running<'_> {
+    /// An attempt runs until the guard is dropped. `None`: it runs here already.
+    pub fn begin(&self, task: &Task) -> Option<Running<'_>> {
         let attempt = attempt_of(task);
-        self.doing().running.insert(attempt.clone());
-        Running { presence: self, attempt }
+        let new = self.doing().running.insert(attempt.clone());
+        new.then(|| Running { presence: self, attempt })
     }
 
     /// An attempt has ended well.

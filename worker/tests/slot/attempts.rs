@@ -1,5 +1,7 @@
 //! Attempts, as the coordinator sees them.
 
+use std::num::NonZeroUsize;
+
 use shared::error::ErrorKind;
 use shared::fleet::{AttemptRef, Directive, Standing};
 use shared::index::{ListRef, PacketEntry, PacketList, Place, packed_key};
@@ -180,6 +182,20 @@ async fn a_heartbeat_names_what_runs_and_a_single_attempt_can_be_stopped() {
     crew.direct(Directive::Stop(attempt)).await;
     let Some(Outcome::Failed(error)) = crew.outcomes().await.pop() else { panic!("it succeeded") };
     assert_eq!(error.kind, ErrorKind::Cancelled);
+    crew.stop().await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_delivered_twice_runs_once() {
+    let config = WorkerConfig { slots: NonZeroUsize::new(2).unwrap(), ..config() };
+    let (scene, crew) = (Scene::new(), Crew::start(config));
+    let task = scene.task("patient");
+    crew.push(task.clone()).await;
+    assert_eq!(crew.report().await.outcome, Outcome::Started);
+    crew.push(task).await;
+    assert!(matches!(crew.run(scene.task("fine")).await, Outcome::Done(_)), "the second slot is not free");
+    std::fs::write(scene.path().join("source"), b"grown").unwrap();
+    assert!(matches!(crew.outcomes().await.pop(), Some(Outcome::Done(_))));
     crew.stop().await;
 }
 
