@@ -87,7 +87,6 @@ impl Server {
         self.wait_until_it_listens();
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a server does not say when it begins to listen")]
     fn wait_until_it_listens(&mut self) {
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
