@@ -17,6 +17,7 @@ const SEEDS: u64 = 400;
 const STORM: usize = 400;
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how many seeds is nothing that a program reads")]
 fn whatever_happens_every_job_ends_right() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let undisturbed = World::new(Luck::none(1)).finish();
