@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shared::fleet::Class;
 use shared::queue::{Incoming, Queue, QueueError};
+use shared::storage::StorageConfig;
 use shared::task::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -36,6 +37,8 @@ pub struct CoordinatorConfig {
     pub silence: Duration,
     /// How tenants share the farm.
     pub weights: Weights,
+    /// How object stores are reached.
+    pub storage: StorageConfig,
 }
 
 /// The coordinator can't go on.
@@ -179,7 +182,7 @@ impl Coordinator {
         let (ask, asks) = mpsc::channel(ASKS);
         let (finish, finished) = mpsc::unbounded_channel();
         let views = Views::default();
-        let outbox = Outbox::new(store, queue.clone(), finish, views.clone());
+        let outbox = Outbox::new(store, queue.clone(), finish, views.clone(), config.storage);
         let clock = Clock::start();
         (Self { farm, queue, outbox, asks, finished, clock }, Handle { asks: ask, views })
     }

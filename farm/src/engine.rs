@@ -54,8 +54,8 @@ impl Engine {
         let queue = Arc::new(MeteredQueue::default());
         let mut config = WorkerConfig::default();
         config.slots = slots.unwrap_or(config.slots);
-        let (coordinator, handle) =
-            Coordinator::new(store, queue.clone(), CoordinatorConfig { silence: SILENCE, weights: Weights::new() });
+        let ruling = CoordinatorConfig { silence: SILENCE, weights: Weights::new(), storage: config.storage.clone() };
+        let (coordinator, handle) = Coordinator::new(store, queue.clone(), ruling);
         let token = CancellationToken::new;
         let (draining, abort, shutdown) = (token(), token(), token());
         let id = WorkerId::new("local").expect("a constant should be an id");

@@ -101,8 +101,10 @@ impl fmt::Display for Failure {
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Uri(_) => Self::new(Exit::Usage, "place", error.to_string()),
-            StorageError::Store { .. } => Self::storage("storage", error.to_string())
+            StorageError::Uri { .. } | StorageError::Config { .. } => {
+                Self::new(Exit::Usage, "place", error.to_string())
+            }
+            StorageError::Store { .. } | StorageError::Short { .. } => Self::storage("storage", error.to_string())
                 .help("check that the disk is not full and that the folder may be written"),
         }
     }

@@ -25,6 +25,7 @@ use shared::wire;
 
 use crate::meter::Meter;
 use crate::slot::wire::{FILES_PER_MESSAGE, FrameError, frame, read_frame, receive_files};
+use crate::source::ByteSource;
 use crate::task::{Area, Emission, Emit, Inputs, execute};
 
 /// The kernel's wish list when memory runs out: slots before the worker, and before most else.
@@ -133,6 +134,7 @@ impl Attempt {
                     SlotFileKind::Packed => drop(inputs.objects.0.insert(Place::Packed(role.number), file)),
                     SlotFileKind::Tile if role.number as usize == inputs.tiles.len() => inputs.tiles.push(file),
                     SlotFileKind::Tile => return Err(content(format!("tile {} is out of order", role.number))),
+                    SlotFileKind::Stream => inputs.stream = Some(ByteSource::of_worker(file.into(), role.size)),
                     SlotFileKind::Unspecified => return Err(content("a file without a role".into())),
                 }
             }

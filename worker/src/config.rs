@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::storage::StorageConfig;
 
 /// No time-out is longer, whatever was asked for: a year.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -33,6 +34,11 @@ pub struct WorkerConfig {
     /// Shortest time between two reports of progress of an attempt, in milliseconds; the last is always sent.
     /// Default: 250.
     pub progress_interval_ms: u64,
+    /// Folder for what an attempt reads of object stores; what a worker that was killed leaves there, the next one removes.
+    /// Default: `farm-scratch-` and the user's number, in `TMPDIR` or else `/tmp`.
+    pub scratch: PathBuf,
+    /// How object stores are reached.
+    pub storage: StorageConfig,
 }
 
 /// A program and its first arguments. It is started without environment, in `/`, with a socket as its standard input,
@@ -65,6 +71,8 @@ impl Default for WorkerConfig {
             attempt_timeout_ms: 3_600_000,
             stall_timeout_ms: 20_000,
             progress_interval_ms: 250,
+            scratch: std::env::temp_dir().join(format!("farm-scratch-{}", rustix::process::getuid().as_raw())),
+            storage: StorageConfig::default(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! worker tries once and says why it failed; trying again is the coordinator's decision.
 
 mod attempt;
+mod feed;
+mod fetch;
 mod inputs;
 mod presence;
 
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::WorkerConfig;
+use crate::scratch::Scratch;
 use crate::slot::Slot;
 use crate::slot::spawner::Spawner;
 use attempt::{Attempt, Stop};
@@ -49,6 +52,7 @@ pub struct Worker {
 /// What all slots of a worker share.
 struct Shared {
     config: Arc<WorkerConfig>,
+    scratch: Arc<Scratch>,
     queue: Arc<dyn Queue>,
     id: WorkerId,
     presence: Presence,
@@ -60,7 +64,8 @@ impl Worker {
     pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId, draining: CancellationToken) -> Self {
         let slots = u32::try_from(config.slots.get()).unwrap_or(u32::MAX);
         let presence = Presence::new(id.clone(), slots, draining.clone());
-        Self { shared: Arc::new(Shared { config: Arc::new(config), queue, id, presence, draining }) }
+        let scratch = Arc::new(Scratch::new(&config.scratch));
+        Self { shared: Arc::new(Shared { config: Arc::new(config), scratch, queue, id, presence, draining }) }
     }
 
     /// Works until the queue is closed or the worker drains, and then finishes what it has begun; `abort` kills what

@@ -254,6 +254,13 @@ impl Slot {
         }
     }
 
+    /// What it waits for is not its own doing: standstill counts from now.
+    pub fn pardon(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.stalls_at = Instant::now() + self.config.stall_timeout();
+        }
+    }
+
     /// The socket has ended, so the child has or is about to.
     async fn ended(&mut self) -> TaskError {
         match timeout(EXIT_GRACE, self.child.wait()).await {

@@ -8,6 +8,7 @@ use shared::error::{ErrorKind, TaskError};
 use shared::index::{PacketEntry, PacketList, Place};
 use shared::task::{IndexReport, Progress, Receipt, Task, Work};
 
+use crate::source::ByteSource;
 use crate::{audio, index, storyboard, video};
 
 /// What a slot is given besides the task.
@@ -19,6 +20,19 @@ pub struct Inputs {
     pub objects: Objects,
     /// The tiles a storyboard task names, in its order.
     pub tiles: Vec<File>,
+    /// The source of an index task, if it is not one of the objects.
+    pub stream: Option<ByteSource>,
+}
+
+impl Inputs {
+    /// What an index task reads.
+    pub fn source(&self) -> Result<ByteSource, TaskError> {
+        if let Some(stream) = &self.stream {
+            return Ok(stream.clone());
+        }
+        let file = self.objects.source()?.try_clone().and_then(ByteSource::of_file);
+        file.map_err(|error| TaskError::transient("source_read", error.to_string()))
+    }
 }
 
 /// Open objects, read at any offset.
@@ -80,7 +94,7 @@ pub type Emit<'a> = dyn FnMut(Emission) -> Result<(), TaskError> + 'a;
 /// Runs one attempt to its end.
 pub fn execute(task: &Task, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<Receipt, TaskError> {
     match &task.work {
-        Work::Index(work) => index::index_source(work, inputs.objects.source()?, emit).map(Receipt::Index),
+        Work::Index(work) => index::index_source(work, &inputs.source()?, emit).map(Receipt::Index),
         Work::Video(work) => video::encode_chunk(work, inputs, emit).map(Receipt::Video),
         Work::Audio(work) => audio::encode_track(work, inputs, emit).map(Receipt::Audio),
         Work::Storyboard(work) => storyboard::make_sheets(work, inputs, emit).map(Receipt::Storyboard),

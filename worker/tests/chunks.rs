@@ -14,6 +14,7 @@ use shared::source::{Color, SourceInfo};
 use shared::task::{IndexReport, IndexTask, Transform, VideoReceipt, VideoTask};
 use shared::time::{MediaTime, SegmentGrid};
 use worker::index::index_source;
+use worker::source::ByteSource;
 use worker::task::{Emission, Inputs, Objects};
 use worker::video::encode_chunk;
 
@@ -46,7 +47,11 @@ fn index(source: &Path) -> Result<Indexed, TaskError> {
         }
         Ok(())
     };
-    index_source(&IndexTask { max_pixels: 8192 * 8192 }, &File::open(source).unwrap(), &mut emit)?;
+    index_source(
+        &IndexTask { max_pixels: 8192 * 8192 },
+        &ByteSource::of_file(File::open(source).unwrap()).unwrap(),
+        &mut emit,
+    )?;
     let rate = RateControl { crf: 23.0, maxrate_bps: 5_000_000, bufsize_bits: 10_000_000 };
     Ok(Indexed { source: source.to_owned(), stored, info: info.expect("a source"), gops, rate })
 }
@@ -67,7 +72,7 @@ impl Indexed {
                 files.entry(place).or_insert_with(|| File::open(path).unwrap());
             }
         }
-        Inputs { lists, objects: Objects(files), tiles: Vec::new() }
+        Inputs { lists, objects: Objects(files), ..Inputs::default() }
     }
 
     /// A chunk of every segment: the hardest case.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use benches::Film;
 use coordinator::publish::{Certificate, Publisher};
 use coordinator::stitch::{Presentation, check_audio, check_video, stitch_audio, stitch_video};
-use shared::storage::Storage;
+use shared::storage::{Storage, StorageConfig};
 
 const HOURS: u32 = 10;
 const RUNS: u32 = 5;
@@ -45,7 +45,10 @@ async fn end_of_job(film: &Film) -> Result<(Duration, Duration), Box<dyn std::er
     };
     let stitching = begin.elapsed();
     let folder = tempfile::tempdir()?;
-    let target = Storage::open(folder.path().to_str().ok_or("the temporary folder should have a plain name")?)?;
+    let target = Storage::open(
+        folder.path().to_str().ok_or("the temporary folder should have a plain name")?,
+        &StorageConfig::default(),
+    )?;
     let begin = Instant::now();
     let document = Certificate::new(&film.source, &film.index, &presentation, &chunks, &audio)?;
     let published = Publisher::new(target).publish(&presentation, Some(&document)).await?;

@@ -30,6 +30,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use shared::cmaf::CmafError;
+use shared::error::ErrorKind;
 use shared::storage::{Storage, StorageError};
 use shared::task::StoredObject;
 
@@ -89,6 +90,16 @@ pub enum PublishError {
         /// Sheets that there are.
         found: usize,
     },
+}
+
+impl PublishError {
+    /// Whether the same round may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Storage(error) => matches!(error.fault().kind(), ErrorKind::Transient | ErrorKind::Exhausted),
+            _ => false,
+        }
+    }
 }
 
 /// What a round left behind.

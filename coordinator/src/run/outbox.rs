@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use shared::queue::Queue;
-use shared::storage::{Storage, StorageError, local_path};
+use shared::storage::{Storage, StorageConfig, StorageError};
 use shared::task::{JobId, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,7 @@ pub(super) struct Outbox {
     finish: mpsc::UnboundedSender<Event>,
     views: Views,
     publishers: Publishers,
+    storage: StorageConfig,
     beside: TaskTracker,
 }
 
@@ -40,9 +41,10 @@ impl Outbox {
         queue: Arc<dyn Queue>,
         finish: mpsc::UnboundedSender<Event>,
         views: Views,
+        storage: StorageConfig,
     ) -> Self {
         let (revisions, publishers) = (BTreeMap::new(), Publishers::default());
-        Self { store, revisions, queue, finish, views, publishers, beside: TaskTracker::new() }
+        Self { store, revisions, queue, finish, views, publishers, storage, beside: TaskTracker::new() }
     }
 
     pub(super) fn views(&self) -> &Views {
@@ -149,10 +151,10 @@ impl Outbox {
             }
             Command::Publish(round) => {
                 let (job, publishers) = (round.job.clone(), self.publishers.clone());
-                self.beside(publish_round(*round, publishers), move |result| match result {
+                self.beside(publish_round(*round, publishers, self.storage.clone()), move |result| match result {
                     Ok(Ok(multivariant)) => Event::Published { job, multivariant },
                     Ok(Err(error)) => {
-                        let transient = matches!(error, PublishError::Storage(_));
+                        let transient = error.may_pass();
                         Event::PublishFailed { job, transient, message: error.to_string() }
                     }
                     Err(panic) => Event::PublishFailed { job, transient: false, message: panic },
@@ -161,7 +163,7 @@ impl Outbox {
             Command::CleanUp(order) => {
                 let job = order.job.clone();
                 self.publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
-                self.beside(clean_up(*order), move |result| {
+                self.beside(clean_up(*order, self.storage.clone()), move |result| {
                     let result = result.and_then(|result| result.map_err(|error| error.to_string()));
                     Event::CleanedUp(job, result)
                 });
@@ -217,9 +219,9 @@ fn log(view: &JobView) {
 }
 
 /// Writes a round; says whether there is a multivariant playlist.
-async fn publish_round(round: Round, publishers: Publishers) -> Result<bool, PublishError> {
+async fn publish_round(round: Round, publishers: Publishers, storage: StorageConfig) -> Result<bool, PublishError> {
     let Round { job, places, presentation, mut last } = round;
-    let target = Storage::open(&places.target)?;
+    let target = Storage::open(&places.target, &storage)?;
     let known = publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
     let mut publisher = known.unwrap_or_else(|| Publisher::new(target.clone()));
     if let Some(last) = last.as_mut().filter(|last| last.movies) {
@@ -238,9 +240,9 @@ async fn publish_round(round: Round, publishers: Publishers) -> Result<bool, Pub
 
 /// Removes the work objects, and of a job that did not complete the presentation, playlists first. A folder that was
 /// never made is not made now.
-async fn clean_up(order: CleanUp) -> Result<(), StorageError> {
+async fn clean_up(order: CleanUp, storage: StorageConfig) -> Result<(), StorageError> {
     if let Some(take_away) = &order.take_away
-        && let Some(target) = existing(&order.places.target)?
+        && let Some(target) = Storage::open_existing(&order.places.target, &storage)?
     {
         publish::unpublish(&target).await?;
         if order.keep_parts {
@@ -254,16 +256,8 @@ async fn clean_up(order: CleanUp) -> Result<(), StorageError> {
             publish::remove_extras(&target).await?;
         }
     }
-    if let Some(work) = existing(&order.places.work)?.filter(|_| !order.keep_parts) {
-        for key in work.list("").await? {
-            work.delete(&key).await?;
-        }
-        // Stays if anything else is in it.
-        let _ = tokio::fs::remove_dir(local_path(&order.places.work)?).await;
+    match Storage::open_existing(&order.places.work, &storage)? {
+        Some(work) if !order.keep_parts => work.clear().await,
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-fn existing(uri: &str) -> Result<Option<Storage>, StorageError> {
-    if local_path(uri)?.is_dir() { Storage::open(uri).map(Some) } else { Ok(None) }
 }

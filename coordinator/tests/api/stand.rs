@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use shared::fleet::{Class, Heartbeat, Standing};
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
+use shared::storage::StorageConfig;
 use shared::task::{TenantId, WorkerId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,7 +38,8 @@ impl Stand {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(RedbStore::open(&folder.path().join("state")).unwrap());
         let queue = Arc::new(MemoryQueue::default());
-        let config = CoordinatorConfig { silence: Duration::from_secs(300), weights: Weights::new() };
+        let storage = StorageConfig::default();
+        let config = CoordinatorConfig { silence: Duration::from_secs(300), weights: Weights::new(), storage };
         let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
         let shutdown = CancellationToken::new();
         let mut parts = JoinSet::new();

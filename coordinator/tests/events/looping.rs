@@ -11,6 +11,7 @@ use shared::error::{ErrorKind, TaskError};
 use shared::fleet::Directive;
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
+use shared::storage::StorageConfig;
 use shared::task::{Cancellation, Outcome, Places};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +28,8 @@ struct Running {
 
 fn start(store: Arc<dyn Store>) -> Running {
     let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
-    let config = CoordinatorConfig { silence: Duration::from_secs(60), weights: Default::default() };
+    let storage = StorageConfig::default();
+    let config = CoordinatorConfig { silence: Duration::from_secs(60), weights: Default::default(), storage };
     let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
     let alive = queue.clone();
     TaskTracker::new().spawn(async move {

@@ -1,10 +1,7 @@
 //! The origin: a presentation folder over HTTP, with the headers a CDN and a browser need.
 //!
-//! | path | type | kept by caches |
-//! |---|---|---|
-//! | `*.m3u8`, `*.mpd`, text and pictures | by extension | 60 s; not at all while the presentation is growing |
-//! | names that carry a content hash (`<name>.<16 hex>.<ext>`) | `video/mp4` … | one year, immutable |
-//! | `/`, `/~player/…` | the player page | not at all |
+//! Objects are labelled as [`shared::storage::label`] says; while the presentation is growing, caches keep only what never
+//! changes. The player page, `/` and `/~player/…`, is not kept at all.
 //!
 //! Everything allows any origin, answers `Range`, and nothing hidden (`.farm`) or escaped is ever looked up.
 
@@ -18,6 +15,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use shared::storage::label;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -25,8 +23,6 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::page;
 use crate::presentation::CERTIFICATE;
 
-const ONE_YEAR: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-const ONE_MINUTE: HeaderValue = HeaderValue::from_static("public, max-age=60");
 const NOT_AT_ALL: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Serves the presentation in `dir`: mountable anywhere, used by `farm play` and by tests.
@@ -63,7 +59,7 @@ async fn label(State(dir): State<Arc<PathBuf>>, request: Request, next: Next) ->
         status if status.is_success() || status == StatusCode::NOT_MODIFIED => {
             let growing = !tokio::fs::try_exists(dir.join(CERTIFICATE)).await.unwrap_or(false);
             response.headers_mut().insert(CACHE_CONTROL, cache_control(&path, growing));
-            if let Some(kind) = content_type(&path) {
+            if let Some(kind) = label::content_type(&path) {
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             }
         }
@@ -85,28 +81,12 @@ fn is_object_name(path: &str) -> bool {
     !path.contains(['%', '\\']) && parts.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
 }
 
-fn content_type(path: &str) -> Option<&'static str> {
-    let (_, extension) = path.rsplit_once('.')?;
-    Some(match extension {
-        "m3u8" => "application/vnd.apple.mpegurl",
-        "mpd" => "application/dash+xml",
-        "m4s" | "mp4" => "video/mp4",
-        "vtt" => "text/vtt",
-        "jpg" => "image/jpeg",
-        "json" => "application/json",
-        _ => return None,
-    })
-}
-
-/// A name with a content hash in it never gets other bytes; any other name may.
+/// While the presentation grows, only what never changes is kept.
 fn cache_control(path: &str, growing: bool) -> HeaderValue {
-    let mut parts = path.rsplit('.').skip(1);
-    let hashed = parts.next().is_some_and(|part| part.len() == 16 && part.bytes().all(|b| b.is_ascii_hexdigit()));
-    match (hashed && parts.next().is_some(), growing) {
-        (true, _) => ONE_YEAR,
-        (false, true) => NOT_AT_ALL,
-        (false, false) => ONE_MINUTE,
+    if growing && !label::is_content_named(path) {
+        return NOT_AT_ALL;
     }
+    HeaderValue::from_static(label::cache_control(path))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! `make servers` puts the programs into `target/servers/bin`; elsewhere they are looked for on the `PATH`. A test whose
 //! server is missing is skipped by name, or fails where `FARM_REQUIRE_SERVERS` is set, as `make test` does.
 
+pub mod s3;
+
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,12 @@ pub fn program(name: &str) -> Option<PathBuf> {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this host should have a free port");
     listener.local_addr().expect("a bound socket should have an address").port()
+}
+
+/// Between two looks at a server that gets ready.
+#[expect(clippy::disallowed_methods, reason = "a server of somebody else can only be asked again and again")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// A server process. Dropping it kills the process and everything it has written.
@@ -94,8 +102,7 @@ impl Server {
             let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(ended.is_none(), "{} ended: {ended:?}\n{}", self.program.display(), log());
             assert!(began.elapsed() < START_TIMEOUT, "{} does not listen\n{}", self.program.display(), log());
-            #[expect(clippy::disallowed_methods, reason = "a server does not say when it listens")]
-            std::thread::sleep(Duration::from_millis(20));
+            pause();
         }
     }
 }

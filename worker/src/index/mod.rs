@@ -9,13 +9,11 @@ mod access;
 mod fields;
 mod gops;
 mod open;
-mod reader;
 mod streams;
 mod timeline;
 mod trial;
 mod writer;
 
-use std::fs::File;
 use std::time::Instant;
 
 use ffmpeg_next::{Error, Packet};
@@ -23,6 +21,7 @@ use shared::error::{ErrorKind, TaskError};
 use shared::source::{Finding, SourceInfo, Timing, Verdict};
 use shared::task::{IndexReceipt, IndexReport, IndexTask, Progress, Spent};
 
+use crate::source::ByteSource;
 use crate::task::{Emission, Emit, ffmpeg_error};
 use fields::FieldPairs;
 use gops::GopBuilder;
@@ -42,12 +41,11 @@ const LONGEST_WAIT_PACKETS: usize = 2048;
 const REORDER_PACKETS: usize = 32;
 
 /// Reads the source front to back.
-pub fn index_source(task: &IndexTask, source: &File, emit: &mut Emit<'_>) -> Result<IndexReceipt, TaskError> {
+pub fn index_source(task: &IndexTask, source: &ByteSource, emit: &mut Emit<'_>) -> Result<IndexReceipt, TaskError> {
     let begun = Instant::now();
-    let size = source.metadata().map_err(|error| TaskError::transient("source_read", error.to_string()))?.len();
-    let mut input = open::open(source, size)?;
-    let found = streams::describe(&input, size, task.max_pixels)?;
-    let mut index = Index::new(found, source)?;
+    let mut input = open::open(source)?;
+    let found = streams::describe(&input, source.size(), task.max_pixels)?;
+    let mut index = Index::new(found, source.clone());
     let mut packet = Packet::empty();
     let mut packets = 0u64;
     loop {
@@ -64,7 +62,7 @@ pub fn index_source(task: &IndexTask, source: &File, emit: &mut Emit<'_>) -> Res
             emit(Emission::Progress(Progress { done_ms: 0, frames: packets }))?;
         }
     }
-    index.finish(size, begun, emit)
+    index.finish(source.size(), begun, emit)
 }
 
 struct Index {
@@ -80,9 +78,8 @@ struct Index {
 }
 
 impl Index {
-    fn new(found: Found, source: &File) -> Result<Self, TaskError> {
-        let source = source.try_clone().map_err(|error| TaskError::transient("source_read", error.to_string()))?;
-        Ok(Self {
+    fn new(found: Found, source: ByteSource) -> Self {
+        Self {
             timeline: Timeline::new(&found),
             store: PacketStore::new(source),
             waiting: Vec::new(),
@@ -92,7 +89,7 @@ impl Index {
             video: found.info.video.as_ref().map(GopBuilder::new),
             audio: found.info.audio.iter().map(AudioWriter::new).collect(),
             info: found.info,
-        })
+        }
     }
 
     fn find(&mut self, code: &str, text: String, handling: &str) {

@@ -1,16 +1,14 @@
 //! Opening a source: only the container formats named here, no protocol but our own reader, so that a playlist in
 //! disguise can't make libavformat open anything else.
 
-use std::fs::File;
-
 use ffmpeg_next::format::stream::Stream;
 use ffmpeg_next::format::{self, context::Input, context::StreamIo};
 use ffmpeg_next::{Dictionary, Error, media};
 use shared::error::TaskError;
 
-use super::reader::SourceReader;
 use super::unreadable;
 use crate::av;
+use crate::source::ByteSource;
 
 /// Demuxers by libavformat's names. None of them opens other resources.
 const FORMATS: &str = "mov,matroska,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,ogg,h264,hevc,m4v,ivf,obu,av1,mxf,gif,\
@@ -36,16 +34,16 @@ const USUAL: Patience = Patience { bytes: "5000000", micros: "0" };
 /// broadcasts and screen recordings last.
 const LONG: Patience = Patience { bytes: "64000000", micros: "30000000" };
 
-/// Opens the first `size` bytes of `source` as a container. Looks further ahead, once, if a video stream does not say its
+/// Opens `source` as a container. Looks further ahead, once, if a video stream does not say its
 /// picture size at first.
-pub fn open(source: &File, size: u64) -> Result<Input, TaskError> {
-    if size == 0 {
+pub fn open(source: &ByteSource) -> Result<Input, TaskError> {
+    if source.size() == 0 {
         return Err(TaskError::input("empty", "the source has no bytes: upload it again"));
     }
     ffmpeg_next::init().map_err(|error| TaskError::bug(format!("FFmpeg does not start: {error}")))?;
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
-    let input = open_patiently(source, size, USUAL)?;
-    if input.streams().any(|stream| lacks_size(&stream)) { open_patiently(source, size, LONG) } else { Ok(input) }
+    let input = open_patiently(source, USUAL)?;
+    if input.streams().any(|stream| lacks_size(&stream)) { open_patiently(source, LONG) } else { Ok(input) }
 }
 
 fn lacks_size(stream: &Stream) -> bool {
@@ -54,9 +52,8 @@ fn lacks_size(stream: &Stream) -> bool {
     is_video && setup.width <= 0 && ffmpeg_next::decoder::find(stream.parameters().id()).is_some()
 }
 
-fn open_patiently(source: &File, size: u64, patience: Patience) -> Result<Input, TaskError> {
-    let file = source.try_clone().map_err(|error| TaskError::transient("source_read", error.to_string()))?;
-    let io = StreamIo::from_read_seek_with_capacity(SourceReader::new(file, size), BUFFER)
+fn open_patiently(source: &ByteSource, patience: Patience) -> Result<Input, TaskError> {
+    let io = StreamIo::from_read_seek_with_capacity(source.reader(), BUFFER)
         .map_err(|error| unreadable("source_read", "the source can't be read", error))?;
     let mut options = Dictionary::new();
     options.set("format_whitelist", FORMATS);
@@ -68,8 +65,7 @@ fn open_patiently(source: &File, size: u64, patience: Patience) -> Result<Input,
 }
 
 /// Why a source that is no media is none, as far as its first bytes tell.
-fn not_media(source: &File, error: Error) -> TaskError {
-    use std::os::unix::fs::FileExt;
+fn not_media(source: &ByteSource, error: Error) -> TaskError {
     let mut head = [0; 12];
     let is_mp4 = source.read_exact_at(&mut head, 0).is_ok() && &head[4..8] == b"ftyp";
     if is_mp4 {

@@ -1,8 +1,6 @@
 //! Puts packets' bytes where later tasks can read them, and packet lists into list objects.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use ffmpeg_next::Packet;
 use shared::error::TaskError;
@@ -12,6 +10,7 @@ use shared::task::IndexReport;
 use shared::time::Timescale;
 
 use super::timeline::{Placed, Stored};
+use crate::source::ByteSource;
 use crate::task::{Area, Emission, Emit};
 
 /// Bytes of a packed object; also what an index task holds per stream.
@@ -25,7 +24,7 @@ const AUDIO_LIST: usize = 4096;
 
 /// Finds packets in the source, or packs them.
 pub struct PacketStore {
-    source: File,
+    source: ByteSource,
     streams: HashMap<u32, Pack>,
     scratch: Vec<u8>,
 }
@@ -39,7 +38,7 @@ struct Pack {
 }
 
 impl PacketStore {
-    pub fn new(source: File) -> Self {
+    pub fn new(source: ByteSource) -> Self {
         Self { source, streams: HashMap::new(), scratch: Vec::new() }
     }
 

@@ -1,17 +1,18 @@
 //! One attempt: inputs to the slot, objects to storage, reports to the queue.
 
 use std::collections::HashMap;
-use std::io;
 
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
 use shared::queue::{Delivery, QueueError};
-use shared::storage::{Storage, StorageError, is_plain_key};
+use shared::storage::{Storage, StorageConfig, is_plain_key};
 use shared::task::{Outcome, Progress, Receipt, StoredObject, Task, TaskReport};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, inputs};
+use super::Shared;
+use super::feed::Feed;
+use super::inputs::{self, Gathered, Larder};
 use crate::slot::request::Request;
 use crate::slot::{Slot, Step};
 use crate::task::Area;
@@ -49,7 +50,8 @@ impl<'a> Attempt<'a> {
     /// An attempt at the task of `delivery`.
     pub fn new(shared: &'a Shared, delivery: &'a dyn Delivery, abort: &'a CancellationToken) -> Self {
         let task = delivery.task();
-        let (target, work) = (Prefix::new(&task.places.target), Prefix::new(&task.places.work));
+        let prefix = |uri: &str| Prefix::new(uri, &shared.config.storage);
+        let (target, work) = (prefix(&task.places.target), prefix(&task.places.work));
         Self { shared, task, delivery, abort, target, work, unsent: None, sent_at: Instant::now() }
     }
 
@@ -57,12 +59,12 @@ impl<'a> Attempt<'a> {
     pub async fn run(mut self, slot: &mut Slot) -> Result<Receipt, Stop> {
         self.report(Outcome::Started).await?;
         let work = self.work.storage()?.clone();
-        let (lists, files) = self.unless_stopped(inputs::gather(self.task, &work)).await?;
+        let Gathered { lists, files, mut feed } = self.unless_stopped(self.gather(&work)).await?;
         let request = Request { task: self.task, worker: &self.shared.id, lists, files };
         self.unless_stopped(slot.begin(&request)).await?;
-        drop(request); // the lists of a long track are large
+        drop(request); // the lists of a long track are large, and the slot has its own descriptors
         loop {
-            match self.unless_stopped(slot.next()).await? {
+            match self.unless_stopped(next_step(slot, feed.as_mut())).await? {
                 Step::Progress(progress) => self.unsent = Some(progress),
                 Step::Object { area: Area::Target, key, bytes } => self.target.store(key, bytes).await?,
                 Step::Object { area: Area::Work, key, bytes } => self.work.store(key, bytes).await?,
@@ -79,6 +81,16 @@ impl<'a> Attempt<'a> {
                 self.delivery.still_working().await.map_err(Stop::Queue)?;
             }
         }
+    }
+
+    async fn gather(&self, work: &Storage) -> Result<Gathered, TaskError> {
+        let (config, scratch) = (&self.shared.config, &self.shared.scratch);
+        let larder = Larder { source: &self.task.places.source, work, config: &config.storage, scratch };
+        let late = |_| {
+            let text = format!("inputs not here in {} ms (attempt_timeout_ms)", config.attempt_timeout_ms);
+            TaskError::transient("inputs_timeout", text)
+        };
+        tokio::time::timeout(config.attempt_timeout(), inputs::gather(self.task, &larder)).await.map_err(late)?
     }
 
     async fn send_progress(&mut self) -> Result<(), Stop> {
@@ -134,22 +146,36 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// What the slot does next, while its reads are answered.
+async fn next_step(slot: &mut Slot, mut feed: Option<&mut Feed>) -> Result<Step, TaskError> {
+    loop {
+        let Some(feed) = feed.as_mut() else { return slot.next().await };
+        tokio::select! {
+            biased;
+            advanced = feed.advanced() => advanced?,
+            step = slot.next() => return step,
+        }
+        slot.pardon();
+    }
+}
+
 /// One of the two places an attempt writes to. Opened when first used: a refused source leaves no folder behind.
 struct Prefix {
     uri: String,
+    config: StorageConfig,
     storage: Option<Storage>,
     stored: HashMap<String, StoredObject>,
 }
 
 impl Prefix {
-    fn new(uri: &str) -> Self {
-        Self { uri: uri.to_owned(), storage: None, stored: HashMap::new() }
+    fn new(uri: &str, config: &StorageConfig) -> Self {
+        Self { uri: uri.to_owned(), config: config.clone(), storage: None, stored: HashMap::new() }
     }
 
     fn storage(&mut self) -> Result<&Storage, TaskError> {
         match &mut self.storage {
             Some(storage) => Ok(storage),
-            unopened => Ok(unopened.insert(Storage::open(&self.uri).map_err(store_failure)?)),
+            unopened => Ok(unopened.insert(Storage::open(&self.uri, &self.config)?)),
         }
     }
 
@@ -158,7 +184,7 @@ impl Prefix {
             let text = format!("the slot broke the protocol: {key:?} is not a key");
             return Err(TaskError::new(ErrorKind::Bug, "slot_protocol", text));
         }
-        let object = self.storage()?.put(&key, bytes).await.map_err(store_failure)?;
+        let object = self.storage()?.put(&key, bytes).await?;
         self.stored.insert(key, object);
         Ok(())
     }
@@ -166,16 +192,4 @@ impl Prefix {
     fn holds(&self, object: &StoredObject) -> bool {
         self.stored.get(&object.key) == Some(object)
     }
-}
-
-/// A full disk is not the network's fault: trying again here would not help.
-fn store_failure(error: StorageError) -> TaskError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::StorageFull) {
-            return TaskError::new(ErrorKind::Exhausted, "store_full", error.to_string());
-        }
-        cause = error.source();
-    }
-    TaskError::transient("store_failed", error.to_string())
 }

@@ -1,8 +1,11 @@
 //! What a slot is given for an attempt.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::v1::SlotFileKind;
@@ -25,13 +28,22 @@ pub struct Request<'a> {
     pub files: Vec<InputFile>,
 }
 
-/// A file a slot gets, opened when it is handed over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file a slot gets.
+#[derive(Debug, Clone)]
 pub struct InputFile {
     /// What it is to the task.
     pub role: FileRole,
-    /// Where it lies.
-    pub path: PathBuf,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a file comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// It lies here, and is opened when it is handed over.
+    Path(PathBuf),
+    /// It has no name.
+    Open(Arc<OwnedFd>),
 }
 
 /// What a file is to a task.
@@ -39,6 +51,8 @@ pub struct InputFile {
 pub enum FileRole {
     /// The source.
     Source,
+    /// A socket over which reads of the source are answered, and the source's size in bytes.
+    Stream(u64),
     /// The packed object with this number.
     Packed(u32),
     /// The tile at this position of a storyboard.
@@ -48,16 +62,19 @@ pub enum FileRole {
 impl InputFile {
     /// Opens the file for reading. Anything but a regular file is refused before it is opened, as opening a pipe may
     /// wait for ever.
-    pub fn open(&self) -> Result<File, TaskError> {
-        let opened = std::fs::metadata(&self.path).and_then(|meta| match meta.is_file() {
-            true => File::open(&self.path),
+    pub fn open(&self) -> Result<OwnedFd, TaskError> {
+        let path = match &self.origin {
+            Origin::Open(file) => return file.try_clone().map_err(|error| self.failure("an open file", &error)),
+            Origin::Path(path) => path,
+        };
+        let opened = std::fs::metadata(path).and_then(|meta| match meta.is_file() {
+            true => File::open(path),
             false => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
         });
-        opened.map_err(|error| self.failure(&error))
+        opened.map(OwnedFd::from).map_err(|error| self.failure(path.display(), &error))
     }
 
-    fn failure(&self, error: &io::Error) -> TaskError {
-        let path = self.path.display();
+    fn failure(&self, path: impl Display, error: &io::Error) -> TaskError {
         match (self.role, error.kind()) {
             (_, ErrorKind::OutOfMemory) => TaskError::new(Kind::Exhausted, "worker_memory", format!("{path}: {error}")),
             (_, _) if out_of_descriptors(error) => {
@@ -67,7 +84,7 @@ impl InputFile {
             (FileRole::Source, ErrorKind::NotFound) => {
                 TaskError::input("source_missing", format!("{path} does not exist; check the path of the source"))
             }
-            (FileRole::Source, _) => {
+            (FileRole::Source | FileRole::Stream(_), _) => {
                 let advice = "the source must be a regular file that the worker may read";
                 TaskError::input("source_unreadable", format!("{path}: {error}; {advice}"))
             }
@@ -87,12 +104,13 @@ impl Request<'_> {
     /// As it crosses to the slot.
     pub fn to_wire(&self, config: &WorkerConfig) -> proto::v1::SlotRequest {
         let file = |file: &InputFile| {
-            let (kind, number) = match file.role {
-                FileRole::Source => (SlotFileKind::Source, 0),
-                FileRole::Packed(number) => (SlotFileKind::Packed, number),
-                FileRole::Tile(position) => (SlotFileKind::Tile, position),
+            let (kind, number, size) = match file.role {
+                FileRole::Source => (SlotFileKind::Source, 0, 0),
+                FileRole::Stream(size) => (SlotFileKind::Stream, 0, size),
+                FileRole::Packed(number) => (SlotFileKind::Packed, number, 0),
+                FileRole::Tile(position) => (SlotFileKind::Tile, position, 0),
             };
-            proto::v1::SlotFile { kind: kind.into(), number }
+            proto::v1::SlotFile { kind: kind.into(), number, size }
         };
         proto::v1::SlotRequest {
             task: wire::encode_task(self.task),
@@ -115,11 +133,12 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened_says_which_and_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let code = |role, path: PathBuf| InputFile { role, path }.open().unwrap_err().code;
+        let open = |role, path: PathBuf| InputFile { role, origin: Origin::Path(path) }.open().unwrap_err();
+        let code = |role, path| open(role, path).code;
         assert_eq!(code(FileRole::Source, folder.path().join("gone.mp4")), "source_missing");
         assert_eq!(code(FileRole::Source, folder.path().into()), "source_unreadable");
         assert_eq!(code(FileRole::Packed(0), folder.path().join("0")), "work_missing");
-        let gone = InputFile { role: FileRole::Source, path: "/nowhere/clip.mp4".into() }.open().unwrap_err();
+        let gone = open(FileRole::Source, "/nowhere/clip.mp4".into());
         assert_eq!(gone.message, "/nowhere/clip.mp4 does not exist; check the path of the source");
     }
 }

@@ -13,6 +13,7 @@ use shared::rendition::{AudioCodec, AudioRendition};
 use shared::source::AudioStream;
 use shared::task::{AudioReceipt, AudioTask, IndexReport, IndexTask};
 use shared::time::{SegmentGrid, Timescale};
+use worker::source::ByteSource;
 use worker::task::{Area, Emission, Inputs, Objects};
 use worker::{audio, index};
 
@@ -56,7 +57,8 @@ impl Source {
         let file = File::open(path).unwrap();
         let (mut stored, mut stream, mut refs) = (HashMap::new(), None, Vec::new());
         let task = IndexTask { max_pixels: 1 << 24 };
-        index::index_source(&task, &file, &mut |emission| {
+        let whole = ByteSource::of_file(file.try_clone().unwrap()).unwrap();
+        index::index_source(&task, &whole, &mut |emission| {
             match emission {
                 Emission::Object { key, bytes, .. } => drop(stored.insert(key, bytes)),
                 Emission::Index(IndexReport::Source(info)) => stream = info.audio.first().cloned(),
@@ -148,7 +150,7 @@ fn encode_task(
     rendition: AudioRendition,
 ) -> Result<Track, TaskError> {
     let objects = Objects([(Place::Packed(0), file_with(&source.bytes))].into());
-    let inputs = Inputs { lists: lists.to_vec(), objects, tiles: Vec::new() };
+    let inputs = Inputs { lists: lists.to_vec(), objects, ..Inputs::default() };
     let channels = rendition.channels;
     let task = AudioTask {
         stream: source.stream.clone(),

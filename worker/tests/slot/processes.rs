@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use shared::task::{Outcome, WorkerId};
-use worker::slot::request::{FileRole, InputFile, Request};
+use worker::slot::request::{FileRole, InputFile, Origin, Request};
 use worker::slot::spawner::Spawner;
 use worker::slot::{Slot, Step};
 
@@ -107,7 +107,7 @@ async fn killing_the_worker_kills_its_slots() {
 async fn hanging(scene: &Scene, spawner: &Spawner) -> Slot {
     let mut slot = Slot::open(Arc::new(config()), spawner).await.unwrap();
     let (task, worker) = (scene.task("hang"), WorkerId::new("tester").unwrap());
-    let source = InputFile { role: FileRole::Source, path: scene.path().join("source") };
+    let source = InputFile { role: FileRole::Source, origin: Origin::Path(scene.path().join("source")) };
     let request = Request { task: &task, worker: &worker, lists: vec![], files: vec![source] };
     slot.begin(&request).await.unwrap();
     assert!(matches!(slot.next().await.unwrap(), Step::Progress(_)));

@@ -6,7 +6,7 @@ mod hls;
 mod movies;
 mod rounds;
 
-use shared::storage::Storage;
+use shared::storage::{Storage, StorageConfig};
 use tempfile::TempDir;
 
 use super::{Outline, Published, Publisher};
@@ -16,7 +16,7 @@ use crate::stitch::{Presentation, stitch_audio};
 /// An empty target.
 fn target() -> (TempDir, Storage) {
     let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
+    let storage = Storage::open(folder.path().to_str().unwrap(), &StorageConfig::default()).unwrap();
     (folder, storage)
 }
 

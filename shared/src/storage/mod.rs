@@ -1,0 +1,217 @@
+//! Objects: a URI names a store and a prefix; keys below it are written once.
+//!
+//! | URI | store | feature |
+//! |---|---|---|
+//! | a path, `file:/folder` | a folder of this host | |
+//! | `s3://bucket/prefix` | S3 and what speaks its protocol | `s3` |
+//! | `gs://bucket/prefix` | Google Cloud Storage | `gcs` |
+//! | `az://container/prefix`, `abfs://…` | Azure Blob Storage | `azure` |
+//!
+//! Requests are made again here after network errors and 5xx answers, a few times and briefly ([`StorageConfig`]); what
+//! remains is told as a [`Fault`], and what is done about that is the coordinator's decision.
+
+mod client;
+mod config;
+mod error;
+mod key;
+pub mod label;
+mod place;
+mod source;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use sha2::{Digest, Sha256};
+
+use crate::task::StoredObject;
+use place::Place;
+
+pub use config::StorageConfig;
+pub use error::{Fault, StorageError};
+pub use key::{is_plain_key, segment_key};
+pub use place::local_path;
+pub use source::RemoteSource;
+pub use upload::Upload;
+
+/// Larger objects go to an object store in parts, so that no single request takes long.
+const LARGEST_PUT_BYTES: usize = 32 << 20;
+
+/// A store and a prefix in it.
+#[derive(Clone)]
+pub struct Storage {
+    store: Arc<dyn ObjectStore>,
+    /// Where the objects are files; such a store keeps no attributes, and a new name takes an old one's place at once.
+    folder: Option<PathBuf>,
+}
+
+impl Storage {
+    /// Opens the prefix that `uri` names. A folder is made if it is missing; of an object store nothing is asked yet.
+    pub fn open(uri: &str, config: &StorageConfig) -> Result<Self, StorageError> {
+        match Place::parse(uri)? {
+            Place::Folder(folder) => {
+                std::fs::create_dir_all(&folder)
+                    .map_err(|error| object_store::Error::Generic { store: "file", source: error.into() })
+                    .map_err(StorageError::of(uri))?;
+                let store = LocalFileSystem::new_with_prefix(&folder).map_err(StorageError::of(uri))?;
+                Ok(Self { store: Arc::new(store.with_automatic_cleanup(true)), folder: Some(folder) })
+            }
+            Place::Bucket { kind, bucket, prefix } => {
+                let store = PrefixStore::new(config.client(kind, &bucket)?, prefix);
+                Ok(Self { store: Arc::new(store), folder: None })
+            }
+        }
+    }
+
+    /// Opens what is there: `None` if `uri` names a folder that was never made.
+    pub fn open_existing(uri: &str, config: &StorageConfig) -> Result<Option<Self>, StorageError> {
+        match Place::parse(uri)? {
+            Place::Folder(folder) if !folder.is_dir() => Ok(None),
+            _ => Self::open(uri, config).map(Some),
+        }
+    }
+
+    /// A store that is gone with its last clone.
+    pub fn in_memory() -> Self {
+        Self { store: Arc::new(InMemory::new()), folder: None }
+    }
+
+    /// Writes an object whole: a reader sees all of it or none. Under a key that carries its content's hash, an object of
+    /// the same size counts as written, whoever wrote it; any other key gets the new content.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<StoredObject, StorageError> {
+        let object = StoredObject::of(key, &bytes);
+        let once = label::is_content_named(key);
+        let multipart = self.folder.is_none() && bytes.len() > LARGEST_PUT_BYTES;
+        if once && (multipart || self.folder.is_some()) && self.size(key).await? == Some(object.size) {
+            return Ok(object);
+        }
+        if multipart {
+            let mut upload = self.upload(key).await?;
+            upload.push(bytes).await?;
+            return upload.finish().await;
+        }
+        let create = once && self.folder.is_none();
+        match self.put_whole(key, bytes.clone(), create).await {
+            Err(StorageError::Store { source: object_store::Error::AlreadyExists { .. }, .. }) if create => {
+                if self.size(key).await? != Some(object.size) {
+                    self.put_whole(key, bytes, false).await?; // what is there can't be what the key promises
+                }
+            }
+            written => written?,
+        }
+        Ok(object)
+    }
+
+    async fn put_whole(&self, key: &str, bytes: Bytes, create: bool) -> Result<(), StorageError> {
+        let mode = if create { PutMode::Create } else { PutMode::Overwrite };
+        let options = PutOptions { mode, attributes: self.attributes(key), ..PutOptions::default() };
+        let put = self.store.put_opts(&Path::from(key), PutPayload::from_bytes(bytes), options).await;
+        put.map(drop).map_err(StorageError::of(key))
+    }
+
+    /// Begins an object too large to be held in memory.
+    pub async fn upload(&self, key: &str) -> Result<Upload, StorageError> {
+        let options = self.attributes(key).into();
+        let begun = self.store.put_multipart_opts(&Path::from(key), options).await;
+        Ok(Upload::new(key, begun.map_err(StorageError::of(key))?))
+    }
+
+    fn attributes(&self, key: &str) -> Attributes {
+        let mut attributes = Attributes::new();
+        if self.folder.is_none() {
+            attributes.insert(Attribute::CacheControl, label::cache_control(key).into());
+            if let Some(kind) = label::content_type(key) {
+                attributes.insert(Attribute::ContentType, kind.into());
+            }
+        }
+        attributes
+    }
+
+    /// Reads an object whole.
+    pub async fn get(&self, key: &str) -> Result<Bytes, StorageError> {
+        let found = self.store.get(&Path::from(key)).await.map_err(StorageError::of(key))?;
+        found.bytes().await.map_err(StorageError::of(key))
+    }
+
+    /// Reads `len` bytes from `offset`, all of them.
+    pub async fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StorageError> {
+        let short = || StorageError::Short { key: key.to_owned(), offset, len };
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let end = offset.checked_add(len).ok_or_else(short)?;
+        let read = self.store.get_range(&Path::from(key), offset..end).await;
+        let bytes = read.map_err(StorageError::of(key))?;
+        if bytes.len() as u64 == len { Ok(bytes) } else { Err(short()) }
+    }
+
+    /// The size of an object; `None` if there is none of that key.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
+        match self.store.head(&Path::from(key)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(StorageError::of(key)(source)),
+        }
+    }
+
+    /// `Content-Type` and `Cache-Control` of an object, where the store keeps such: a folder does not.
+    pub async fn labels(&self, key: &str) -> Result<(Option<String>, Option<String>), StorageError> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let found = self.store.get_opts(&Path::from(key), options).await.map_err(StorageError::of(key))?;
+        let label = |attribute| found.attributes.get(&attribute).map(|value| value.to_string());
+        Ok((label(Attribute::ContentType), label(Attribute::CacheControl)))
+    }
+
+    /// All keys below `prefix`, sorted.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let below = (!prefix.is_empty()).then(|| Path::from(prefix));
+        let found: Vec<_> = self.store.list(below.as_ref()).try_collect().await.map_err(StorageError::of(prefix))?;
+        let mut keys: Vec<String> = found.into_iter().map(|meta| meta.location.to_string()).collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// Removes an object; one that is not there counts as removed.
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        match self.store.delete(&Path::from(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(StorageError::of(key)(source)),
+        }
+    }
+
+    /// Removes every object, and the folder if nothing else is in it.
+    pub async fn clear(&self) -> Result<(), StorageError> {
+        let keys: Vec<_> = self.list("").await?.into_iter().map(|key| Ok(Path::from(key))).collect();
+        let mut removed = self.store.delete_stream(futures::stream::iter(keys).boxed());
+        while let Some(result) = removed.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(StorageError::of("")(source)),
+            }
+        }
+        if let Some(folder) = &self.folder {
+            // Stays if anything else is in it.
+            let _ = tokio::fs::remove_dir(folder).await;
+        }
+        Ok(())
+    }
+
+    /// Where an object is a file of this host; `None` in an object store.
+    pub fn local_file(&self, key: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(key))
+    }
+}
+
+impl StoredObject {
+    /// What a store will hold under `key` once `bytes` are written there.
+    pub fn of(key: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { key: key.into(), size: bytes.len() as u64, sha256: Sha256::digest(bytes).to_vec() }
+    }
+}

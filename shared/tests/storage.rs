@@ -1,0 +1,217 @@
+//! One contract of storage, held by a folder, by memory and by a real S3 server; and what only a server can do wrong.
+
+use bytes::Bytes;
+use shared::error::{ErrorKind, TaskError};
+use shared::storage::{Fault, Storage, StorageConfig};
+use shared::task::StoredObject;
+use shared::testing::s3::{BUCKET, CLOSED_BUCKET, S3Server};
+
+/// More than one part of an upload.
+const PART: usize = 5 << 20;
+
+fn folder() -> (tempfile::TempDir, Storage) {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(folder.path().to_str().unwrap(), &StorageConfig::default()).unwrap();
+    (folder, storage)
+}
+
+fn open(config: &StorageConfig, bucket: &str, prefix: &str) -> Storage {
+    Storage::open(&format!("s3://{bucket}/{prefix}"), config).unwrap()
+}
+
+/// One that gives up soon.
+fn hasty(config: StorageConfig) -> StorageConfig {
+    StorageConfig { retries: 1, retry_pause_ms: 10, connect_timeout_ms: 500, ..config }
+}
+
+#[tokio::test]
+async fn a_folder_keeps_the_contract() {
+    let (_folder, storage) = folder();
+    contract(&storage).await;
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract(&Storage::in_memory()).await;
+}
+
+#[tokio::test]
+async fn s3_keeps_the_contract() {
+    let Some(server) = S3Server::start() else { return };
+    let config = server.config();
+    let storage = open(&config, BUCKET, "jobs/1");
+    contract(&storage).await;
+
+    // A prefix is no more than that: its neighbours are not seen, and not cleared.
+    let neighbour = open(&config, BUCKET, "jobs/10");
+    neighbour.put("a", "1".into()).await.unwrap();
+    assert_eq!(storage.list("").await.unwrap(), [] as [&str; 0]);
+    storage.clear().await.unwrap();
+    assert_eq!(open(&config, BUCKET, "jobs").list("").await.unwrap(), ["10/a"]);
+}
+
+async fn contract(storage: &Storage) {
+    objects(storage).await;
+    uploads(storage).await;
+    once(storage).await;
+    storage.clear().await.unwrap();
+}
+
+async fn objects(storage: &Storage) {
+    let text = Bytes::from_static(b"0123456789");
+    assert_eq!(storage.size("a/b").await.unwrap(), None);
+    assert_eq!(storage.get("a/b").await.unwrap_err().fault(), Fault::Missing);
+    assert_eq!(storage.put("a/b", text.clone()).await.unwrap(), StoredObject::of("a/b", &text));
+    assert_eq!(storage.size("a/b").await.unwrap(), Some(10));
+    assert_eq!(storage.get("a/b").await.unwrap(), text);
+    assert_eq!(storage.get_range("a/b", 2, 3).await.unwrap(), "234");
+    assert_eq!(storage.get_range("a/b", 7, 3).await.unwrap(), "789");
+    assert_eq!(storage.get_range("a/b", 7, 0).await.unwrap(), "");
+    for (offset, len) in [(8, 3), (10, 1), (u64::MAX, 1)] {
+        assert!(storage.get_range("a/b", offset, len).await.is_err(), "{offset} {len}");
+    }
+
+    storage.put("a/b", "new".into()).await.unwrap();
+    assert_eq!(storage.get("a/b").await.unwrap(), "new");
+
+    for key in ["a/c", "ab/d", "e"] {
+        storage.put(key, "x".into()).await.unwrap();
+    }
+    assert_eq!(storage.list("").await.unwrap(), ["a/b", "a/c", "ab/d", "e"]);
+    assert_eq!(storage.list("a").await.unwrap(), ["a/b", "a/c"]);
+    assert_eq!(storage.list("nothing").await.unwrap(), [] as [&str; 0]);
+    for _ in 0..2 {
+        storage.delete("a/b").await.unwrap();
+    }
+    assert_eq!(storage.list("a").await.unwrap(), ["a/c"]);
+    storage.clear().await.unwrap();
+    assert_eq!(storage.list("").await.unwrap(), [] as [&str; 0]);
+}
+
+async fn uploads(storage: &Storage) {
+    let part = Bytes::from(vec![7; PART]);
+    let mut upload = storage.upload("v720.mp4").await.unwrap();
+    for _ in 0..3 {
+        upload.push(part.clone()).await.unwrap();
+    }
+    assert_eq!(storage.size("v720.mp4").await.unwrap(), None);
+    assert_eq!(upload.finish().await.unwrap(), StoredObject::of("v720.mp4", &part.repeat(3)));
+    assert_eq!(storage.get("v720.mp4").await.unwrap(), part.repeat(3));
+
+    let mut upload = storage.upload("dropped.mp4").await.unwrap();
+    upload.push(part).await.unwrap();
+    drop(upload);
+    assert_eq!(storage.list("").await.unwrap(), ["v720.mp4"]);
+
+    let large = Bytes::from(vec![9; (32 << 20) + 1]);
+    assert_eq!(storage.put("large", large.clone()).await.unwrap().size, large.len() as u64);
+    assert_eq!(storage.get("large").await.unwrap(), large);
+}
+
+/// A key that carries its content's hash is written once.
+async fn once(storage: &Storage) {
+    let key = shared::storage::segment_key("v720", 3, b"segment");
+    for _ in 0..2 {
+        assert_eq!(storage.put(&key, "segment".into()).await.unwrap().size, 7);
+    }
+    storage.put(&key, "another".into()).await.unwrap(); // of the same size, so it must be the same
+    assert_eq!(storage.get(&key).await.unwrap(), "segment");
+    let (left, right) = tokio::join!(storage.put("k.0123456789abcdef.m4s", "a".into()), async {
+        storage.put("k.0123456789abcdef.m4s", "a".into()).await
+    });
+    assert_eq!(left.unwrap(), right.unwrap());
+
+    // What was cut off is no such content.
+    let cut = shared::storage::segment_key("v720", 4, b"segment");
+    storage.put(&cut, "seg".into()).await.unwrap();
+    storage.put(&cut, "segment".into()).await.unwrap();
+    assert_eq!(storage.get(&cut).await.unwrap(), "segment");
+}
+
+#[tokio::test]
+async fn objects_say_what_they_are_and_how_long_they_last() {
+    let Some(server) = S3Server::start() else { return };
+    let config = server.config();
+    let s3 = open(&config, BUCKET, "out");
+    let (minute, year) = ("public, max-age=60", "public, max-age=31536000, immutable");
+    for storage in [&s3, &Storage::in_memory()] {
+        for (key, kind, kept) in [
+            ("master.m3u8", Some("application/vnd.apple.mpegurl"), minute),
+            ("manifest.mpd", Some("application/dash+xml"), minute),
+            ("poster.jpg", Some("image/jpeg"), minute),
+            ("v720/000001.0123456789abcdef.m4s", Some("video/mp4"), year),
+            ("v720/init.0123456789abcdef.mp4", Some("video/mp4"), year),
+        ] {
+            storage.put(key, "x".into()).await.unwrap();
+            let labels = storage.labels(key).await.unwrap();
+            assert_eq!(labels, (kind.map(str::to_owned), Some(kept.to_owned())), "{key}");
+        }
+        let mut upload = storage.upload("v720/v720.mp4").await.unwrap();
+        upload.push("x".into()).await.unwrap();
+        upload.finish().await.unwrap();
+        let labels = storage.labels("v720/v720.mp4").await.unwrap();
+        assert_eq!(labels, (Some("video/mp4".to_owned()), Some(minute.to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_or_not_there_is_told_with_a_code_and_advice() {
+    let Some(server) = S3Server::start() else { return };
+    let config = server.config();
+    let refused = |storage: Storage| async move { storage.put("a", "x".into()).await.unwrap_err() };
+
+    let closed = TaskError::from(refused(open(&config, CLOSED_BUCKET, "")).await);
+    assert_eq!((closed.kind, closed.code.as_str()), (ErrorKind::Unsupported, "store_denied"));
+    assert!(closed.message.ends_with("allow these credentials to read, write, list and delete there"), "{closed}");
+
+    let stranger = config.clone().with_s3_key("nobody", "nothing");
+    assert_eq!(refused(open(&stranger, BUCKET, "")).await.fault(), Fault::Credentials);
+    let forger = config.clone().with_s3_key("farm-key", "guessed");
+    let error = refused(open(&forger, BUCKET, "")).await;
+    assert_eq!(error.fault(), Fault::Credentials);
+    assert!(!error.to_string().contains("guessed"));
+
+    let owner = config.clone().with_s3_key("owner-key", "owner-secret");
+    let nowhere = open(&owner, "nowhere", "");
+    assert_eq!(nowhere.get("a").await.unwrap_err().fault(), Fault::NoBucket);
+
+    let secure = StorageConfig { allow_http: false, ..config.clone() };
+    assert!(open(&secure, BUCKET, "").put("a", "x".into()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_a_passing_fault() {
+    let endpoint = format!("http://127.0.0.1:{}", shared::testing::free_port());
+    let config = StorageConfig { s3_endpoint: endpoint, allow_http: true, ..StorageConfig::default() };
+    let storage = open(&hasty(config).with_s3_key("id", "secret"), BUCKET, "");
+    for fault in [
+        storage.get("a").await.unwrap_err().fault(),
+        storage.put("a", "x".into()).await.unwrap_err().fault(),
+        storage.size("a").await.unwrap_err().fault(),
+        storage.list("").await.unwrap_err().fault(),
+    ] {
+        assert_eq!(fault, Fault::Transient);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_dies_during_an_upload_leaves_no_object() {
+    let Some(mut server) = S3Server::start() else { return };
+    let storage = open(&hasty(server.config()), BUCKET, "");
+    let part = Bytes::from(vec![7; PART]);
+    let mut upload = storage.upload("movie.mp4").await.unwrap();
+    upload.push(part.clone()).await.unwrap();
+    upload.push(part.clone()).await.unwrap();
+    server.server().kill();
+    upload.push(part).await.unwrap(); // on its way, or waiting for a whole part
+    assert_eq!(upload.finish().await.unwrap_err().fault(), Fault::Transient);
+    server.server().restart();
+    let size = loop {
+        match storage.size("movie.mp4").await {
+            Ok(size) => break size,
+            Err(error) => assert_eq!(error.fault(), Fault::Transient, "{error}"), // its parts look for each other
+        }
+    };
+    assert_eq!(size, None);
+    storage.put("movie.mp4", "whole".into()).await.unwrap();
+}
