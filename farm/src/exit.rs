@@ -26,6 +26,10 @@ pub enum Exit {
     Interrupted = 6,
     /// A fault of the farm itself.
     Internal = 7,
+    /// A farm that is served refused what was asked of it.
+    Refused = 8,
+    /// A farm that is served can't be reached, or nobody decides there at the moment.
+    Unreachable = 9,
 }
 
 /// The table that `farm --help` ends with.
@@ -37,7 +41,9 @@ Exit codes:
   4  the source was refused: unsupported
   5  the source or the output folder can't be read or written
   6  interrupted; what is finished is kept, the same command continues
-  7  a fault of the farm itself";
+  7  a fault of the farm itself
+  8  the farm that was asked refused: no right to, no such thing, or not as it stands
+  9  the farm that was asked can't be reached";
 
 impl From<Exit> for u8 {
     fn from(exit: Exit) -> Self {
@@ -150,6 +156,8 @@ mod tests {
             Exit::Storage,
             Exit::Interrupted,
             Exit::Internal,
+            Exit::Refused,
+            Exit::Unreachable,
         ] {
             assert!(TABLE.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
         }

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`play`] | `farm play`: the origin and the player page |
 //! | [`transcode`] | `farm transcode` |
+//! | [`serve`] | `farm serve`: the engine with the API of a cluster |
+//! | [`job`], [`fleet`] | `farm job`, `farm worker`: what is asked of a farm that is served |
+//! | [`client`] | the way there |
 //! | [`engine`] | coordinator, worker and queue, started and closed in order |
 //! | [`probe`] | `farm probe`: the index task alone |
 //! | [`ladder`] | `farm ladder`: what would be made |
@@ -20,10 +23,13 @@
 // They panic when their reader has gone; `progress` has what does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod client;
 pub mod engine;
 pub mod events;
 pub mod exit;
+pub mod fleet;
 pub mod interrupts;
+pub mod job;
 pub mod ladder;
 pub mod logging;
 pub mod meter;
@@ -33,5 +39,6 @@ pub mod presentation;
 pub mod probe;
 pub mod progress;
 pub mod recipe;
+pub mod serve;
 pub mod summary;
 pub mod transcode;

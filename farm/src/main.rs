@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use farm::exit::{self, Exit, Failure};
-use farm::{ladder, logging, play, probe, recipe, transcode};
+use farm::{fleet, job, ladder, logging, play, probe, recipe, serve, transcode};
 use indicatif::MultiProgress;
 
 /// Makes adaptive HLS and DASH out of a video file, on this machine.
@@ -35,6 +35,12 @@ enum Command {
     Ladder(ladder::Args),
     /// Serve a presentation with a player page
     Play(play::Args),
+    /// Serve the farm of this machine: an API for programs and for the commands below
+    Serve(serve::Args),
+    /// Ask a farm that is served for jobs
+    Job(job::Args),
+    /// Look after the workers of a farm that is served
+    Worker(fleet::Args),
     /// Look at profiles: what can be made of a source
     Profile(recipe::ProfileArgs),
     /// Run attempts for a worker that is the parent process
@@ -59,6 +65,9 @@ fn main() -> ExitCode {
         Command::Probe(args) => Box::pin(probe::run(args, bars)),
         Command::Ladder(args) => Box::pin(ladder::run(args, bars)),
         Command::Play(args) => Box::pin(play::run(args)),
+        Command::Serve(args) => Box::pin(serve::run(args)),
+        Command::Job(args) => Box::pin(job::run(args, bars)),
+        Command::Worker(args) => Box::pin(fleet::run(args)),
         Command::Profile(args) => return end(recipe::run(&args)),
         Command::Slot => return worker::child::run_child(), // blocking code: no runtime, no thread besides
     };

@@ -63,7 +63,7 @@ pub struct Args {
 }
 
 /// `6s`, `2500ms` or `6`, within what a segment may last.
-fn milliseconds(text: &str) -> Result<u32, String> {
+pub(crate) fn milliseconds(text: &str) -> Result<u32, String> {
     let (number, unit_ms) = match text.strip_suffix("ms") {
         Some(number) => (number, 1),
         None => (text.strip_suffix('s').unwrap_or(text), 1000),

@@ -264,6 +264,13 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(slug).collect()
 }
 
+/// The commands that a help text lists.
+fn commands_of(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let names = lines.take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
 #[test]
 fn the_readme_names_what_a_newcomer_runs() {
     let readme = read(Path::new("README.md"));
@@ -278,15 +285,21 @@ fn the_readme_names_what_a_newcomer_runs() {
         }
     }
     let general = help(&["--help"]);
-    let commands = general.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
-    let commands: Vec<&str> = commands.take_while(|line| line.starts_with("  ")).collect();
+    let commands = commands_of(&general);
     assert!(!commands.is_empty(), "farm --help should list commands");
     let mut known = options(&general);
-    for command in commands.iter().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+    for command in &commands {
         if !readme.contains(&format!("farm {command}")) {
             complaints.push(format!("`farm {command}` is missing"));
         }
-        known.extend(options(&help(&[command, "--help"])));
+        let general = help(&[command, "--help"]);
+        known.extend(options(&general));
+        for part in commands_of(&general) {
+            if !readme.contains(&format!("`{part}")) && !readme.contains(&format!("{command} {part}")) {
+                complaints.push(format!("`farm {command} {part}` is missing"));
+            }
+            known.extend(options(&help(&[command, &part, "--help"])));
+        }
     }
     let told = options(&readme);
     let everywhere = ["--help", "--version"].map(str::to_owned).into();

@@ -35,6 +35,7 @@ pub(super) fn job(view: &JobView, wanted: v1::JobView, fallback: v1::JobView) ->
         progress: Some(progress(view)),
         output: Some(output(&view.places.target)),
         problems: view.problems.iter().filter(|problem| full || problem.fatal).map(problem).collect(),
+        verdict: view.verdict.map_or(v1::Verdict::Unspecified, sources::verdict).into(),
         source: full.then(source).flatten(),
         renditions: if full { renditions() } else { Vec::new() },
         dropped: if full { dropped(&view.ladder) } else { Vec::new() },

@@ -59,6 +59,14 @@ impl Default for ApiConfig {
 }
 
 impl ApiConfig {
+    /// Reads a file that holds nothing else.
+    ///
+    /// # Errors
+    /// What is wrong and where.
+    pub fn from_toml(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+
     /// Who may call. The error lists everything that is wrong with the configuration.
     pub fn callers(&self) -> Result<Callers, Vec<String>> {
         let (callers, mut complaints) = match Callers::new(&self.keys, &self.certificates, &self.peers) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proto::v1;
 use proto::v1::probe_service_server::ProbeService;
+use shared::source::Verdict;
 use shared::task::{JobId, Places, TenantId};
 use shared::time::SegmentGrid;
 use tokio_util::task::TaskTracker;
@@ -46,12 +47,11 @@ impl Probes {
     fn submission(&self, source: String, tenant: TenantId) -> Result<Submission, Status> {
         let id = Uuid::now_v7().to_string();
         let places = &self.shared.places;
-        let below = |name: &str| format!("{}/{name}", places.work(&id));
         let profile = Profile::named("web").ok_or_else(|| error::internal("the profile `web` should be built in"))?;
         let spec = JobSpec {
             id: JobId::new(id.as_str()).ok_or_else(|| error::internal("a UUID should be an id"))?,
             tenant,
-            places: Places { source, target: below("target"), work: below("work") },
+            places: Places { source, target: places.work(&format!("{id}-probe")), work: places.work(&id) },
             profile,
             segment_ms: SegmentGrid::LONGEST_MS,
             rungs: Rungs::Auto,
@@ -100,15 +100,11 @@ async fn probe(handle: Handle, submission: Submission) -> Result<v1::ProbeResult
 fn refused(view: &JobView) -> Result<v1::ProbeResult, Status> {
     let problem = view.problems.iter().rfind(|problem| problem.fatal);
     let (code, text) = problem.map_or(("", ""), |problem| (problem.code.as_str(), problem.text.as_str()));
-    let verdict = match view.verdict {
-        Some(shared::source::Verdict::Corrupt) => v1::Verdict::Corrupt,
-        Some(shared::source::Verdict::Unsupported) => v1::Verdict::Unsupported,
-        _ => match view.state {
-            JobState::Failed(shared::error::ErrorKind::Input) => v1::Verdict::Corrupt,
-            JobState::Failed(shared::error::ErrorKind::Unsupported) => v1::Verdict::Unsupported,
-            _ => return Err(error::precondition("SOURCE_UNREADABLE", format!("{text} ({code})"))),
-        },
+    let found = view.verdict.filter(|verdict| matches!(verdict, Verdict::Corrupt | Verdict::Unsupported));
+    let Some(verdict) = found.filter(|_| !["source_missing", "source_unreadable"].contains(&code)) else {
+        return Err(error::precondition("SOURCE_UNREADABLE", format!("{text} ({code})")));
     };
     let finding = v1::Finding { code: code.to_owned(), text: text.to_owned(), handling: "refused".to_owned() };
-    Ok(v1::ProbeResult { verdict: verdict.into(), findings: vec![finding], ..v1::ProbeResult::default() })
+    let verdict = sources::verdict(verdict).into();
+    Ok(v1::ProbeResult { verdict, findings: vec![finding], ..v1::ProbeResult::default() })
 }

@@ -27,7 +27,7 @@ pub(super) fn result(source: &SourceInfo, now: Verdict, findings: &[Finding]) ->
     }
 }
 
-fn verdict(verdict: Verdict) -> v1::Verdict {
+pub(super) fn verdict(verdict: Verdict) -> v1::Verdict {
     match verdict {
         Verdict::Standard => v1::Verdict::Standard,
         Verdict::NonStandard => v1::Verdict::NonStandard,

@@ -123,7 +123,7 @@ impl ActiveJob {
             out.push(Command::Direct(Directive::Cancel(Cancellation { job, last })));
         }
         self.indexing = None;
-        let keep_parts_ms = if state == JobState::Completed { 0 } else { self.record.spec.keep_parts_ms };
+        let keep_parts_ms = if matches!(state, JobState::Failed(_)) { self.record.spec.keep_parts_ms } else { 0 };
         self.ending = Some(Ending::new(now_ms, keep_parts_ms));
     }
 

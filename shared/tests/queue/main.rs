@@ -4,8 +4,6 @@
 mod broker;
 mod contract;
 mod sample;
-#[cfg(all(feature = "nats", feature = "testing"))]
-mod trust;
 
 use std::sync::Arc;
 

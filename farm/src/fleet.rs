@@ -1,0 +1,137 @@
+//! `farm worker`: looks after the workers of a farm.
+
+use std::fmt::Write;
+
+use clap::Subcommand;
+use proto::v1;
+
+use crate::client::{Remote, fleet};
+use crate::exit::{Exit, Failure};
+use crate::progress::print_text;
+
+/// Workers: who encodes, and who shall not
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  farm worker list
+  farm worker cordon w7      takes nothing new; what runs goes on
+  farm worker drain w7       finishes what runs, then ends: before an upgrade
+  farm worker load           seconds of work that wait, for whoever adds and removes workers
+
+They need a key with the scope `operate`.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List workers
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Say how a worker stands and what runs there
+    Show(One),
+    /// Give a worker nothing new; outlives restarts
+    Cordon(One),
+    /// Give a worker tasks again
+    Uncordon(One),
+    /// Let a worker finish what runs and end
+    Drain(One),
+    /// Say how much work waits
+    Load {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// Which worker
+    id: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// `farm worker`.
+///
+/// # Errors
+/// What the farm refuses; `unreachable`.
+pub async fn run(args: Args) -> Result<Exit, Failure> {
+    match args.command {
+        Command::List { remote } => return list(&remote).await,
+        Command::Load { remote } => {
+            let load =
+                fleet(remote.connect().await?).get_scale_signal(v1::GetScaleSignalRequest {}).await?.into_inner();
+            remote.show("ScaleSignal", &load, || loads(&load))?;
+        }
+        Command::Show(One { id: worker_id, remote }) => {
+            let mut client = fleet(remote.connect().await?);
+            show(&remote, &client.get_worker(v1::GetWorkerRequest { worker_id }).await?.into_inner())?;
+        }
+        Command::Cordon(One { id: worker_id, remote }) => {
+            let mut client = fleet(remote.connect().await?);
+            show(&remote, &client.cordon_worker(v1::CordonWorkerRequest { worker_id }).await?.into_inner())?;
+        }
+        Command::Uncordon(One { id: worker_id, remote }) => {
+            let mut client = fleet(remote.connect().await?);
+            show(&remote, &client.uncordon_worker(v1::UncordonWorkerRequest { worker_id }).await?.into_inner())?;
+        }
+        Command::Drain(One { id: worker_id, remote }) => {
+            let mut client = fleet(remote.connect().await?);
+            show(&remote, &client.drain_worker(v1::DrainWorkerRequest { worker_id }).await?.into_inner())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(remote: &Remote) -> Result<Exit, Failure> {
+    let workers = fleet(remote.connect().await?).list_workers(v1::ListWorkersRequest {}).await?.into_inner().workers;
+    if remote.json {
+        workers.iter().try_for_each(|worker| remote.show("Worker", worker, String::new))?;
+        return Ok(Exit::Done);
+    }
+    let mut text = format!(
+        "{:24}  {:11}  {:>5}  {:>7}  {:>6}  {:>6}  HOST\n",
+        "ID", "STATE", "SLOTS", "RUNNING", "DONE", "FAILED"
+    );
+    for worker in &workers {
+        let v1::Worker { id, slots, running, done, failed, host, .. } = worker;
+        let running = running.len();
+        let state = state(worker);
+        let _ = writeln!(text, "{id:24}  {state:11}  {slots:>5}  {running:>7}  {done:>6}  {failed:>6}  {host}");
+    }
+    print_text(if workers.is_empty() { "no workers\n" } else { &text })?;
+    Ok(Exit::Done)
+}
+
+fn show(remote: &Remote, worker: &v1::Worker) -> Result<(), Failure> {
+    remote.show("Worker", worker, || {
+        let mut text = format!("{}  {} on {}, version {}\n", worker.id, state(worker), worker.host, worker.build);
+        let _ = writeln!(text, "slots     {} of {} in use", worker.running.len(), worker.slots);
+        let _ = writeln!(text, "ended     {} well, {} badly", worker.done, worker.failed);
+        if worker.speed_ms_per_s > 0 {
+            let _ = writeln!(text, "speed     {:.2}x real time a slot", f64::from(worker.speed_ms_per_s) / 1000.0);
+        }
+        if !worker.hold_reason.is_empty() {
+            let _ = writeln!(text, "held      {}", worker.hold_reason);
+        }
+        for task in &worker.running {
+            let _ = writeln!(text, "running   {task}");
+        }
+        text
+    })
+}
+
+fn state(worker: &v1::Worker) -> String {
+    worker.state().as_str_name().trim_start_matches("WORKER_STATE_").to_lowercase()
+}
+
+fn loads(signal: &v1::ScaleSignal) -> String {
+    let lines = signal.classes.iter().map(|load| {
+        let class = load.class().as_str_name().trim_start_matches("WORK_CLASS_").to_lowercase();
+        let v1::ClassLoad { queued_seconds, slots, busy_slots, .. } = load;
+        format!("{class}: {queued_seconds:.0} s of work for one slot wait; {busy_slots} of {slots} slots are busy\n")
+    });
+    lines.collect()
+}

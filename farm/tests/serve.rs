@@ -1,0 +1,266 @@
+//! `farm serve` and the commands that ask it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use proto::v1;
+use proto::v1::job_service_client::JobServiceClient;
+use serde_json::Value;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+#[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
+mod support;
+
+use support::{Presentation, clip, folder};
+
+/// Far beyond the slowest job of these tests.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A farm being served, and a folder for what it makes.
+struct Served {
+    child: Child,
+    address: String,
+    folder: TempDir,
+}
+
+impl Served {
+    fn start() -> Self {
+        let folder = folder();
+        let (child, address) = serve(folder.path());
+        Self { child, address, folder }
+    }
+
+    /// `farm ARGS` against it.
+    fn farm(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+        command.args(args).env("FARM_SERVER", &self.address).env_remove("RUST_LOG").env_remove("FARM_KEY");
+        command.output().unwrap()
+    }
+
+    /// What it prints as JSON, a value a line; the command must succeed.
+    fn json(&self, args: &[&str]) -> Vec<Value> {
+        let output = self.farm(&[args, &["--json"]].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn submit(&self, source: &str, options: &[&str]) -> String {
+        let source = clip(source);
+        let job = self.json(&[&["job", "submit", source.to_str().unwrap()], options].concat());
+        job[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    fn out(&self, job: &str) -> PathBuf {
+        self.folder.path().join("data/out").join(job)
+    }
+
+    /// Kills it as the kernel would, and serves the same folder again.
+    fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, self.address) = serve(self.folder.path());
+    }
+
+    async fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::connect(self.address.clone()).await.unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts `farm serve` in a folder; returns its address once it answers.
+fn serve(folder: &Path) -> (Child, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--slots", "2", "--data"]).arg(folder.join("data"));
+    let mut child = command.env_remove("RUST_LOG").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.split_whitespace().nth(1).unwrap().to_owned();
+    (child, address)
+}
+
+/// Looks until it is so.
+async fn until(what: &str, limit: Duration, so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !so() {
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Files below a folder, if it is there.
+fn files(folder: &Path) -> usize {
+    let count = Command::new("find").arg(folder).args(["-type", "f"]).output().unwrap().stdout;
+    count.iter().filter(|byte| **byte == b'\n').count()
+}
+
+fn states(changes: &[Value]) -> Vec<&str> {
+    let mut states: Vec<_> = changes.iter().map(|job| job["state"].as_str().unwrap()).collect();
+    states.dedup();
+    states
+}
+
+#[test]
+fn a_job_is_submitted_watched_and_playable_before_it_has_succeeded() {
+    let farm = Served::start();
+    let source = clip("pyramid_sar_no_audio.mp4");
+    let watched = farm.json(&["job", "submit", source.to_str().unwrap(), "--segment", "2s", "--watch"]);
+    let states = states(&watched);
+    let position = |state: &str| states.iter().position(|seen| *seen == state);
+    assert_eq!(states.last(), Some(&"JOB_STATE_SUCCEEDED"), "{states:?}");
+    assert!(position("JOB_STATE_PLAYABLE").is_some_and(|at| at < states.len() - 1), "{states:?}");
+    let order = v1::JobState::from_str_name;
+    assert!(states.is_sorted_by_key(|state| order(state).unwrap()), "no state goes back: {states:?}");
+    let percents: Vec<_> = watched.iter().map(|job| job["progress"]["percent"].as_u64().unwrap()).collect();
+    assert!(percents.is_sorted() && percents.last() == Some(&100), "{percents:?}");
+    let sequences: Vec<_> = watched.iter().map(|job| job["sequence"].as_u64().unwrap()).collect();
+    assert!(sequences.is_sorted_by(|one, next| one < next), "{sequences:?}");
+
+    // It is what `farm transcode` makes, byte by byte.
+    let job = watched[0]["id"].as_str().unwrap();
+    let alone = farm.folder.path().join("alone");
+    assert!(support::transcode(&source, &alone, &["--segment", "2s"]).status.success());
+    assert!(Presentation::bytes(&farm.out(job)) == Presentation::bytes(&alone), "another presentation");
+
+    // Resumed after the last change, it is told once more that it is over.
+    let resumed = farm.json(&["job", "watch", job]);
+    assert_eq!(resumed.len(), 1);
+    let shown = String::from_utf8(farm.farm(&["job", "get", job]).stdout).unwrap();
+    assert!(shown.contains("succeeded, 100 %") && shown.contains("master.m3u8"), "{shown}");
+    let told = &farm.json(&["job", "explain", job])[0];
+    assert_eq!(told["summary"], "The presentation is whole.");
+
+    // Erased, nothing of it is left.
+    assert!(farm.farm(&["job", "delete", job, "--erase"]).status.success());
+    assert!(!farm.out(job).join("master.m3u8").try_exists().unwrap());
+    assert_eq!(farm.farm(&["job", "get", job]).status.code(), Some(8));
+}
+
+#[test]
+fn killed_in_the_middle_it_goes_on_and_the_watcher_notices_nothing() {
+    let mut farm = Served::start();
+    let source = clip("bunny_720p25.mp4");
+    let options = ["--segment", "2s", "--rungs", "360", "--preset", "ultrafast"];
+    let job = farm.submit("bunny_720p25.mp4", &options);
+    let begin = Instant::now();
+    let done = |farm: &Served| farm.json(&["job", "get", &job])[0]["progress"]["chunks_done"].as_u64().unwrap();
+    while done(&farm) == 0 {
+        assert!(begin.elapsed() < LIMIT, "no chunk is done");
+    }
+    farm.kill_and_start();
+    let watched = farm.json(&["job", "watch", &job]);
+    assert_eq!(watched.last().unwrap()["state"], "JOB_STATE_SUCCEEDED");
+    let alone = farm.folder.path().join("alone");
+    assert!(support::transcode(&source, &alone, &options).status.success());
+    assert!(Presentation::bytes(&farm.out(&job)) == Presentation::bytes(&alone), "another presentation");
+}
+
+#[tokio::test]
+async fn called_off_it_leaves_nothing_within_five_seconds() {
+    let farm = Served::start();
+    let job = farm.submit("bunny_720p25.mp4", &["--segment", "2s"]);
+    let playable = farm.json(&["job", "get", &job, "--wait-for", "running"]);
+    assert_ne!(playable[0]["state"], "JOB_STATE_FAILED");
+    assert!(farm.farm(&["job", "cancel", &job]).status.success());
+    let out = farm.out(&job);
+    let work = farm.folder.path().join("data/work");
+    until("nothing is left", Duration::from_secs(5), || files(&out) + files(&work) == 0).await;
+    let ended = farm.json(&["job", "get", &job, "--wait-for", "cancelled"]);
+    assert_eq!(ended[0]["state"], "JOB_STATE_CANCELLED");
+    // It may be asked for again.
+    let retried = farm.json(&["job", "retry", &job]);
+    assert!(!["JOB_STATE_CANCELLED", "JOB_STATE_CANCELLING"].contains(&retried[0]["state"].as_str().unwrap()));
+    let again = farm.json(&["job", "get", &job, "--wait-for", "running"]);
+    assert_eq!(again[0]["state"], "JOB_STATE_RUNNING", "{again:?}");
+}
+
+#[test]
+fn commands_end_as_jobs_and_refusals_do() {
+    let farm = Served::start();
+    let submit = |source: &str, more: &[&str]| {
+        let source = clip(source);
+        farm.farm(&[&["job", "submit", source.to_str().unwrap()], more].concat())
+    };
+    assert_eq!(submit("refused_text.mp4", &["--watch"]).status.code(), Some(3));
+    assert_eq!(submit("refused_vvc.mp4", &["--watch"]).status.code(), Some(4));
+    let first = submit("odd_size_321x241.mp4", &["--request-id", "r1"]);
+    let again = submit("odd_size_321x241.mp4", &["--request-id", "r1"]);
+    assert_eq!(first.stdout, again.stdout, "the same request makes one job");
+    let other = submit("edit_list.mp4", &["--request-id", "r1"]);
+    assert_eq!(other.status.code(), Some(8));
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(said.contains("error[request_id_reused]"), "{said}");
+    let wrong = submit("edit_list.mp4", &["--rungs", "huge", "--preset", "warp", "--priority", "101"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(["spec.rungs", "spec.preset", "spec.priority"].iter().all(|field| said.contains(field)), "{said}");
+    assert_eq!(farm.farm(&["job", "get", "nope"]).status.code(), Some(8));
+    assert_eq!(farm.farm(&["job", "list", "--server", "127.0.0.1:9"]).status.code(), Some(9));
+
+    let labelled = submit("odd_size_321x241.mp4", &["--label", "team=red"]);
+    assert!(labelled.status.success());
+    let red = farm.json(&["job", "list", "--filter", "labels.team = red"]);
+    assert_eq!(red.len(), 1);
+    assert_eq!(farm.json(&["job", "list", "--limit", "2"]).len(), 2);
+    let workers = farm.json(&["worker", "list"]);
+    assert_eq!((workers.len(), &workers[0]["slots"]), (1, &Value::from(2)));
+    let id = workers[0]["id"].as_str().unwrap();
+    assert_eq!(farm.json(&["worker", "cordon", id])[0]["state"], "WORKER_STATE_CORDONED");
+    assert_eq!(farm.json(&["worker", "uncordon", id])[0]["state"], "WORKER_STATE_WORKING");
+    assert!(farm.json(&["worker", "load"])[0]["classes"][0]["slots"].as_u64() == Some(2));
+}
+
+#[tokio::test]
+async fn reflection_and_health_say_what_is_served() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let farm = Served::start();
+    let channel = Channel::from_shared(farm.address.clone()).unwrap().connect().await.unwrap();
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let asked = tokio_stream::iter([ask]);
+    let answer = reflection.server_reflection_info(asked).await.unwrap().into_inner().message().await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(services)) = answer.unwrap().message_response else {
+        panic!("no list of services");
+    };
+    let mut names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    names.retain(|name| name.starts_with("farm."));
+    let mut served: Vec<_> = coordinator::api::SERVICES.map(String::from).to_vec();
+    names.sort();
+    served.sort();
+    assert_eq!(names, served);
+}
+
+#[tokio::test]
+async fn a_probe_says_what_a_source_is_and_leaves_nothing() {
+    let farm = Served::start();
+    let channel = Channel::from_shared(farm.address.clone()).unwrap().connect().await.unwrap();
+    let mut probes = v1::probe_service_client::ProbeServiceClient::new(channel);
+    let source = |name: &str| v1::ProbeRequest { source: clip(name).display().to_string() };
+    let found = probes.probe(source("three_languages.mkv")).await.unwrap().into_inner();
+    assert_eq!((found.audio.len(), found.video.is_some()), (3, true), "{found:?}");
+    let text = probes.probe(source("refused_text.mp4")).await.unwrap().into_inner();
+    assert_eq!(text.verdict(), v1::Verdict::Corrupt);
+    let listed = farm.jobs().await.list_jobs(v1::ListJobsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(listed.jobs, []);
+    let work = farm.folder.path().join("data/work");
+    until("the probes' work is gone", Duration::from_secs(10), || files(&work) == 0).await;
+    let gone = v1::ProbeRequest { source: "/nowhere/a.mp4".into() };
+    assert_eq!(probes.probe(gone).await.unwrap_err().code(), tonic::Code::FailedPrecondition);
+}
