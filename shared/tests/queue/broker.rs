@@ -1,7 +1,5 @@
 //! What a broker can do wrong, with real ones.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +8,7 @@ use std::time::Duration;
 use shared::cmaf::DecoderConfig;
 use shared::fleet::{AttemptRef, Class};
 use shared::queue::nats::{NatsConfig, NatsQueue};
-use shared::queue::{Incoming, Queue};
+use shared::queue::{Incoming, Queue, QueueError};
 use shared::task::*;
 use shared::testing::{Server, free_port};
 use shared::time::{MediaTime, Timescale};
@@ -27,7 +25,7 @@ fn broker() -> Option<Server> {
     })
 }
 
-fn config(port: u16) -> NatsConfig {
+pub fn config(port: u16) -> NatsConfig {
     static FARMS: AtomicU32 = AtomicU32::new(0);
     NatsConfig {
         urls: vec![format!("nats://127.0.0.1:{port}")],
@@ -38,8 +36,26 @@ fn config(port: u16) -> NatsConfig {
     }
 }
 
-async fn connect(config: &NatsConfig) -> NatsQueue {
+pub async fn connect(config: &NatsConfig) -> NatsQueue {
     NatsQueue::connect(config, &Class::ALL).await.unwrap()
+}
+
+/// Tries until it works.
+async fn again<T>(work: impl AsyncFn() -> Result<T, QueueError>) -> T {
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    soon(async {
+        loop {
+            pause.tick().await;
+            if let Ok(done) = work().await {
+                return done;
+            }
+        }
+    })
+    .await
+}
+
+async fn push_again(coordinator: &NatsQueue, job: &str) {
+    again(async || coordinator.push(task(job), NORMAL).await).await;
 }
 
 /// A coordinator that has opened the queue, and a worker.
@@ -47,10 +63,6 @@ async fn pair(config: &NatsConfig) -> (NatsQueue, NatsQueue) {
     let (coordinator, worker) = (connect(config).await, connect(config).await);
     coordinator.open().await.unwrap();
     (coordinator, worker)
-}
-
-async fn error(what: impl Future<Output = Result<bool, shared::queue::QueueError>>) -> String {
-    what.await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -175,7 +187,7 @@ async fn a_broker_that_is_killed_and_restarted_loses_nothing() {
     held.ack().await.unwrap();
     assert_eq!(pull_job(&worker).await, "b");
     assert_eq!(pull_job(&worker).await, "c");
-    soon(async { while coordinator.push(task("e"), NORMAL).await.is_err() {} }).await;
+    push_again(&coordinator, "e").await;
     assert_eq!(pull_job(&worker).await, "e");
 }
 
@@ -323,45 +335,89 @@ async fn a_report_that_is_longer_than_a_message_comes_whole() {
     assert_eq!(hear_report(&coordinator).await, result(1));
 }
 
-/// Speaks enough of the protocol to be connected to.
-fn old_broker() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let info = r#"{"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576,"jetstream":true}"#;
-            write!(stream, "INFO {info}\r\n").unwrap();
-            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
-                match line {
-                    Ok(line) if line.starts_with("PING") => write!(stream, "PONG\r\n").unwrap(),
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
-            }
+#[tokio::test]
+async fn a_worker_waits_where_results_pile_up() {
+    let Some(broker) = broker() else { return };
+    let config = NatsConfig { max_reports: 2, ..config(broker.port()) };
+    let (coordinator, worker) = pair(&config).await;
+    let reported = async {
+        for number in 0..10 {
+            worker.report(result(number)).await.unwrap();
         }
-    });
-    port
+    };
+    let heard = async {
+        for number in 0..10 {
+            assert_eq!(hear_report(&coordinator).await, result(number));
+        }
+        // Asking on is what handles the last ones.
+        hear(&coordinator, |incoming| matches!(incoming, Incoming::Depth(_)).then_some(())).await;
+    };
+    soon(async { tokio::join!(reported, heard) }).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
 }
 
 #[tokio::test]
-async fn a_broker_that_is_too_old_is_refused() {
-    let said = error(connect(&config(old_broker())).await.open()).await;
-    assert_eq!(said, "queue: the broker is nats-server 2.9.10: run 2.10 or later, or set allow_untrusted");
+async fn a_store_that_went_back_in_time_has_lost_something() {
+    let Some(mut broker) = broker() else { return };
+    let config = config(broker.port());
+    let (coordinator, worker) = pair(&config).await;
+    coordinator.push(task("a"), NORMAL).await.unwrap();
+    broker.kill();
+    let (store, old) = (broker.folder().join("store"), broker.folder().join("old"));
+    copy(&store, &old);
+    broker.restart();
+    push_again(&coordinator, "b").await;
+    broker.kill();
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::rename(&old, &store).unwrap();
+    broker.restart();
+    hear(&coordinator, |incoming| (incoming == Incoming::Lost).then_some(())).await;
+    assert_eq!(pull_job(&worker).await, "a");
+}
+
+/// Three servers that are one broker.
+fn cluster() -> Option<Vec<Server>> {
+    let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
+    let routes = ports.iter().map(|(_, route)| format!("nats://127.0.0.1:{route}")).collect::<Vec<_>>().join(",");
+    let server = |(number, &(port, route)): (usize, &(u16, u16))| {
+        Server::start("nats-server", port, |folder| {
+            let store = folder.join("store").display().to_string();
+            let line = format!(
+                "-a 127.0.0.1 -p {port} -js -sd {store} -n n{number} --cluster_name c --cluster nats://127.0.0.1:{route} \
+                 --routes {routes}"
+            );
+            line.split_whitespace().map(str::to_owned).collect()
+        })
+    };
+    ports.iter().enumerate().map(server).collect()
 }
 
 #[tokio::test]
-async fn a_broker_without_jetstream_is_refused() {
-    let port = free_port();
-    let args = |_: &Path| ["-a", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
-    let Some(broker) = Server::start("nats-server", port, args) else { return };
-    let said = error(connect(&config(broker.port())).await.open()).await;
-    assert!(said.starts_with("queue: the broker has no JetStream: start it with -js"), "{said}");
-}
+async fn a_cluster_goes_on_without_the_server_that_led_it() {
+    let Some(mut servers) = cluster() else { return };
+    let config = NatsConfig {
+        urls: servers.iter().map(|server| format!("nats://127.0.0.1:{}", server.port())).collect(),
+        replicas: 3,
+        ..config(0)
+    };
+    let (coordinator, worker) = (connect(&config).await, connect(&config).await);
+    again(async || coordinator.open().await).await;
+    push_again(&coordinator, "before").await;
+    worker.report(result(0)).await.unwrap();
 
-#[tokio::test]
-async fn nobody_at_the_address_is_said() {
-    let port = free_port();
-    let said = NatsQueue::connect(&config(port), &Class::ALL).await.err().unwrap().to_string();
-    assert!(said.starts_with(&format!("queue: no broker at nats://127.0.0.1:{port}: ")), "{said}");
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&config.urls[..]).await.unwrap());
+    let tasks = jetstream.get_stream(format!("{}-tasks", config.prefix)).await.unwrap();
+    let leader = tasks.cached_info().cluster.as_ref().unwrap().leader.as_ref().unwrap();
+    servers[leader.strip_prefix('n').unwrap().parse::<usize>().unwrap()].kill();
+
+    push_again(&coordinator, "after").await;
+    worker.report(result(1)).await.unwrap();
+    assert_eq!(pull_job(&worker).await, "before");
+    assert_eq!(pull_job(&worker).await, "after");
+    assert_eq!(hear_report(&coordinator).await, result(0));
+    assert_eq!(hear_report(&coordinator).await, result(1));
 }

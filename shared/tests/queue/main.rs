@@ -4,6 +4,8 @@
 mod broker;
 mod contract;
 mod sample;
+#[cfg(all(feature = "nats", feature = "testing"))]
+mod trust;
 
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ pub struct NatsConfig {
     pub urls: Vec<String>,
     /// First word of every subject and stream: farms with different ones share a broker. 1 to 32 of `a-z`, `0-9`, `-`.
     pub prefix: String,
+    /// Milliseconds that the first connection may take. A broker that is lost later is waited for.
+    pub connect_timeout_ms: u64,
     /// File with a user's JWT and seed, as `nsc` writes it.
     pub credentials_file: Option<PathBuf>,
     /// Refuse a broker that does not speak TLS.
@@ -71,6 +73,7 @@ impl Default for NatsConfig {
         Self {
             urls: vec!["nats://127.0.0.1:4222".into()],
             prefix: "farm".into(),
+            connect_timeout_ms: 10_000,
             credentials_file: None,
             tls_required: false,
             tls_roots: None,

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, ContextBuilder};
+use async_nats::jetstream::context::AccountErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, ContextBuilder, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, Subject};
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -16,8 +18,6 @@ use super::config::NatsConfig;
 use super::streams::Names;
 use crate::queue::QueueError;
 
-/// How long the first connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the broker may take to answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take to confirm an ack, which nothing depends on.
@@ -29,6 +29,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Oldest version whose acks, limits and advisories are what is relied on here.
 const OLDEST_VERSION: (i64, i64, i64) = (2, 10, 0);
 
+/// What a broker says whose JetStream is off.
+const ABSENT: [ErrorCode; 2] = [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT];
+
 /// A connection; it comes back by itself.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -38,22 +41,22 @@ pub(super) struct Link {
     pub jetstream: jetstream::Context,
     /// Unique to this connection.
     pub session: String,
-    connects: watch::Receiver<u64>,
+    up: watch::Receiver<bool>,
     beside: TaskTracker,
     runtime: Handle,
 }
 
 impl Link {
-    /// Connects; a broker that can't be reached in [`CONNECT_TIMEOUT`] is an error.
+    /// Connects; a broker that can't be reached in time is an error.
     pub async fn connect(config: &NatsConfig) -> Result<Arc<Self>, QueueError> {
         let wrong = config.check();
         if !wrong.is_empty() {
             return Err(QueueError(wrong.join("; ")));
         }
-        let (connected, mut connects) = watch::channel(0);
+        let (changed, mut up) = watch::channel(false);
         let (trouble, mut troubles) = mpsc::channel(16);
         let options = options(config).await?.event_callback(move |event| {
-            note(&event, &connected);
+            note(&event, &changed);
             if let Event::ClientError(error) = &event {
                 // Read while connecting only.
                 let _ = trouble.try_send(error.to_string());
@@ -61,7 +64,8 @@ impl Link {
             async {}
         });
         let client = options.connect(&config.urls).await.map_err(|error| unreachable(config, error))?;
-        if tokio::time::timeout(CONNECT_TIMEOUT, connects.wait_for(|times| *times > 0)).await.is_err() {
+        let patience = Duration::from_millis(config.connect_timeout_ms);
+        if tokio::time::timeout(patience, up.wait_for(|up| *up)).await.is_err() {
             let mut last = "no answer".to_owned();
             while let Ok(trouble) = troubles.try_recv() {
                 last = trouble;
@@ -76,7 +80,7 @@ impl Link {
             client,
             jetstream,
             session,
-            connects,
+            up,
             beside: TaskTracker::new(),
             runtime: Handle::current(),
         }))
@@ -89,10 +93,18 @@ impl Link {
         if !self.client.is_server_compatible(major, minor, patch) {
             self.distrust(format!("the broker is nats-server {version}: run {major}.{minor} or later"))?;
         }
-        self.jetstream.query_account().await.map(|_| ()).map_err(|error| {
-            let advice = "start it with -js (or a jetstream block in its configuration) and enable it for this account";
-            QueueError(format!("the broker has no JetStream: {advice} ({})", chain(&error)))
-        })
+        let Err(error) = self.jetstream.query_account().await else { return Ok(()) };
+        let absent = match error.kind() {
+            AccountErrorKind::JetStreamUnavailable => true,
+            AccountErrorKind::JetStream(error) => ABSENT.contains(&error.error_code()),
+            AccountErrorKind::TimedOut | AccountErrorKind::Other => false,
+        };
+        let said = chain(&error);
+        Err(QueueError(if absent {
+            format!("the broker has no JetStream: start it with -js and enable it for this account ({said})")
+        } else {
+            format!("the broker's JetStream does not answer: {said}")
+        }))
     }
 
     /// An error, unless the configuration allows it.
@@ -112,11 +124,25 @@ impl Link {
         }
     }
 
-    /// Changes whenever the connection has been made anew.
-    pub fn connects(&self) -> watch::Receiver<u64> {
-        let mut connects = self.connects.clone();
-        connects.mark_unchanged();
-        connects
+    /// Changes whenever the connection is lost or made anew.
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        let mut changes = self.up.clone();
+        changes.mark_unchanged();
+        changes
+    }
+
+    /// Puts a message into the stream of its subject; returns its place there. When this fails, it may be there all the
+    /// same.
+    pub async fn store(&self, subject: String, message: PublishMessage) -> Result<u64, QueueError> {
+        self.require_connection()?;
+        let mut changes = self.changes();
+        let failed = |error: &(dyn Error + 'static)| QueueError(chain(error));
+        let sent = self.jetstream.send_publish(subject, message).await.map_err(|error| failed(&error))?;
+        tokio::select! {
+            biased;
+            stored = sent.into_future() => stored.map(|ack| ack.sequence).map_err(|error| failed(&error)),
+            _ = changes.changed() => Err(QueueError("the connection to the broker was lost".into())),
+        }
     }
 
     /// Says something to whoever listens now.
@@ -177,13 +203,16 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, QueueError> {
     Ok(options)
 }
 
-fn note(event: &Event, connected: &watch::Sender<u64>) {
+fn note(event: &Event, up: &watch::Sender<bool>) {
     match event {
         Event::Connected => {
-            connected.send_modify(|times| *times += 1);
+            up.send_replace(true);
             info!("connected to the broker");
         }
-        Event::Disconnected => warn!("connection to the broker lost"),
+        Event::Disconnected => {
+            up.send_replace(false);
+            warn!("connection to the broker lost");
+        }
         Event::LameDuckMode | Event::SlowConsumer(_) | Event::ServerError(_) => warn!(%event, "broker"),
         Event::ClientError(_) | Event::Draining | Event::Closed => debug!(%event, "broker"),
     }

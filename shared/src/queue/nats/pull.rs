@@ -41,7 +41,7 @@ pub(super) enum Pulled {
 #[derive(Debug)]
 pub(super) struct Pull {
     subscriber: Subscriber,
-    connects: watch::Receiver<u64>,
+    changes: watch::Receiver<bool>,
     /// Messages that may still come.
     left: usize,
     silence: Duration,
@@ -68,14 +68,14 @@ impl Pull {
         silence: Duration,
     ) -> Result<Self, QueueError> {
         link.require_connection()?;
-        let connects = link.connects();
+        let changes = link.changes();
         let inbox = link.client.new_inbox();
         let failed = |error: &(dyn std::error::Error + 'static)| QueueError(format!("pull: {}", chain(error)));
         let subscriber = link.client.subscribe(inbox.clone()).await.map_err(|error| failed(&error))?;
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", source.stream, source.consumer);
         let sent = link.client.publish_with_reply(subject, inbox, request.to_string().into()).await;
         sent.map_err(|error| failed(&error))?;
-        Ok(Self { subscriber, connects, left: batch, silence })
+        Ok(Self { subscriber, changes, left: batch, silence })
     }
 
     /// Waits for what comes next. Can be dropped and called again.
@@ -84,7 +84,7 @@ impl Pull {
             let message = tokio::select! {
                 biased;
                 message = self.subscriber.next() => message,
-                _ = self.connects.changed() => return Pulled::Broken("connected anew".into()),
+                _ = self.changes.changed() => return Pulled::Broken("the connection was lost".into()),
                 () = tokio::time::sleep(self.silence) => return Pulled::Broken("the broker is silent".into()),
             };
             let Some(message) = message else {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::backoff::Backoff;
-use super::link::{Link, chain};
+use super::link::Link;
 use crate::queue::QueueError;
 use crate::task::TaskReport;
 use crate::wire::{LARGEST_MESSAGE_BYTES, encode_report};
@@ -66,16 +66,9 @@ impl Sender {
 
 async fn publish(link: &Link, message: PublishMessage) {
     let mut backoff = Backoff::default();
-    while let Err(error) = try_publish(link, message.clone()).await {
+    while let Err(error) = link.store(link.names.report(), message.clone()).await {
         backoff.pause("a report waits for the broker", &error).await;
     }
-}
-
-async fn try_publish(link: &Link, message: PublishMessage) -> Result<(), QueueError> {
-    link.require_connection()?;
-    let failed = |error: &(dyn std::error::Error + 'static)| QueueError(chain(error));
-    let sent = link.jetstream.send_publish(link.names.report(), message).await.map_err(|error| failed(&error))?;
-    sent.await.map(|_| ()).map_err(|error| failed(&error))
 }
 
 fn split(bytes: Bytes, longest: usize) -> Vec<Bytes> {

@@ -22,17 +22,14 @@ use crate::wire::{decode_task, encode_task};
 
 /// How often the broker is told that a task is being worked on, at most; it hands the task on after `ack_wait`.
 const RENEW_EVERY: Duration = Duration::from_secs(8);
-/// How often an idle worker looks for tasks that nobody woke it for: those that were given back.
+/// How often an idle worker looks for tasks that nobody woke it for: those of workers that have died.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Offers a task; returns its place in the stream.
 pub(super) async fn push(link: &Link, task: &Task, lane: Lane) -> Result<u64, QueueError> {
-    link.require_connection()?;
     let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
     let message = PublishMessage::build().message_id(message_id(&attempt)).payload(encode_task(task).into());
-    let failed = |error: &(dyn std::error::Error + 'static)| QueueError(format!("push: {}", chain(error)));
-    let sent = link.jetstream.send_publish(link.names.lane(lane), message).await.map_err(|error| failed(&error))?;
-    let place = sent.await.map_err(|error| failed(&error))?.sequence;
+    let place = link.store(link.names.lane(lane), message).await?;
     wake(link, lane.class).await;
     Ok(place)
 }
@@ -88,7 +85,7 @@ impl Puller {
         if let Some(delivery) = self.look().await? {
             return Ok(delivery);
         }
-        let mut connects = self.link.connects();
+        let mut changes = self.link.changes();
         let mut woken = self.listen().await?;
         loop {
             if let Some(delivery) = self.look().await? {
@@ -97,7 +94,7 @@ impl Puller {
             }
             tokio::select! {
                 _ = woken.next() => {}
-                _ = connects.changed() => {}
+                _ = changes.changed() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -219,11 +216,8 @@ impl Delivery for NatsDelivery {
         Ok(())
     }
 
-    /// Without this it is handed out again after `ack_wait`.
     async fn give_back(mut self: Box<Self>) -> Result<(), QueueError> {
-        if let Err(error) = self.link.answer(&self.reply, NAK).await {
-            warn!(task = %self.task.id, %error, "not given back; it will be after ack_wait");
-        }
+        give_back(&self.link, &self.reply, &self.task, self.class).await;
         self.answered = true;
         Ok(())
     }
@@ -234,12 +228,16 @@ impl Drop for NatsDelivery {
         if self.answered {
             return;
         }
-        let (link, reply, task) = (self.link.clone(), self.reply.clone(), self.task.id.clone());
-        self.link.beside(async move {
-            if let Err(error) = link.answer(&reply, NAK).await {
-                warn!(%task, %error, "not given back; it will be after ack_wait");
-            }
-        });
+        let (link, reply, task, class) = (self.link.clone(), self.reply.clone(), self.task.clone(), self.class);
+        self.link.beside(async move { give_back(&link, &reply, &task, class).await });
+    }
+}
+
+/// Without this it is handed out again after `ack_wait`.
+async fn give_back(link: &Link, reply: &Subject, task: &Task, class: Class) {
+    match link.answer(reply, NAK).await {
+        Ok(()) => wake(link, class).await,
+        Err(error) => warn!(task = %task.id, %error, "not given back; it will be after ack_wait"),
     }
 }
 

@@ -51,7 +51,7 @@ impl Watch {
     }
 
     pub async fn run(self) {
-        let mut connects = self.link.connects();
+        let mut changes = self.link.changes();
         let mut backoff = Backoff::default();
         loop {
             match self.look().await {
@@ -61,7 +61,7 @@ impl Watch {
                     }
                     backoff.reset();
                     // Either way it is time to look.
-                    let _ = tokio::time::timeout(EVERY, connects.changed()).await;
+                    let _ = tokio::time::timeout(EVERY, changes.changed()).await;
                 }
                 Err(error) => backoff.pause("the queue can't be looked after", &error).await,
             }

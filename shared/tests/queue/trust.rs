@@ -1,0 +1,140 @@
+//! Which brokers are worked with, and who may work with them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use shared::fleet::Class;
+use shared::queue::Queue;
+use shared::queue::nats::{Login, NatsConfig, NatsQueue};
+use shared::testing::{Server, free_port};
+
+use super::broker::{config, connect};
+use super::sample::*;
+
+/// Why it is not connected to.
+async fn refusal(config: &NatsConfig) -> String {
+    let config = NatsConfig { connect_timeout_ms: 500, ..config.clone() };
+    NatsQueue::connect(&config, &Class::ALL).await.err().unwrap().to_string()
+}
+
+async fn open_refusal(config: &NatsConfig) -> String {
+    connect(config).await.open().await.unwrap_err().to_string()
+}
+
+/// A broker with further arguments.
+fn broker(args: impl FnOnce(&Path) -> Vec<String>) -> Option<Server> {
+    let port = free_port();
+    Server::start("nats-server", port, |folder| {
+        let mut all = ["-a", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
+        all.extend(args(folder));
+        all
+    })
+}
+
+async fn works(config: &NatsConfig) {
+    let queue = connect(config).await;
+    queue.open().await.unwrap();
+    queue.push(task("a"), NORMAL).await.unwrap();
+    assert_eq!(pull_job(&queue).await, "a");
+}
+
+/// Speaks enough of the protocol to be connected to.
+fn old_broker() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let info = r#"{"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576,"jetstream":true}"#;
+            write!(stream, "INFO {info}\r\n").unwrap();
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                match line {
+                    Ok(line) if line.starts_with("PING") => write!(stream, "PONG\r\n").unwrap(),
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_broker_that_is_too_old_is_refused() {
+    let said = open_refusal(&config(old_broker())).await;
+    assert_eq!(said, "queue: the broker is nats-server 2.9.10: run 2.10 or later, or set allow_untrusted");
+}
+
+#[tokio::test]
+async fn a_broker_without_jetstream_is_refused() {
+    let Some(broker) = broker(|_| Vec::new()) else { return };
+    let said = open_refusal(&config(broker.port())).await;
+    assert!(said.starts_with("queue: the broker has no JetStream: start it with -js"), "{said}");
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_said() {
+    let port = free_port();
+    let said = refusal(&config(port)).await;
+    assert!(said.starts_with(&format!("queue: no broker at nats://127.0.0.1:{port}: ")), "{said}");
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_password_opens_and_a_wrong_one_is_refused() {
+    let args = |folder: &Path| words(&format!("-js -sd {}/store --user farm --pass secret", folder.display()));
+    let Some(broker) = broker(args) else { return };
+    let mut config = config(broker.port());
+    let said = refusal(&config).await;
+    assert!(said.contains("authorization"), "{said}");
+    let variable = |name: &str| Some(if name == NatsConfig::USER { "farm" } else { "secret" }.to_owned());
+    config.read_login(variable);
+    works(&config).await;
+    config.login = Some(Login { user: "farm".into(), password: "guessed".into() });
+    let said = refusal(&config).await;
+    assert!(said.contains("authorization") && !said.contains("guessed"), "{said}");
+}
+
+fn openssl(folder: &Path, args: &str) {
+    let mut openssl = Command::new("openssl");
+    let status = openssl.args(args.split_whitespace()).current_dir(folder).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success(), "openssl {args}");
+}
+
+/// `ca.pem`, and `server.pem`, `client.pem` with their keys, signed by it.
+fn certificates(folder: &Path) {
+    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    openssl(folder, &format!("{new} -keyout ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign"));
+    for name in ["server", "client"] {
+        let usage = format!("basicConstraints=CA:FALSE -addext extendedKeyUsage={name}Auth");
+        let host = "-addext subjectAltName=IP:127.0.0.1 -CA ca.pem -CAkey ca.key";
+        openssl(folder, &format!("{new} -keyout {name}.key -out {name}.pem -subj /CN={name} {host} -addext {usage}"));
+    }
+}
+
+#[tokio::test]
+async fn both_sides_prove_themselves_with_certificates() {
+    if shared::testing::program("openssl").is_none() {
+        return;
+    }
+    let args = |folder: &Path| {
+        certificates(folder);
+        words(&format!(
+            "-js -sd {0}/store --tlsverify --tlscert {0}/server.pem --tlskey {0}/server.key --tlscacert {0}/ca.pem",
+            folder.display()
+        ))
+    };
+    let Some(broker) = broker(args) else { return };
+    let file = |name: &str| Some(broker.folder().join(name));
+    let config = NatsConfig { tls_required: true, tls_roots: file("ca.pem"), ..config(broker.port()) };
+    let with_certificate =
+        NatsConfig { tls_certificate: file("client.pem"), tls_key: file("client.key"), ..config.clone() };
+    works(&with_certificate).await;
+    refusal(&config).await;
+    refusal(&NatsConfig { tls_roots: None, ..with_certificate }).await;
+}
