@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use shared::error::ErrorKind;
@@ -42,6 +43,8 @@ pub struct JobSpec {
     pub preset: Option<String>,
     /// Make a progressive MP4 file of each rendition too.
     pub movies: bool,
+    /// The source may still grow: it is whole once it has not for so many milliseconds.
+    pub growing_ms: Option<NonZeroU32>,
     /// How long the parts of a failed or cancelled job are kept for [`Event::Retried`], in milliseconds.
     ///
     /// [`Event::Retried`]: crate::farm::Event::Retried
@@ -462,6 +465,7 @@ mod tests {
             rungs: Rungs::Named(vec![144]),
             preset: Some("warp".into()),
             movies: false,
+            growing_ms: None,
         };
         assert_eq!(spec.check().unwrap_err().len(), 3);
         let right = JobSpec { segment_ms: 6_000, rungs: Rungs::All, preset: None, ..spec };

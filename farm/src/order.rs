@@ -1,6 +1,7 @@
 //! What was ordered of a folder: the source and the recipe. Tells a run that goes on from one that is something else.
 
 use std::fs::{self, File};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -86,6 +87,7 @@ pub struct Order {
     rungs: Rungs,
     preset: Option<String>,
     mp4: bool,
+    growing_ms: Option<NonZeroU32>,
 }
 
 impl Order {
@@ -99,7 +101,15 @@ impl Order {
         mp4: bool,
     ) -> Self {
         let farm = env!("CARGO_PKG_VERSION").to_owned();
-        Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset, mp4 }
+        Self { farm, source: source.mark.clone(), profile, segment_ms, rungs, preset, mp4, growing_ms: None }
+    }
+
+    /// The source may still grow, so it is recognised by its name alone.
+    pub fn while_growing(mut self, growing_ms: Option<NonZeroU32>) -> Self {
+        if growing_ms.is_some() {
+            (self.source.size_bytes, self.source.modified_ns) = (0, 0);
+        }
+        Self { growing_ms, ..self }
     }
 
     /// Whether it can be made at all, before a folder is touched for it.
@@ -124,6 +134,7 @@ impl Order {
             rungs: self.rungs.clone(),
             preset: self.preset.clone(),
             movies: self.mp4,
+            growing_ms: self.growing_ms,
             tenant: TenantId::default(),
             keep_parts_ms: 0,
         }
@@ -144,6 +155,8 @@ impl Order {
         compare("--rungs", earlier.rungs.to_string(), self.rungs.to_string());
         let preset = |order: &Self| order.preset.clone().unwrap_or_else(|| "the profile's".to_owned());
         compare("--preset", preset(earlier), preset(self));
+        let growing = |order: &Self| order.growing_ms.map_or(0, NonZeroU32::get).to_string();
+        compare("--growing, in ms,", growing(earlier), growing(self));
         compare("--mp4", earlier.mp4.to_string(), self.mp4.to_string());
         if what.is_empty() {
             what.push(format!("profile {} has other content", self.profile.name));

@@ -1,6 +1,6 @@
 //! `farm transcode`: a source file in, a presentation out, on this machine.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ pub struct Args {
     /// Make one MP4 file of each rendition too, with its sound, for downloads and old players
     #[arg(long)]
     mp4: bool,
+    /// SOURCE is still being written: start now, and take it for whole once it has not grown for so long (1s to 15s)
+    #[arg(long, value_name = "TIME", value_parser = quiet)]
+    growing: Option<NonZeroU32>,
     /// Attempts at a time, each in a process of its own [default: the number of CPUs]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -62,13 +65,26 @@ pub struct Args {
     json: bool,
 }
 
-/// `6s`, `2500ms` or `6`, within what a segment may last.
-pub(crate) fn milliseconds(text: &str) -> Result<u32, String> {
+/// A slot that reads nothing for longer is taken for stuck.
+const LONGEST_QUIET_MS: u32 = 15_000;
+
+/// `6s`, `2500ms` or `6`.
+fn duration_ms(text: &str) -> Option<u32> {
     let (number, unit_ms) = match text.strip_suffix("ms") {
         Some(number) => (number, 1),
         None => (text.strip_suffix('s').unwrap_or(text), 1000),
     };
-    let ms = number.trim().parse::<u32>().ok().and_then(|number| number.checked_mul(unit_ms));
+    number.trim().parse::<u32>().ok().and_then(|number| number.checked_mul(unit_ms))
+}
+
+fn quiet(text: &str) -> Result<NonZeroU32, String> {
+    let ms = duration_ms(text).filter(|ms| (1_000..=LONGEST_QUIET_MS).contains(ms));
+    ms.and_then(NonZeroU32::new).ok_or_else(|| format!("give 1s to {}s", LONGEST_QUIET_MS / 1000))
+}
+
+/// Within what a segment may last.
+pub(crate) fn milliseconds(text: &str) -> Result<u32, String> {
+    let ms = duration_ms(text);
     let (least, most) = (SegmentGrid::SHORTEST_MS, SegmentGrid::LONGEST_MS);
     ms.filter(|ms| SegmentGrid::new(*ms).is_some())
         .ok_or_else(|| format!("give {}s to {}s, or milliseconds such as {least}ms", least / 1000, most / 1000))
@@ -90,7 +106,8 @@ pub async fn run(args: Args, bars: MultiProgress) -> Result<Exit, Failure> {
 async fn transcode(args: Args, bars: MultiProgress) -> Result<Exit, Refusal> {
     let profile = args.recipe.resolve()?;
     let source = Source::open(&args.source)?;
-    let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset, args.mp4);
+    let order = Order::new(&source, profile, args.segment, args.recipe.rungs, args.recipe.preset, args.mp4)
+        .while_growing(args.growing);
     order.check()?;
     let folder = Folder::open(&args.out)?;
     let look = Look::choose(args.json);

@@ -1,6 +1,7 @@
 //! What the coordinator asks of a worker and what the worker claims to have done.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -207,6 +208,8 @@ pub enum Work {
 pub struct IndexTask {
     /// Largest coded picture that is accepted, in pixels.
     pub max_pixels: u64,
+    /// The source may still grow: it is whole once it has not for so many milliseconds. `None`: it is whole.
+    pub growing_ms: Option<NonZeroU32>,
 }
 
 /// What happens to a decoded picture before it is scaled.

@@ -133,7 +133,7 @@ fn tasks() -> Vec<(&'static str, Task)> {
         work,
     };
     vec![
-        ("task-index", task(TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 26 }))),
+        ("task-index", task(TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 26, growing_ms: None }))),
         ("task-video", task(TaskName::Video(12), Work::Video(video_task()))),
         ("task-video-last", task(TaskName::Video(13), Work::Video(last_chunk))),
         ("task-audio", task(TaskName::Audio(1), Work::Audio(audio))),

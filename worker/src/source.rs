@@ -1,4 +1,5 @@
-//! The byte source of an index task: an open file, or reads that the worker answers over a socket.
+//! The byte source of an index task: an open file, one that is still being written, or reads that the worker answers over
+//! a socket.
 //!
 //! A slot has no network. Where a source is not a file of this host, the slot asks its worker for one block after another:
 //! it sends a block's number (8 bytes, little endian) and gets that block's bytes, which are [`BLOCK_BYTES`] unless it is
@@ -12,7 +13,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What is asked for at once.
 pub const BLOCK_BYTES: u64 = 1 << 20;
@@ -20,45 +22,59 @@ pub const BLOCK_BYTES: u64 = 1 << 20;
 /// Blocks that a slot keeps: as far as streams of one container usually lie apart.
 const KEPT_BLOCKS: usize = 24;
 
-/// A source of known size that can be read at any offset. Clones read the same source.
+/// How often a file that grows is looked at by a reader that waits for more of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A source that can be read at any offset. Clones read the same source.
 #[derive(Debug, Clone)]
 pub struct ByteSource {
-    size: u64,
+    size: Option<u64>,
     bytes: Bytes,
 }
 
 #[derive(Debug, Clone)]
 enum Bytes {
     File(Arc<File>),
+    Growing(Arc<Growing>),
     Worker(Arc<Mutex<Blocks>>),
 }
 
 impl ByteSource {
     /// An open file, as long as it is now.
     pub fn of_file(file: File) -> io::Result<Self> {
-        Ok(Self { size: file.metadata()?.len(), bytes: Bytes::File(Arc::new(file)) })
+        Ok(Self { size: Some(file.metadata()?.len()), bytes: Bytes::File(Arc::new(file)) })
+    }
+
+    /// An open file that is still being written: who reads on waits for more, until it has not grown for `quiet`.
+    pub fn of_growing_file(file: File, quiet: Duration) -> Self {
+        Self { size: None, bytes: Bytes::Growing(Arc::new(Growing { file, quiet, whole: OnceLock::new() })) }
     }
 
     /// A source of `size` bytes whose reads are answered over `socket`.
     pub fn of_worker(socket: OwnedFd, size: u64) -> Self {
         let blocks = Blocks { socket: socket.into(), size, kept: VecDeque::new() };
-        Self { size, bytes: Bytes::Worker(Arc::new(Mutex::new(blocks))) }
+        Self { size: Some(size), bytes: Bytes::Worker(Arc::new(Mutex::new(blocks))) }
     }
 
-    /// Bytes in all.
-    pub fn size(&self) -> u64 {
-        self.size
+    /// Bytes in all; `None` while it may grow.
+    pub fn size(&self) -> Option<u64> {
+        match &self.bytes {
+            Bytes::Growing(growing) => growing.whole.get().copied(),
+            Bytes::File(_) | Bytes::Worker(_) => self.size,
+        }
     }
 
-    /// Reads what is there at `offset`, at most as much as fits; 0 only at the end.
+    /// Reads what is there at `offset`, at most as much as fits; 0 only at the end. Waits for what is still to come.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let left = self.size().map_or(u64::MAX, |size| size.saturating_sub(offset));
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
         if wanted == 0 {
             return Ok(0);
         }
         match &self.bytes {
             Bytes::File(file) => file.read_at(&mut buffer[..wanted], offset),
+            Bytes::Growing(growing) => growing.read_at(&mut buffer[..wanted], offset),
             Bytes::Worker(blocks) => {
                 let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
                 let from = usize::try_from(offset % BLOCK_BYTES).expect("a block should fit into memory");
@@ -90,6 +106,38 @@ impl ByteSource {
     /// A reader with a position of its own.
     pub fn reader(&self) -> SourceReader {
         SourceReader { source: self.clone(), position: 0 }
+    }
+}
+
+/// A file that somebody else is writing.
+#[derive(Debug)]
+struct Growing {
+    file: File,
+    /// It is whole once it has not grown for so long.
+    quiet: Duration,
+    whole: OnceLock<u64>,
+}
+
+impl Growing {
+    /// Reads what is there, or waits until it is.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (mut size, mut grew) = (self.file.metadata()?.len(), Instant::now());
+        loop {
+            let read = self.file.read_at(buffer, offset)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            if grew.elapsed() >= self.quiet {
+                self.whole.get_or_init(|| size);
+                return Ok(0);
+            }
+            #[expect(clippy::disallowed_methods, reason = "files don't say when they grow; `quiet` limits the time")]
+            std::thread::sleep(LOOK_AGAIN);
+            let now = self.file.metadata()?.len();
+            if now != size {
+                (size, grew) = (now, Instant::now());
+            }
+        }
     }
 }
 
@@ -146,7 +194,7 @@ impl Seek for SourceReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(delta) => self.source.size.checked_add_signed(delta),
+            SeekFrom::End(delta) => self.source.size().and_then(|size| size.checked_add_signed(delta)),
             SeekFrom::Current(delta) => self.position.checked_add_signed(delta),
         };
         self.position = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -224,5 +272,28 @@ mod tests {
         drop(parent);
         let source = ByteSource::of_worker(child.into(), 10);
         assert!(source.reader().read(&mut [0; 4]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_grows_is_read_to_the_end_it_comes_to() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writing = file.reopen().unwrap();
+        let (told, tell) = std::sync::mpsc::channel();
+        let source = ByteSource::of_growing_file(file.reopen().unwrap(), Duration::from_millis(400));
+        assert_eq!(source.size(), None);
+        let reader = thread::spawn(move || {
+            let (mut reader, mut read, mut piece) = (source.reader(), Vec::new(), [0; 64]);
+            assert!(reader.seek(SeekFrom::End(0)).is_err(), "nobody knows where that is");
+            while let Ok(1..) = reader.read(&mut piece).inspect(|n| read.extend_from_slice(&piece[..*n])) {
+                let _ = told.send(read.len()); // nobody listens any more at the end
+            }
+            read
+        });
+        let bytes = pattern(1000);
+        for part in bytes.chunks(250) {
+            writing.write_all(part).unwrap();
+            tell.recv().unwrap(); // it was read before the next part was there
+        }
+        assert!(reader.join().unwrap() == bytes);
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use shared::error::{ErrorKind, TaskError};
 use shared::index::{PacketEntry, PacketList, Place};
-use shared::task::{IndexReport, Progress, Receipt, Task, Work};
+use shared::task::{IndexReport, IndexTask, Progress, Receipt, Task, Work};
 
 use crate::source::ByteSource;
 use crate::{audio, index, storyboard, video};
@@ -26,12 +27,16 @@ pub struct Inputs {
 
 impl Inputs {
     /// What an index task reads.
-    pub fn source(&self) -> Result<ByteSource, TaskError> {
+    pub fn source(&self, task: &IndexTask) -> Result<ByteSource, TaskError> {
         if let Some(stream) = &self.stream {
             return Ok(stream.clone());
         }
-        let file = self.objects.source()?.try_clone().and_then(ByteSource::of_file);
-        file.map_err(|error| TaskError::transient("source_read", error.to_string()))
+        let file = self.objects.source()?.try_clone();
+        let source = match task.growing_ms {
+            Some(ms) => file.map(|file| ByteSource::of_growing_file(file, Duration::from_millis(ms.get().into()))),
+            None => file.and_then(ByteSource::of_file),
+        };
+        source.map_err(|error| TaskError::transient("source_read", error.to_string()))
     }
 }
 
@@ -94,7 +99,7 @@ pub type Emit<'a> = dyn FnMut(Emission) -> Result<(), TaskError> + 'a;
 /// Runs one attempt to its end.
 pub fn execute(task: &Task, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<Receipt, TaskError> {
     match &task.work {
-        Work::Index(work) => index::index_source(work, &inputs.source()?, emit).map(Receipt::Index),
+        Work::Index(work) => index::index_source(work, &inputs.source(work)?, emit).map(Receipt::Index),
         Work::Video(work) => video::encode_chunk(work, inputs, emit).map(Receipt::Video),
         Work::Audio(work) => audio::encode_track(work, inputs, emit).map(Receipt::Audio),
         Work::Storyboard(work) => storyboard::make_sheets(work, inputs, emit).map(Receipt::Storyboard),

@@ -48,7 +48,7 @@ fn index(source: &Path) -> Result<Indexed, TaskError> {
         Ok(())
     };
     index_source(
-        &IndexTask { max_pixels: 8192 * 8192 },
+        &IndexTask { max_pixels: 8192 * 8192, growing_ms: None },
         &ByteSource::of_file(File::open(source).unwrap()).unwrap(),
         &mut emit,
     )?;

@@ -57,6 +57,7 @@ impl Probes {
             rungs: Rungs::Auto,
             preset: None,
             movies: false,
+            growing_ms: None,
             keep_parts_ms: 0,
         };
         let labels = [(LABEL.to_owned(), String::new())].into();

@@ -77,6 +77,7 @@ impl Rules<'_> {
                 rungs: rungs?,
                 preset: preset?,
                 movies: asked.mp4,
+                growing_ms: None,
                 keep_parts_ms: self.keep_parts_ms,
             })
         };

@@ -11,7 +11,7 @@ use super::Command;
 use super::ending::Ending;
 use super::publication::Publishing;
 use super::view::Memory;
-use crate::job::{JobRecord, JobState, Submission, TaskRecord, TaskState};
+use crate::job::{JobRecord, JobSpec, JobState, Submission, TaskRecord, TaskState};
 use crate::plan::Planner;
 use crate::plan::tasks::VideoPlan;
 use crate::retry;
@@ -229,7 +229,8 @@ impl ActiveJob {
     /// What can be done without anybody's help.
     pub(super) fn advance(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         if self.record.state == JobState::Probing && !self.tasks.contains_key(&TaskName::Index) {
-            let work = Work::Index(IndexTask { max_pixels: self.record.spec.profile.max_pixels });
+            let JobSpec { profile, growing_ms, .. } = &self.record.spec;
+            let work = Work::Index(IndexTask { max_pixels: profile.max_pixels, growing_ms: *growing_ms });
             self.add_task(TaskName::Index, work, out);
         }
         self.join(now_ms, out);

@@ -24,6 +24,7 @@ pub fn spec() -> JobSpec {
         rungs: Rungs::All,
         preset: None,
         movies: false,
+        growing_ms: None,
         tenant: TenantId::default(),
         keep_parts_ms: 0,
     }

@@ -111,6 +111,7 @@ fn spec(number: usize) -> JobSpec {
         rungs: Rungs::All,
         preset: None,
         movies: false,
+        growing_ms: None,
         keep_parts_ms: if number == 1 { 60_000 } else { 0 },
     }
 }

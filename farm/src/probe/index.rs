@@ -63,7 +63,10 @@ async fn gather(queue: &MeteredQueue, places: Places, max_pixels: u64, bar: &Pro
     let id = TaskId { job, name: TaskName::Index };
     let lane = Lane { class: Class::Cpu, urgency: Urgency::Urgent };
     queue
-        .push(Task { id, attempt: AttemptId(1), places, work: Work::Index(IndexTask { max_pixels }) }, lane)
+        .push(
+            Task { id, attempt: AttemptId(1), places, work: Work::Index(IndexTask { max_pixels, growing_ms: None }) },
+            lane,
+        )
         .await
         .map_err(failed)?;
     let mut facts = Facts::default();

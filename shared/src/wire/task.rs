@@ -1,5 +1,7 @@
 //! `task.proto`: what the coordinator asks for.
 
+use std::num::NonZeroU32;
+
 use proto::v1;
 
 use super::{
@@ -102,11 +104,13 @@ impl Wire for IndexTask {
     type Message = v1::IndexTask;
 
     fn to_wire(&self) -> v1::IndexTask {
-        v1::IndexTask { max_pixels: self.max_pixels }
+        v1::IndexTask { max_pixels: self.max_pixels, growing_ms: self.growing_ms.map(NonZeroU32::get) }
     }
 
     fn from_wire(message: v1::IndexTask) -> Result<Self, WireError> {
-        Ok(Self { max_pixels: nonzero("max_pixels", message.max_pixels)? })
+        let zero = || WireError("growing_ms: 0".to_owned());
+        let growing_ms = message.growing_ms.map(|ms| NonZeroU32::new(ms).ok_or_else(zero)).transpose()?;
+        Ok(Self { max_pixels: nonzero("max_pixels", message.max_pixels)?, growing_ms })
     }
 }
 

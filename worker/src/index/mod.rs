@@ -62,7 +62,7 @@ pub fn index_source(task: &IndexTask, source: &ByteSource, emit: &mut Emit<'_>) 
             emit(Emission::Progress(Progress { done_ms: 0, frames: packets }))?;
         }
     }
-    index.finish(source.size(), begun, emit)
+    index.finish(source.size().unwrap_or(0), begun, emit)
 }
 
 struct Index {

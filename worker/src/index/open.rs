@@ -37,7 +37,7 @@ const LONG: Patience = Patience { bytes: "64000000", micros: "30000000" };
 /// Opens `source` as a container. Looks further ahead, once, if a video stream does not say its
 /// picture size at first.
 pub fn open(source: &ByteSource) -> Result<Input, TaskError> {
-    if source.size() == 0 {
+    if source.size() == Some(0) {
         return Err(TaskError::input("empty", "the source has no bytes: upload it again"));
     }
     ffmpeg_next::init().map_err(|error| TaskError::bug(format!("FFmpeg does not start: {error}")))?;
@@ -53,8 +53,12 @@ fn lacks_size(stream: &Stream) -> bool {
 }
 
 fn open_patiently(source: &ByteSource, patience: Patience) -> Result<Input, TaskError> {
-    let io = StreamIo::from_read_seek_with_capacity(source.reader(), BUFFER)
-        .map_err(|error| unreadable("source_read", "the source can't be read", error))?;
+    let reader = source.reader();
+    let io = match source.size() {
+        Some(_) => StreamIo::from_read_seek_with_capacity(reader, BUFFER),
+        None => StreamIo::from_read_with_capacity(reader, BUFFER), // where its end is, nobody knows yet
+    };
+    let io = io.map_err(|error| unreadable("source_read", "the source can't be read", error))?;
     let mut options = Dictionary::new();
     options.set("format_whitelist", FORMATS);
     options.set("protocol_whitelist", "none");

@@ -21,11 +21,11 @@ pub struct Found {
 }
 
 /// Chooses the streams and describes them.
-pub fn describe(input: &Input, size: u64, max_pixels: u64) -> Result<Found, TaskError> {
+pub fn describe(input: &Input, size: Option<u64>, max_pixels: u64) -> Result<Found, TaskError> {
     let container = input.format().name().to_owned();
     let mut info = SourceInfo {
         declared_ms: u64::try_from(input.duration() / 1000).ok().filter(|ms| *ms > 0),
-        size_bytes: Some(size),
+        size_bytes: size,
         verdict: Verdict::Standard,
         findings: Vec::new(),
         video: None,

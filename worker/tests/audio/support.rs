@@ -56,7 +56,7 @@ impl Source {
         ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Fatal); // damaged clips are meant to be
         let file = File::open(path).unwrap();
         let (mut stored, mut stream, mut refs) = (HashMap::new(), None, Vec::new());
-        let task = IndexTask { max_pixels: 1 << 24 };
+        let task = IndexTask { max_pixels: 1 << 24, growing_ms: None };
         let whole = ByteSource::of_file(file.try_clone().unwrap()).unwrap();
         index::index_source(&task, &whole, &mut |emission| {
             match emission {

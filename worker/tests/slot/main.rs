@@ -67,7 +67,7 @@ impl Scene {
 
     /// A task whose job says how the slot behaves.
     fn task(&self, behaviour: &str) -> Task {
-        self.task_of(behaviour, TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 20 }))
+        self.task_of(behaviour, TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 20, growing_ms: None }))
     }
 
     fn task_of(&self, behaviour: &str, name: TaskName, work: Work) -> Task {
