@@ -56,6 +56,9 @@ impl Stand {
             speed_ms_per_s: 2_000,
         };
         queue.beat(heartbeat).await.unwrap();
+        while handle.workers().await.is_empty() {
+            tokio::task::yield_now().await; // the heartbeat is on its way
+        }
         Self { handle, parts, shutdown, folder }
     }
 
