@@ -40,6 +40,16 @@ pub struct StorageConfig {
     pub request_timeout_ms: u64,
     /// Larger sources are refused, in bytes. Default: 1 TiB.
     pub largest_source_bytes: u64,
+    /// Web servers that sources may come from: `media.example`, or `.example` for all hosts below it. Default: empty, which is
+    /// every public one.
+    pub web_hosts: Vec<String>,
+    /// Sources may be `http:` too, where they can be changed on the way. Default: false.
+    pub web_allow_http: bool,
+    /// Web servers may be on this host and in private networks: whoever submits jobs can then read what is only meant for
+    /// the inside. Default: false.
+    pub web_allow_private: bool,
+    /// Times a web server may send on to another address, which is checked like the first. Default: 5.
+    pub web_redirects: u32,
     /// What is known while the program runs, and never written down.
     #[serde(skip)]
     pub live: Live,
@@ -58,6 +68,10 @@ impl Default for StorageConfig {
             connect_timeout_ms: 5_000,
             request_timeout_ms: 60_000,
             largest_source_bytes: 1 << 40,
+            web_hosts: Vec::new(),
+            web_allow_http: false,
+            web_allow_private: false,
+            web_redirects: 5,
             live: Live::default(),
         }
     }

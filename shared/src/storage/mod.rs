@@ -6,6 +6,7 @@
 //! | `s3://bucket/prefix` | S3 and what speaks its protocol | `s3` |
 //! | `gs://bucket/prefix` | Google Cloud Storage | `gcs` |
 //! | `az://container/prefix`, `abfs://…` | Azure Blob Storage | `azure` |
+//! | `https://host/path` | a web server; sources only | `https` |
 //!
 //! Requests are made again here after network errors and 5xx answers, a few times and briefly ([`StorageConfig`]); what
 //! remains is told as a [`Fault`], and what is done about that is the coordinator's decision.
@@ -13,11 +14,15 @@
 mod client;
 mod config;
 mod error;
+#[cfg(feature = "https")]
+mod guard;
 mod key;
 pub mod label;
 mod place;
 mod source;
 mod upload;
+#[cfg(feature = "https")]
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +71,10 @@ impl Storage {
             Place::Bucket { kind, bucket, prefix } => {
                 let store = PrefixStore::new(config.client(kind, &bucket)?, prefix);
                 Ok(Self { store: Arc::new(store), folder: None })
+            }
+            Place::Web => {
+                let why = "a web server can only be read from".to_owned();
+                Err(StorageError::Uri { uri: uri.to_owned(), why })
             }
         }
     }

@@ -11,6 +11,8 @@ use super::StorageError;
 pub(super) enum Place {
     /// A folder of this host.
     Folder(PathBuf),
+    /// On a web server: can only be read.
+    Web,
     /// In an object store.
     Bucket {
         /// Which kind.
@@ -34,12 +36,13 @@ pub(super) enum StoreKind {
 }
 
 impl Place {
-    /// Reads a bare path, `file:`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or
-    /// `abfs://container@account.dfs.core.windows.net/prefix`.
+    /// Reads a bare path, `file:`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`,
+    /// `https:` or `abfs://container@account.dfs.core.windows.net/prefix`.
     pub(super) fn parse(uri: &str) -> Result<Self, StorageError> {
         let wrong = |why: &str| StorageError::Uri { uri: uri.to_owned(), why: why.to_owned() };
         let (kind, rest) = match uri.split_once(':') {
             Some(("file", path)) => return Ok(Self::Folder(path.strip_prefix("//").unwrap_or(path).into())),
+            Some(("https" | "http", _)) => return Ok(Self::Web),
             Some(("s3", rest)) => (StoreKind::S3, rest),
             Some(("gs", rest)) => (StoreKind::Gcs, rest),
             Some(("az" | "abfs" | "abfss", rest)) => (StoreKind::Azure, rest),
@@ -66,7 +69,7 @@ impl Place {
 pub fn local_path(uri: &str) -> Result<Option<PathBuf>, StorageError> {
     match Place::parse(uri)? {
         Place::Folder(path) => Ok(Some(path)),
-        Place::Bucket { .. } => Ok(None),
+        Place::Web | Place::Bucket { .. } => Ok(None),
     }
 }
 
@@ -77,7 +80,7 @@ mod tests {
     fn bucket(uri: &str) -> (StoreKind, String, String) {
         match Place::parse(uri).unwrap() {
             Place::Bucket { kind, bucket, prefix } => (kind, bucket, prefix.to_string()),
-            Place::Folder(path) => panic!("{uri} is taken for the folder {}", path.display()),
+            other => panic!("{uri} is taken for {other:?}"),
         }
     }
 
@@ -99,8 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused_with_a_reason() {
-        for uri in ["ftp://host/a", "https://host/a", "s3:media/a", "s3:///a", "s3://key:secret@media/a", "s3://b/a//c"]
-        {
+        for uri in ["ftp://host/a", "s3:media/a", "s3:///a", "s3://key:secret@media/a", "s3://b/a//c"] {
             let error = Place::parse(uri).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{uri:?} is not a place")), "{error}");
         }

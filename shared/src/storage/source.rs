@@ -7,30 +7,41 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::place::Place;
+#[cfg(feature = "https")]
+use super::web::{WebMark, WebSource};
 use super::{Fault, StorageConfig, StorageError};
 use crate::error::TaskError;
 
-/// A source object of an object store.
+/// A source that is not a file of this host.
 #[derive(Clone)]
 pub struct RemoteSource {
-    uri: String,
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    mark: Mark,
+    name: String, // for people
+    size: u64,
+    origin: Origin,
 }
 
-/// What a source is recognised by: two answers with the same mark are of the same bytes.
+#[derive(Clone)]
+enum Origin {
+    Store {
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        mark: StoreMark,
+    },
+    #[cfg(feature = "https")]
+    Web(WebSource, WebMark),
+}
+
+/// What an object is recognised by: two answers with the same mark are of the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
+struct StoreMark {
     size: u64,
     e_tag: Option<String>,
-    modified: i64, // milliseconds of UNIX time
+    modified_ms: i64,
 }
 
-impl Mark {
+impl StoreMark {
     fn of(meta: &ObjectMeta) -> Self {
-        let modified = meta.last_modified.timestamp_millis();
-        Self { size: meta.size, e_tag: meta.e_tag.clone(), modified }
+        Self { size: meta.size, e_tag: meta.e_tag.clone(), modified_ms: meta.last_modified.timestamp_millis() }
     }
 }
 
@@ -38,24 +49,39 @@ impl RemoteSource {
     /// Finds out what is there now. Sources of this host are for [`super::local_path`].
     ///
     /// # Errors
-    /// `source_missing` and `source_too_large` are the source's fault; the rest is the store's.
+    /// What is of kind `Input` is the source's fault (`source_missing`, `source_too_large`, `source_refused` …); the rest is the
+    /// store's or the network's.
     pub async fn open(uri: &str, config: &StorageConfig) -> Result<Self, TaskError> {
-        let Place::Bucket { kind, bucket, prefix: path } = Place::parse(uri)? else {
-            return Err(TaskError::bug(format!("{uri} is a file of this host and was taken for another's")));
+        let (name, size, origin) = match Place::parse(uri)? {
+            Place::Folder(_) => return Err(TaskError::bug(format!("{uri} is a file of this host"))),
+            Place::Bucket { kind, bucket, prefix: path } => {
+                let store = config.client(kind, &bucket)?;
+                let meta = store.head(&path).await.map_err(|error| failed(uri, error))?;
+                (uri.to_owned(), meta.size, Origin::Store { store, path, mark: StoreMark::of(&meta) })
+            }
+            #[cfg(feature = "https")]
+            Place::Web => {
+                let source = WebSource::new(uri, config)?;
+                let mark = source.look().await?;
+                (source.name(), mark.size, Origin::Web(source, mark))
+            }
+            #[cfg(not(feature = "https"))]
+            Place::Web => {
+                let why = "this build lacks the feature `https`".to_owned();
+                return Err(StorageError::Config { place: uri.to_owned(), why }.into());
+            }
         };
-        let store = config.client(kind, &bucket)?;
-        let meta = store.head(&path).await.map_err(|error| failed(uri, error))?;
-        if meta.size > config.largest_source_bytes {
+        if size > config.largest_source_bytes {
             let limit = config.largest_source_bytes;
-            let text = format!("{uri}: {} bytes are more than {limit} (largest_source_bytes)", meta.size);
+            let text = format!("{name}: {size} bytes are more than {limit} (largest_source_bytes)");
             return Err(TaskError::input("source_too_large", text));
         }
-        Ok(Self { uri: uri.to_owned(), store, path, mark: Mark::of(&meta) })
+        Ok(Self { name, size, origin })
     }
 
     /// Bytes in all.
     pub fn size_bytes(&self) -> u64 {
-        self.mark.size
+        self.size
     }
 
     /// Reads `len` bytes from `offset`, all of them.
@@ -67,26 +93,31 @@ impl RemoteSource {
             return Ok(Bytes::new());
         }
         // Nobody asks for more than there was.
-        let end = offset.checked_add(len).filter(|end| *end <= self.mark.size).ok_or_else(|| changed(&self.uri))?;
-        let options = GetOptions { range: Some((offset..end).into()), ..GetOptions::default() };
-        let found = self.store.get_opts(&self.path, options).await.map_err(|error| failed(&self.uri, error))?;
-        if Mark::of(&found.meta) != self.mark {
-            return Err(changed(&self.uri));
-        }
-        let bytes = found.bytes().await.map_err(|error| failed(&self.uri, error))?;
-        if bytes.len() as u64 == len { Ok(bytes) } else { Err(changed(&self.uri)) }
+        let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return Err(self.changed()) };
+        let read = match &self.origin {
+            Origin::Store { store, path, mark } => {
+                let options = GetOptions { range: Some((offset..end).into()), ..GetOptions::default() };
+                let found = store.get_opts(path, options).await.map_err(|error| failed(&self.name, error))?;
+                let same = StoreMark::of(&found.meta) == *mark;
+                let bytes = found.bytes().await.map_err(|error| failed(&self.name, error))?;
+                same.then_some(bytes)
+            }
+            #[cfg(feature = "https")]
+            Origin::Web(source, mark) => source.read(mark, offset, len).await?,
+        };
+        read.filter(|bytes| bytes.len() as u64 == len).ok_or_else(|| self.changed())
+    }
+
+    fn changed(&self) -> TaskError {
+        let advice = "submit the job again, and leave the source alone until it has ended";
+        TaskError::input("source_changed", format!("{} was replaced while it was read; {advice}", self.name))
     }
 }
 
-fn failed(uri: &str, error: object_store::Error) -> TaskError {
-    let error = StorageError::of(uri)(error);
+fn failed(name: &str, error: object_store::Error) -> TaskError {
+    let error = StorageError::of(name)(error);
     match error.fault() {
-        Fault::Missing => TaskError::input("source_missing", format!("{uri} does not exist; check the source's URI")),
+        Fault::Missing => TaskError::input("source_missing", format!("{name} does not exist; check the source's URI")),
         _ => error.into(),
     }
-}
-
-fn changed(uri: &str) -> TaskError {
-    let advice = "submit the job again, and leave the source alone until it has ended";
-    TaskError::input("source_changed", format!("{uri} was replaced while it was read; {advice}"))
 }

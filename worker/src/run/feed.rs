@@ -50,7 +50,12 @@ impl Feed {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (tell, state) = watch::channel(State::default());
-        let server = Server { socket: UnixStream::from_std(ours)?, blocks: Blocks::new(source), tell };
+        let size = source.size_bytes();
+        let fetch = move |offset, len| {
+            let source = source.clone();
+            async move { source.read(offset, len).await }.boxed()
+        };
+        let server = Server { socket: UnixStream::from_std(ours)?, blocks: Blocks::new(size, fetch), tell };
         let serving = JoinSet::from_iter([server.serve()]);
         Ok((Self { serving, state }, theirs.into()))
     }
@@ -96,12 +101,13 @@ impl Server {
     }
 }
 
-type Coming = BoxFuture<'static, (u64, Result<Bytes, TaskError>)>;
+type Fetch = Box<dyn Fn(u64, u64) -> BoxFuture<'static, Result<Bytes, TaskError>> + Send>;
 
 /// Blocks on their way from the source to the slot.
 struct Blocks {
-    source: RemoteSource,
-    coming: FuturesUnordered<Coming>,
+    size: u64,
+    fetch: Fetch, // by offset and length
+    coming: FuturesUnordered<BoxFuture<'static, (u64, Result<Bytes, TaskError>)>>,
     numbers_coming: BTreeSet<u64>,
     waiting: BTreeMap<u64, Result<Bytes, TaskError>>,
     arrived: VecDeque<u64>, // of `waiting`, the oldest in front
@@ -109,9 +115,13 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(source: RemoteSource) -> Self {
+    fn new(
+        size: u64,
+        fetch: impl Fn(u64, u64) -> BoxFuture<'static, Result<Bytes, TaskError>> + Send + 'static,
+    ) -> Self {
         Self {
-            source,
+            size,
+            fetch: Box::new(fetch),
             coming: FuturesUnordered::new(),
             numbers_coming: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -134,13 +144,17 @@ impl Blocks {
 
     /// The block with this number, and more of those that follow if the slot reads on.
     async fn get(&mut self, number: u64) -> Result<Bytes, TaskError> {
-        if block_len(self.source.size_bytes(), number) == 0 {
+        if block_len(self.size, number) == 0 {
             let text = format!("the slot broke the protocol: it asks for block {number}, which there is not");
             return Err(TaskError::new(ErrorKind::Bug, "slot_protocol", text));
         }
         self.begin(number);
         if number == 0 || self.asked.contains(&(number - 1)) {
-            (number + 1..=number + BLOCKS_AHEAD).for_each(|next| self.begin(next));
+            for next in number + 1..=number + BLOCKS_AHEAD {
+                if !self.asked.contains(&next) {
+                    self.begin(next); // otherwise the slot has it
+                }
+            }
         }
         if self.asked.len() == REMEMBERED {
             self.asked.pop_front();
@@ -157,12 +171,12 @@ impl Blocks {
     }
 
     fn begin(&mut self, number: u64) {
-        let len = block_len(self.source.size_bytes(), number) as u64;
+        let len = block_len(self.size, number) as u64;
         if len == 0 || self.waiting.contains_key(&number) || !self.numbers_coming.insert(number) {
             return;
         }
-        let source = self.source.clone();
-        self.coming.push(async move { (number, source.read(number * BLOCK_BYTES, len).await) }.boxed());
+        let block = (self.fetch)(number * BLOCK_BYTES, len);
+        self.coming.push(block.map(move |block| (number, block)).boxed());
     }
 
     fn keep(&mut self, number: u64, block: Result<Bytes, TaskError>) {
@@ -174,5 +188,59 @@ impl Blocks {
         }
         self.waiting.insert(number, block);
         self.arrived.push_back(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A source of so many blocks and a bit, and how much of it was fetched.
+    fn source(blocks: u64) -> (Blocks, Arc<AtomicU64>, u64) {
+        let fetched = Arc::new(AtomicU64::new(0));
+        let (count, size) = (fetched.clone(), blocks * BLOCK_BYTES + 5);
+        let fetch = move |offset: u64, len: u64| {
+            count.fetch_add(len, Ordering::Relaxed);
+            let first = (offset / BLOCK_BYTES) as u8;
+            async move { Ok(Bytes::from(vec![first; len as usize])) }.boxed()
+        };
+        (Blocks::new(size, fetch), fetched, size)
+    }
+
+    #[tokio::test]
+    async fn a_source_is_fetched_once_whichever_end_is_read_first() {
+        let orders: [&[u64]; 3] =
+            [&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &[0, 9, 1, 2, 3, 4, 5, 6, 7, 8], &[0, 5, 1, 6, 2, 7, 3, 8, 4, 9]];
+        for order in orders {
+            let (mut blocks, fetched, size) = source(9);
+            for number in order {
+                let block = blocks.get(*number).await.unwrap();
+                assert_eq!((block[0], block.len()), (*number as u8, block_len(size, *number)));
+            }
+            assert_eq!(fetched.load(Ordering::Relaxed), size, "{order:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn blocks_that_nobody_asks_for_do_not_pile_up() {
+        let (mut blocks, _, _) = source(200);
+        for number in (0..190).step_by(7).flat_map(|number| [number, number + 1]) {
+            blocks.get(number).await.unwrap();
+            while let Some(Some((number, block))) = blocks.coming.next().now_or_never() {
+                blocks.keep(number, block);
+            }
+        }
+        assert!(blocks.waiting.len() <= MOST_WAITING && blocks.arrived.len() == blocks.waiting.len());
+    }
+
+    #[tokio::test]
+    async fn a_block_that_there_is_not_is_the_slots_fault() {
+        let (mut blocks, _, _) = source(2);
+        for number in [3, u64::MAX] {
+            assert_eq!(blocks.get(number).await.unwrap_err().code, "slot_protocol");
+        }
     }
 }

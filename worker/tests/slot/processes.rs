@@ -1,7 +1,7 @@
 //! Slots, as the kernel sees them.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
@@ -15,6 +15,9 @@ use crate::{Crew, Scene, config};
 
 /// The argument with which this test program opens a slot that hangs, tells its pid, and waits to be killed.
 const AS_WORKER: &str = "as-worker";
+
+/// What that program finds in its environment.
+const SECRET: &str = "planted-secret";
 
 /// The name of the test that is also that program, for `--exact`.
 const WORKER_TEST: &str = "processes::killing_the_worker_kills_its_slots";
@@ -90,17 +93,38 @@ async fn killing_the_worker_kills_its_slots() {
         println!("\nslot {}", slot.pid().unwrap());
         std::future::pending::<()>().await;
     }
-    let mut worker = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", WORKER_TEST, "--nocapture", "--test-threads=1", AS_WORKER])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let slot: u32 = lines.find_map(|line| line.strip_prefix("slot ")?.parse().ok()).unwrap();
+    let (mut worker, slot) = worker_with_a_slot();
     assert!(state_of(slot).is_some());
     worker.kill().unwrap();
     worker.wait().unwrap();
     end_of(slot).await;
+}
+
+#[tokio::test]
+async fn no_secret_of_the_worker_reaches_a_slot() {
+    let (mut worker, slot) = worker_with_a_slot();
+    let knows = |pid: u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        environment.windows(SECRET.len()).any(|part| part == SECRET.as_bytes())
+    };
+    assert!(knows(worker.id()));
+    assert!(!knows(slot));
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    end_of(slot).await;
+}
+
+/// The program of the test before the last, and the pid of its slot.
+fn worker_with_a_slot() -> (Child, u32) {
+    let mut worker = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", WORKER_TEST, "--nocapture", "--test-threads=1", AS_WORKER])
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let slot = lines.find_map(|line| line.strip_prefix("slot ")?.parse().ok()).unwrap();
+    (worker, slot)
 }
 
 /// A slot in the middle of an attempt that does not end.
