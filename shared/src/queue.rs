@@ -7,6 +7,8 @@
 //! |---|---|
 //! | tasks, results of attempts, pieces of an index | signs of life: [`Outcome::is_sign_of_life`], heartbeats; directives |
 //!
+//! Two twins keep one contract (`tests/queue`): [`memory`] in one process, `nats` (feature of that name) between hosts.
+//!
 //! [`Outcome::is_sign_of_life`]: crate::task::Outcome::is_sign_of_life
 
 pub mod memory;

@@ -83,7 +83,7 @@ impl NatsQueue {
         self.link.check_broker().await
     }
 
-    /// Waits until the broker has all that was said, and what was given back. Call it last.
+    /// Waits until all that was said, and what was given back, is on its way. Call it last.
     pub async fn finish(&self) -> Result<(), QueueError> {
         self.link.finish().await
     }

@@ -41,7 +41,7 @@ pub async fn connect(config: &NatsConfig) -> NatsQueue {
 }
 
 /// Tries until it works.
-async fn again<T>(work: impl AsyncFn() -> Result<T, QueueError>) -> T {
+pub async fn again<T>(work: impl AsyncFn() -> Result<T, QueueError>) -> T {
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     soon(async {
         loop {
@@ -78,15 +78,16 @@ async fn the_queue_on_a_broker_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_queue_that_was_there_before_is_known_again() {
+async fn a_queue_that_was_there_before_is_known_again_and_changed_where_the_configuration_was() {
     let Some(broker) = broker() else { return };
     let config = config(broker.port());
     let first = connect(&config).await;
     assert!(!first.open().await.unwrap());
     first.push(task("a"), NORMAL).await.unwrap();
     drop(first);
-    let second = connect(&config).await;
+    let second = connect(&NatsConfig { max_tasks: 1, ..config.clone() }).await;
     assert!(second.open().await.unwrap());
+    assert!(second.push(task("b"), NORMAL).await.is_err(), "another limit holds");
     assert_eq!(pull_job(&connect(&config).await).await, "a");
 }
 
@@ -127,6 +128,7 @@ async fn results_survive_a_coordinator_that_dies_before_it_handles_them() {
         assert_eq!(hear_report(&first).await, result(number));
     }
     first.finish().await.unwrap(); // 50 acks; what was told last is not handled
+    first.check().await.unwrap(); // the broker, which does things in order, has them
     drop(first);
     let second = connect(&config).await;
     second.open().await.unwrap();

@@ -5,6 +5,8 @@ mod broker;
 mod contract;
 mod sample;
 #[cfg(all(feature = "nats", feature = "testing"))]
+mod soak;
+#[cfg(all(feature = "nats", feature = "testing"))]
 mod trust;
 
 use std::sync::Arc;

@@ -167,7 +167,7 @@ impl Link {
         self.beside.spawn_on(work, &self.runtime);
     }
 
-    /// Waits for what runs beside, and until the broker has everything.
+    /// Waits for what runs beside, and until everything is on its way.
     pub async fn finish(&self) -> Result<(), QueueError> {
         self.beside.close();
         self.beside.wait().await;

@@ -42,12 +42,12 @@ impl Listener {
     pub async fn start(link: Arc<Link>, known: Arc<Mutex<Known>>) -> Result<Self, QueueError> {
         let ledger = Arc::<Mutex<Ledger>>::default();
         let (out, heard) = mpsc::channel(CAPACITY);
+        // The broker does things in order: once it answers the readers, it knows of these.
+        let life = subscribe(&link, link.names.life("*")).await?;
+        let workers = subscribe(&link, link.names.worker("*")).await?;
         let tail = |stream: &str| Tail::take_over(link.clone(), stream.to_owned(), ledger.clone(), out.clone());
         let reports = tail(&link.names.reports).await?;
         let advisories = tail(&link.names.advisories).await?;
-        let life = subscribe(&link, link.names.life("*")).await?;
-        let workers = subscribe(&link, link.names.worker("*")).await?;
-        link.client.flush().await.map_err(|error| QueueError(chain(&error)))?;
 
         let mut sources = JoinSet::new();
         sources.spawn(reports.run(Reports::default()));

@@ -6,6 +6,14 @@
 //! stream PREFIX-advisories  what the broker says of tasks that it gives up; one consumer likewise
 //! core   PREFIX.life.WORKER, PREFIX.worker.WORKER, PREFIX.direct, PREFIX.wake.CLASS
 //! ```
+//!
+//! A worker's account at the broker needs no more than these, so it can't hear results, push tasks or remove anything:
+//!
+//! ```text
+//! publish    $JS.API.CONSUMER.MSG.NEXT.PREFIX-tasks.*  $JS.ACK.PREFIX-tasks.>
+//!            PREFIX.report  PREFIX.life.*  PREFIX.worker.*  PREFIX.wake.*
+//! subscribe  PREFIX.direct  PREFIX.wake.*  _INBOX.>
+//! ```
 
 use async_nats::jetstream::consumer::{self, AckPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;

@@ -25,6 +25,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(8);
 /// How often an idle worker looks for tasks that nobody woke it for: those of workers that have died.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a lane may take to answer before the next one is asked. Where two ask for the last task at the same moment, the
+/// broker may answer one of them only when another task comes.
+const LANE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Offers a task; returns its place in the stream.
 pub(super) async fn push(link: &Link, task: &Task, lane: Lane) -> Result<u64, QueueError> {
     let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
@@ -121,9 +125,11 @@ impl Puller {
                 // Whoever waited may have gone.
                 let _ = give.send(take(&link, lane).await);
             });
-            let taken = taken.await.map_err(|_| QueueError("looking for tasks was called off".into()))?;
-            if let Some(delivery) = taken? {
-                return Ok(Some(delivery));
+            match tokio::time::timeout(LANE_PATIENCE, taken).await {
+                Ok(Ok(Ok(Some(delivery)))) => return Ok(Some(delivery)),
+                Ok(Ok(Ok(None))) | Err(_) => {}
+                Ok(Ok(Err(error))) => return Err(error),
+                Ok(Err(_)) => return Err(QueueError("looking for tasks was called off".into())),
             }
         }
         Ok(None)
