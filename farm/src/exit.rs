@@ -14,6 +14,8 @@ use shared::storage::StorageError;
 pub enum Exit {
     /// What was asked for is there.
     Done = 0,
+    /// `farm doctor` has found something that does not work.
+    Unfit = 1,
     /// The command line is wrong; clap uses the same number.
     Usage = 2,
     /// The source is broken beyond use.
@@ -36,6 +38,7 @@ pub enum Exit {
 pub const TABLE: &str = "\
 Exit codes:
   0  done
+  1  `farm doctor` has found something that does not work
   2  the command line is wrong
   3  the source was refused: corrupt
   4  the source was refused: unsupported
@@ -150,6 +153,7 @@ mod tests {
     fn the_table_lists_every_exit_code() {
         for exit in [
             Exit::Done,
+            Exit::Unfit,
             Exit::Usage,
             Exit::Corrupt,
             Exit::Unsupported,

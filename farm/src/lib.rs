@@ -7,6 +7,7 @@
 //! | [`serve`] | `farm serve`: the engine with the API of a cluster |
 //! | [`job`], [`fleet`] | `farm job`, `farm worker`: what is asked of a farm that is served |
 //! | [`client`] | the way there |
+//! | [`doctor`] | `farm doctor`: what this host can do |
 //! | [`engine`] | coordinator, worker and queue, started and closed in order |
 //! | [`probe`] | `farm probe`: the index task alone |
 //! | [`ladder`] | `farm ladder`: what would be made |
@@ -24,6 +25,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod client;
+pub mod doctor;
 pub mod engine;
 pub mod events;
 pub mod exit;

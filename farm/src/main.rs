@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use farm::exit::{self, Exit, Failure};
-use farm::{fleet, job, ladder, logging, play, probe, recipe, serve, transcode};
+use farm::{doctor, fleet, job, ladder, logging, play, probe, recipe, serve, transcode};
 use indicatif::MultiProgress;
 
 /// Makes adaptive HLS and DASH out of a video file, on this machine.
@@ -41,6 +41,8 @@ enum Command {
     Job(job::Args),
     /// Look after the workers of a farm that is served
     Worker(fleet::Args),
+    /// Say what this host can do for a farm, and what is missing
+    Doctor(doctor::Args),
     /// Look at profiles: what can be made of a source
     Profile(recipe::ProfileArgs),
     /// Run attempts for a worker that is the parent process
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => Box::pin(serve::run(args)),
         Command::Job(args) => Box::pin(job::run(args, bars)),
         Command::Worker(args) => Box::pin(fleet::run(args)),
+        Command::Doctor(args) => Box::pin(doctor::run(args)),
         Command::Profile(args) => return end(recipe::run(&args)),
         Command::Slot => return worker::child::run_child(), // blocking code: no runtime, no thread besides
     };
