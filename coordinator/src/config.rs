@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Secret, load};
+use shared::queue::nats::NatsConfig;
+use shared::storage::StorageConfig;
 use shared::telemetry::LogConfig;
+
+use crate::api::ApiConfig;
+use crate::schedule::Weights;
 
 /// Where the password for etcd is.
 const ETCD_PASSWORD: &str = "FARM_ETCD_PASSWORD";
@@ -26,10 +31,19 @@ pub struct Config {
     /// An attempt that has begun and says nothing for so long is lost, in milliseconds. Workers watch over their slots
     /// themselves, so this is for workers that are gone. Default: 60000.
     pub silence_ms: u64,
+    /// Share of a tenant in the farm, while others want it too, beside that of 1 of everybody who is not named. Default:
+    /// nobody.
+    pub weights: Weights,
     /// How to log.
     pub log: LogConfig,
+    /// How the API is served.
+    pub api: ApiConfig,
     /// Where the farm's state is.
     pub etcd: EtcdConfig,
+    /// How work gets to the workers.
+    pub nats: NatsConfig,
+    /// How object stores are reached, for playlists and for taking things away.
+    pub storage: StorageConfig,
 }
 
 /// How to reach etcd, and how leaders are chosen there.
@@ -56,7 +70,7 @@ pub struct EtcdConfig {
     /// How long after its death a leader is followed by another coordinator, in seconds. Default: 5.
     pub lease_s: u64,
     /// Address of this coordinator's API for the other coordinators, which forward calls to it while it leads. Default:
-    /// empty, which is `http://` and the address the API listens on.
+    /// empty, which is `http://` (`https://` with TLS) and the address the API listens on.
     pub advertise: String,
 }
 
@@ -66,8 +80,12 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7601)),
             grace_period_ms: 500,
             silence_ms: 60_000,
+            weights: Weights::new(),
             log: LogConfig::default(),
+            api: ApiConfig::default(),
             etcd: EtcdConfig::default(),
+            nats: NatsConfig::default(),
+            storage: StorageConfig::default(),
         }
     }
 }
@@ -95,13 +113,36 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let secrets = |config: &mut Self| config.etcd.password = Secret::from_env(ETCD_PASSWORD);
-        load(path, secrets, Self::complaints)
+        load(path, Self::read_secrets, Self::complaints)
+    }
+
+    fn read_secrets(&mut self) {
+        self.etcd.password = Secret::from_env(ETCD_PASSWORD);
+        self.nats.read_login(|name| Some(Secret::from_env(name).reveal().to_owned()).filter(|value| !value.is_empty()));
     }
 
     /// Everything that is wrong beyond what the types say.
     fn complaints(&self) -> Vec<String> {
-        [self.log.complaints(), self.etcd.complaints()].concat()
+        let table = |name: &str, complaints: Vec<String>| {
+            complaints.into_iter().map(|complaint| format!("{name}.{complaint}")).collect::<Vec<_>>()
+        };
+        let api = self.api.callers().err().unwrap_or_default();
+        let weights = self.weights.values().any(|weight| *weight == 0);
+        let weights = weights.then(|| "weights: a share of 0 is none at all".to_owned());
+        let mut complaints = [self.log.complaints(), self.etcd.complaints()].concat();
+        complaints.extend(weights);
+        complaints.extend(table("api", api));
+        complaints.extend(table("nats", self.nats.check()));
+        complaints
+    }
+
+    /// Address of this coordinator's API for the others.
+    pub fn advertised(&self) -> String {
+        if !self.etcd.advertise.is_empty() {
+            return self.etcd.advertise.clone();
+        }
+        let scheme = if self.api.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.api.listen)
     }
 
     /// An attempt that has begun and says nothing for so long is lost.
@@ -169,7 +210,15 @@ mod tests {
 
     #[test]
     fn the_sample_file_is_the_manual() {
-        let sources = [include_str!("config.rs"), include_str!("../../shared/src/telemetry.rs")];
+        let sources = [
+            include_str!("config.rs"),
+            include_str!("api/auth.rs"),
+            include_str!("api/config.rs"),
+            include_str!("api/places.rs"),
+            include_str!("../../shared/src/queue/nats/config.rs"),
+            include_str!("../../shared/src/storage/config.rs"),
+            include_str!("../../shared/src/telemetry.rs"),
+        ];
         let sample = include_str!("../../deploy/coordinator.toml");
         assert_eq!(shared::config::sample_complaints::<Config>(sample, &sources), [""; 0]);
     }

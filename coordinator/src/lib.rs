@@ -9,6 +9,8 @@ pub mod job;
 pub mod ladder;
 #[cfg(feature = "cluster")]
 pub mod lead;
+#[cfg(feature = "cluster")]
+pub mod metrics;
 pub mod plan;
 pub mod profile;
 pub mod publish;

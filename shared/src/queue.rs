@@ -12,6 +12,8 @@
 //! [`Outcome::is_sign_of_life`]: crate::task::Outcome::is_sign_of_life
 
 pub mod memory;
+#[cfg(feature = "programs")]
+pub mod metered;
 #[cfg(feature = "nats")]
 pub mod nats;
 

@@ -371,6 +371,18 @@ pub enum Receipt {
     Storyboard(StoryboardReceipt),
 }
 
+impl Receipt {
+    /// What it cost.
+    pub fn spent(&self) -> Spent {
+        match self {
+            Self::Index(receipt) => receipt.spent,
+            Self::Video(receipt) => receipt.spent,
+            Self::Audio(receipt) => receipt.spent,
+            Self::Storyboard(receipt) => receipt.spent,
+        }
+    }
+}
+
 /// The end of the index.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IndexReceipt {

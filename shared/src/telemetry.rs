@@ -6,6 +6,8 @@
 //! | `/healthz` | 200 while the process serves at all |
 //! | `/readyz` | 200 when it can do what it is there for, or 503 and what is missing |
 
+mod attempts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +17,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus::core::Collector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+pub use attempts::AttemptMetrics;
 
 /// How to log, on standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +95,16 @@ pub fn registry() -> Registry {
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process)).expect("an empty registry should take any metric");
     registry
+}
+
+/// A metric that `registry` tells of from now on.
+///
+/// # Panics
+/// If it has one of that name already, or the name or a label is not one.
+pub fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("the name and labels of a metric should be valid");
+    registry.register(Box::new(metric.clone())).expect("a metric should be registered once");
+    metric
 }
 
 /// Answers until `stop`.

@@ -1,11 +1,17 @@
 //! What may be set about a worker: this struct is the manual.
 
+#[cfg(feature = "cluster")]
+mod program;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::storage::StorageConfig;
+
+#[cfg(feature = "cluster")]
+pub use program::Config;
 
 /// No time-out is longer, whatever was asked for: a year.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -12,6 +12,8 @@ pub mod images;
 pub mod index;
 pub mod jpeg;
 pub mod meter;
+#[cfg(feature = "cluster")]
+pub mod metrics;
 pub mod promise;
 pub mod run;
 pub mod scratch;

@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::HEARTBEAT_MS;
 use shared::queue::{Delivery, Queue, QueueError};
-use shared::task::{Outcome, Receipt, Spent, TaskReport, WorkerId};
+use shared::task::{Outcome, Spent, TaskReport, WorkerId};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -211,7 +211,7 @@ impl SlotLoop {
         }
         let outcome = match result {
             Ok(receipt) => {
-                let Spent { wall_ms, cpu_ms } = spent(&receipt);
+                let Spent { wall_ms, cpu_ms } = receipt.spent();
                 info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
                 self.shared.presence.made(&receipt);
                 Outcome::Done(receipt)
@@ -244,14 +244,5 @@ fn raise_file_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         warn!(%error, "the limit of open files stays as it is");
-    }
-}
-
-fn spent(receipt: &Receipt) -> Spent {
-    match receipt {
-        Receipt::Index(receipt) => receipt.spent,
-        Receipt::Video(receipt) => receipt.spent,
-        Receipt::Audio(receipt) => receipt.spent,
-        Receipt::Storyboard(receipt) => receipt.spent,
     }
 }

@@ -10,6 +10,7 @@ use shared::queue::Queue;
 use shared::storage::{Storage, StorageConfig, StorageError};
 use shared::task::{JobId, WorkerId};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -30,6 +31,8 @@ pub(super) struct Outbox {
     publishers: Publishers,
     storage: StorageConfig,
     beside: TaskTracker,
+    /// What runs beside the loop ends with the loop: by then another coordinator may do the same.
+    gone: CancellationToken,
 }
 
 /// A job's publisher remembers what it has written; a round takes it out and puts it back.
@@ -44,7 +47,17 @@ impl Outbox {
         storage: StorageConfig,
     ) -> Self {
         let (revisions, publishers) = (BTreeMap::new(), Publishers::default());
-        Self { store, revisions, queue, finish, views, publishers, storage, beside: TaskTracker::new() }
+        Self {
+            store,
+            revisions,
+            queue,
+            finish,
+            views,
+            publishers,
+            storage,
+            beside: TaskTracker::new(),
+            gone: CancellationToken::new(),
+        }
     }
 
     pub(super) fn views(&self) -> &Views {
@@ -177,11 +190,14 @@ impl Outbox {
         work: impl Future<Output = T> + Send + 'static,
         event: impl FnOnce(Result<T, String>) -> Event + Send + 'static,
     ) {
+        let work = self.gone.clone().run_until_cancelled_owned(work);
         let (finish, work) = (self.finish.clone(), self.beside.spawn(work));
         self.beside.spawn(async move {
-            let result = work.await.map_err(|error| error.to_string());
-            // The loop may have ended; the records say what is left to do.
-            let _ = finish.send(event(result));
+            let result = work.await.map_err(|error| error.to_string()).transpose();
+            if let Some(result) = result {
+                // The loop may have ended; the records say what is left to do.
+                let _ = finish.send(event(result));
+            }
         });
     }
 
@@ -193,6 +209,12 @@ impl Outbox {
     pub(super) async fn finish(&self) {
         self.beside.close();
         self.beside.wait().await;
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.gone.cancel();
     }
 }
 

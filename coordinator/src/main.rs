@@ -1,0 +1,227 @@
+//! The coordinator program: settings, logs, the API, and while this one leads, the farm.
+//!
+//! Any number of coordinators may run. Each serves the API; one leads and decides, the others forward calls to it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use coordinator::api::{Api, Leader};
+use coordinator::config::Config;
+use coordinator::lead::{Candidate, Term, follow};
+use coordinator::metrics::Metrics;
+use coordinator::run::{Coordinator, CoordinatorConfig};
+use coordinator::store::etcd::{Etcd, EtcdStore};
+use shared::queue::metered::MeteredQueue;
+use shared::queue::nats::NatsQueue;
+use shared::shutdown::Shutdown;
+use shared::telemetry::{self, Readiness};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// Pause after a term that ended badly, so that another coordinator can try.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Time for what was said last to reach the broker.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Decides what the workers of a farm do, and answers its API.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Settings; deploy/coordinator.toml lists them all
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the settings in force, and end
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// The program could not begin, or could not go on.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match Config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(complaints) => {
+            eprintln!("{complaints}");
+            return ExitCode::from(2);
+        }
+    };
+    if args.print_config {
+        print!("{}", shared::config::print(&config));
+        return ExitCode::SUCCESS;
+    }
+    config.log.start();
+    let ended = tokio::runtime::Runtime::new().map_err(Failure::from).and_then(|runtime| runtime.block_on(run(config)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!(%failure, "the coordinator can't go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From the first socket to the last lease.
+async fn run(config: Config) -> Result<(), Failure> {
+    let shutdown = Shutdown::on_signals(config.grace_period())?;
+    let registry = telemetry::registry();
+    let metrics = Arc::new(Metrics::new(&registry));
+    let readiness = Readiness::default();
+    readiness.lacks("leader", "not known yet");
+
+    // Sockets first: whoever can't have them should not lead.
+    let pages = TcpListener::bind(config.http_listen).await?;
+    let (leader, known) = watch::channel(None);
+    let api = Api::bind(&config.api, known, shutdown.draining.clone()).await?;
+    let etcd = Etcd::connect(&config.etcd, metrics.etcd_errors.clone()).await?;
+    let (address, found) = watch::channel(None);
+    let ended = CancellationToken::new();
+    let pages = telemetry::serve(pages, registry, readiness.clone(), ended.clone());
+    let pages = shutdown.tasks.spawn(ending(shutdown.clone(), pages));
+    let api = shutdown.tasks.spawn(ending(shutdown.clone(), api.serve()));
+    let candidate = Candidate::new(etcd.clone(), config.advertised(), config.etcd.lease());
+    info!(api = %config.api.listen, pages = %config.http_listen, "coordinator started");
+    let program = Program { config, shutdown, metrics, readiness, leader, found, etcd: etcd.clone() };
+
+    tokio::select! {
+        () = program.lead_again_and_again(candidate) => {}
+        () = program.follow_others() => {}
+        () = follow(etcd, address) => {}
+    }
+    // Nothing is decided here any more; calls that are under way have the rest of the grace period.
+    tokio::select! {
+        served = api => served??,
+        () = program.shutdown.abort.cancelled() => {}
+    }
+    ended.cancel();
+    pages.await??;
+    info!("coordinator stopped");
+    Ok(())
+}
+
+/// What ends unasked ends the program.
+async fn ending<T>(shutdown: Shutdown, part: impl Future<Output = T>) -> T {
+    let ended = part.await;
+    if !shutdown.draining.is_cancelled() {
+        shutdown.draining.cancel();
+        shutdown.abort.cancel();
+    }
+    ended
+}
+
+/// What all parts of the program need.
+struct Program {
+    config: Config,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    leader: watch::Sender<Option<Leader>>,
+    /// Address of the one who leads, this coordinator's own too.
+    found: watch::Receiver<Option<String>>,
+    etcd: Etcd,
+}
+
+impl Program {
+    /// Campaigns, leads, and campaigns again, until it is asked to end; then the lease is given back.
+    async fn lead_again_and_again(&self, mut candidate: Candidate) {
+        let draining = &self.shutdown.draining;
+        while !draining.is_cancelled() {
+            let term = tokio::select! {
+                term = candidate.campaign() => term,
+                () = draining.cancelled() => break,
+            };
+            self.metrics.leader.set(1);
+            self.metrics.terms.inc();
+            let led = self.lead(&term).await;
+            self.metrics.forget();
+            drop(term);
+            self.point_to(self.elsewhere());
+            if let Err(failure) = led {
+                warn!(%failure, "this coordinator leads no longer");
+                candidate.resign().await;
+                draining.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            }
+        }
+        self.readiness.lacks("process", "it is about to end");
+        candidate.resign().await;
+    }
+
+    /// Runs the farm until the term is over or the program is asked to end.
+    async fn lead(&self, term: &Term) -> Result<(), Failure> {
+        let guard = term.guard();
+        let store = EtcdStore::new(self.etcd.clone(), guard.clone(), self.metrics.fenced_writes.clone());
+        let nats = tokio::select! {
+            queue = NatsQueue::connect(&self.config.nats, &[]) => Arc::new(queue?),
+            () = guard.over() => return Ok(()),
+            () = self.shutdown.draining.cancelled() => return Ok(()),
+        };
+        let queue = Arc::new(MeteredQueue::new(nats.clone(), self.metrics.clone()));
+        let settings = CoordinatorConfig {
+            silence: self.config.silence(),
+            weights: self.config.weights.clone(),
+            storage: self.config.storage.clone(),
+        };
+        let (coordinator, handle) = Coordinator::new(Arc::new(store), queue, settings);
+        let serve = async {
+            handle.workers().await; // the first answer: by then everything that is remembered is known
+            self.point_to(Some(Leader::Here(handle.clone())));
+            self.metrics.watch(&handle).await;
+        };
+        let stop = self.shutdown.draining.child_token();
+        let running = coordinator.run(stop.clone());
+        tokio::pin!(running);
+        let ended = tokio::select! {
+            ended = &mut running => Some(ended),
+            () = serve => None,
+            () = guard.over() => None,
+            () = stop.cancelled() => None,
+        };
+        stop.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            // What is begun may end, if there is time. Another leads soon.
+            None => tokio::select! {
+                ended = &mut running => ended,
+                () = guard.over() => Ok(()),
+                () = self.shutdown.abort.cancelled() => Ok(()),
+            },
+        };
+        let said = tokio::time::timeout(LAST_WORDS, nats.finish()).await;
+        ended?;
+        Ok(said.unwrap_or(Ok(()))?)
+    }
+
+    /// Says where the leader is while it is somebody else; ends with the program.
+    async fn follow_others(&self) {
+        let mut found = self.found.clone();
+        loop {
+            found.mark_unchanged();
+            if !matches!(&*self.leader.borrow(), Some(Leader::Here(_))) {
+                self.point_to(self.elsewhere());
+            }
+            if found.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Calls go there from now on.
+    fn point_to(&self, leader: Option<Leader>) {
+        match &leader {
+            Some(_) => self.readiness.has("leader"),
+            None => self.readiness.lacks("leader", "nobody leads, or not yet"),
+        }
+        self.leader.send_replace(leader);
+    }
+
+    fn elsewhere(&self) -> Option<Leader> {
+        let own = self.config.advertised();
+        self.found.borrow().clone().filter(|address| *address != own).map(Leader::At)
+    }
+}

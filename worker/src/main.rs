@@ -1,0 +1,139 @@
+//! The worker program: settings, logs, the way to the coordinator, and then work until it is asked to end.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use shared::fleet::Class;
+use shared::queue::metered::MeteredQueue;
+use shared::queue::nats::{NatsConfig, NatsQueue};
+use shared::shutdown::Shutdown;
+use shared::telemetry::{self, Readiness};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use worker::config::Config;
+use worker::metrics::Metrics;
+use worker::run::Worker;
+
+/// Pause before a broker that could not be reached is tried again.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+/// How often the broker is asked whether it is still there.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Time for what was said last to reach the broker.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Does the work of a farm: indexes, encodes, stores.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Settings; deploy/worker.toml lists them all
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the settings in force, and end
+    #[arg(long)]
+    print_config: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run attempts for a worker that is the parent process
+    #[command(hide = true)]
+    Slot,
+}
+
+/// The program could not begin, or could not go on.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(Command::Slot) = args.command {
+        return worker::child::run_child(); // blocking code: no runtime, no thread besides
+    }
+    let config = match Config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(complaints) => {
+            eprintln!("{complaints}");
+            return ExitCode::from(2);
+        }
+    };
+    if args.print_config {
+        print!("{}", shared::config::print(&config));
+        return ExitCode::SUCCESS;
+    }
+    config.log.start();
+    let ended = tokio::runtime::Runtime::new().map_err(Failure::from).and_then(|runtime| runtime.block_on(run(config)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!(%failure, "the worker can't go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From the first socket to the last word.
+async fn run(config: Config) -> Result<(), Failure> {
+    let id = config.id().ok_or("the name of this host can't be that of a worker: set `name`")?;
+    let shutdown = Shutdown::on_signals(config.grace_period())?;
+    let registry = telemetry::registry();
+    let metrics = Arc::new(Metrics::new(&registry));
+    let readiness = Readiness::default();
+    readiness.lacks("nats", "not connected yet");
+    let pages = TcpListener::bind(config.http_listen).await?;
+    let ended = CancellationToken::new();
+    let pages = shutdown.tasks.spawn(telemetry::serve(pages, registry, readiness.clone(), ended.clone()));
+    info!(pages = %config.http_listen, worker = %id, "worker program started");
+
+    let connecting = connect(&config.nats);
+    let Some(nats) = shutdown.draining.run_until_cancelled(connecting).await else { return Ok(()) };
+    let nats = Arc::new(nats);
+    let queue = Arc::new(MeteredQueue::new(nats.clone(), metrics));
+    let worker = Worker::new(config.worker, queue, id, shutdown.draining.clone());
+    let worked = tokio::select! {
+        worked = worker.run(shutdown.abort.clone()) => worked,
+        () = watch(&nats, &readiness, &shutdown.draining) => Ok(()),
+    };
+
+    // Every slot has ended, and what was given back is on its way.
+    if tokio::time::timeout(LAST_WORDS, nats.finish()).await.is_err() {
+        warn!("the broker has not taken the last words: what was given back comes back later by itself");
+    }
+    ended.cancel();
+    pages.await??;
+    info!("worker program stopped");
+    Ok(worked?)
+}
+
+/// Waits for a broker.
+async fn connect(config: &NatsConfig) -> NatsQueue {
+    loop {
+        match NatsQueue::connect(config, &Class::ALL).await {
+            Ok(queue) => return queue,
+            Err(error) => warn!(%error, "trying again"),
+        }
+        tokio::time::sleep(CONNECT_AGAIN).await;
+    }
+}
+
+/// Says whether tasks can come here; never returns.
+async fn watch(nats: &NatsQueue, readiness: &Readiness, draining: &CancellationToken) {
+    let mut look = tokio::time::interval(LOOK_AGAIN);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = draining.cancelled() => {
+                readiness.lacks("worker", "it finishes what runs and ends");
+                return std::future::pending().await;
+            }
+        }
+        match nats.check().await {
+            Ok(()) => readiness.has("nats"),
+            Err(error) => readiness.lacks("nats", error.to_string()),
+        }
+    }
+}
