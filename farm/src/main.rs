@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Command::Job(args) => Box::pin(job::run(args, bars)),
         Command::Worker(args) => Box::pin(fleet::run(args)),
         Command::Doctor(args) => Box::pin(doctor::run(args)),
-        Command::Profile(args) => return end(recipe::run(&args)),
+        Command::Profile(args) => Box::pin(recipe::run(args)),
         Command::Slot => return worker::child::run_child(), // blocking code: no runtime, no thread besides
     };
     match tokio::runtime::Runtime::new() {

@@ -1,14 +1,16 @@
 //! What to make of a source: the options that `farm transcode` and `farm ladder` share, and profiles.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use coordinator::api::profiles::summary;
 use coordinator::ladder::Rungs;
 use coordinator::profile::{Profile, check_preset};
+use proto::v1;
 
+use crate::client::{self, Remote};
 use crate::exit::{Exit, Failure};
-use crate::progress::print_text;
 
 /// Which profile, and what of it.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,7 +47,9 @@ impl Recipe {
 
 /// Profiles: what can be made of a source
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  farm profile show web > mine.toml      then edit it and use --profile mine.toml")]
+#[command(after_help = "Examples:
+  farm profile show web > mine.toml       then edit it and use --profile mine.toml
+  farm profile list --server farm:7600    those of a farm that is served; the built-in ones without a server")]
 pub struct ProfileArgs {
     #[command(subcommand)]
     command: ProfileCommand,
@@ -53,40 +57,77 @@ pub struct ProfileArgs {
 
 #[derive(Debug, Subcommand)]
 enum ProfileCommand {
-    /// Name the built-in profiles
-    List,
-    /// Print a built-in profile as TOML: the start of one of your own
+    /// Name the profiles
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Print a profile as TOML: the start of one of your own
     Show {
         /// As `farm profile list` names it
         name: String,
+        #[command(flatten)]
+        remote: Remote,
     },
     /// Say what is wrong with a profile file
+    #[command(visible_alias = "check")]
     Validate {
         /// The TOML file
         file: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
     },
 }
 
 /// `farm profile`.
 ///
 /// # Errors
-/// `profile` if there is none of that name or it is wrong.
-pub fn run(args: &ProfileArgs) -> Result<Exit, Failure> {
-    match &args.command {
-        ProfileCommand::List => {
-            let lines = Profile::names().map(|name| format!("{name:8} {}\n", summary(name)));
-            print_text(&lines.collect::<String>())?;
+/// `profile` if there is none of that name or it is wrong; what the farm refuses.
+pub async fn run(args: ProfileArgs) -> Result<Exit, Failure> {
+    let (ProfileCommand::List { remote }
+    | ProfileCommand::Show { remote, .. }
+    | ProfileCommand::Validate { remote, .. }) = &args.command;
+    let remote = remote.clone();
+    let mut server = if remote.is_named() { Some(client::profiles(remote.connect().await?)) } else { None };
+    match args.command {
+        ProfileCommand::List { .. } => {
+            let listed = match &mut server {
+                Some(server) => server.list_profiles(v1::ListProfilesRequest {}).await?.into_inner().profiles,
+                None => Profile::names().filter_map(built_in).collect(),
+            };
+            for profile in &listed {
+                remote.show("Profile", profile, || format!("{:8} {}\n", profile.name, profile.summary))?;
+            }
         }
-        ProfileCommand::Show { name } => match Profile::text_of(name) {
-            Some(text) => print_text(text)?,
-            None => return Err(unknown(name)),
-        },
-        ProfileCommand::Validate { file } => {
-            let profile = read_file(file)?;
-            print_text(&format!("{} is a valid profile: {}\n", file.display(), describe(&profile)))?;
+        ProfileCommand::Show { name, .. } => {
+            let profile = match &mut server {
+                Some(server) => server.get_profile(v1::GetProfileRequest { name }).await?.into_inner(),
+                None => built_in(&name).ok_or_else(|| unknown(&name))?,
+            };
+            remote.show("Profile", &profile, || profile.toml.clone())?;
+        }
+        ProfileCommand::Validate { file, .. } => {
+            let summary = match &mut server {
+                Some(server) => {
+                    let request = v1::ValidateProfileRequest { toml: read_text(&file)? };
+                    let v1::ValidateProfileResponse { complaints, summary } =
+                        server.validate_profile(request).await?.into_inner();
+                    if complaints.is_empty() { Ok(summary) } else { Err(wrong_file(&file, &complaints.join("\n  "))) }
+                }
+                None => read_file(&file).map(|profile| summary(&profile)),
+            };
+            let valid = v1::ValidateProfileResponse { complaints: Vec::new(), summary: summary? };
+            remote.show("ValidateProfileResponse", &valid, || {
+                format!("{} is a valid profile: {}\n", file.display(), valid.summary)
+            })?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn built_in(name: &str) -> Option<v1::Profile> {
+    let (profile, toml) = (Profile::named(name)?, Profile::text_of(name)?.to_owned());
+    Some(v1::Profile { name: name.to_owned(), summary: summary(&profile), toml, built_in: true })
 }
 
 /// A built-in name wins; anything else is a file.
@@ -98,13 +139,17 @@ fn read_profile(name: &str) -> Result<Profile, Failure> {
     if looks_like_a_file { read_file(&PathBuf::from(name)) } else { Err(unknown(name)) }
 }
 
-fn read_file(file: &PathBuf) -> Result<Profile, Failure> {
-    let wrong = |text: String| {
-        Failure::new(Exit::Usage, "profile", format!("{}: {text}", file.display()))
-            .help("`farm profile show web` prints one with every key explained")
-    };
-    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    Profile::from_toml(&text).map_err(|complaints| wrong(complaints.join("\n  ")))
+fn read_file(file: &Path) -> Result<Profile, Failure> {
+    Profile::from_toml(&read_text(file)?).map_err(|complaints| wrong_file(file, &complaints.join("\n  ")))
+}
+
+fn read_text(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| wrong_file(file, &error.to_string()))
+}
+
+fn wrong_file(file: &Path, text: &str) -> Failure {
+    Failure::new(Exit::Usage, "profile", format!("{}: {text}", file.display()))
+        .help("`farm profile show web` prints one with every key explained")
 }
 
 /// Where a profile can be looked at.
@@ -116,21 +161,4 @@ fn unknown(name: &str) -> Failure {
     let known: Vec<_> = Profile::names().collect();
     let message = format!("there is no profile {name:?}; built in are {}", known.join(", "));
     Failure::new(Exit::Usage, "profile", message).help("a file is given with its path, such as ./mine.toml")
-}
-
-fn summary(name: &str) -> String {
-    Profile::named(name).map_or_else(String::new, |profile| describe(&profile))
-}
-
-fn describe(profile: &Profile) -> String {
-    let video = profile.video.iter().flat_map(|video| &video.rungs);
-    let mut parts: Vec<String> = video
-        .map(|rung| {
-            format!("{}x{} {:?} {}k", rung.width_px, rung.height_px, rung.codec, rung.bitrate_kbps).to_lowercase()
-        })
-        .collect();
-    parts.extend(
-        profile.audio.as_ref().map(|audio| format!("{:?} {}k", audio.codec, audio.bitrate_kbps).to_lowercase()),
-    );
-    parts.join(", ")
 }

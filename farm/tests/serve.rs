@@ -212,6 +212,8 @@ fn commands_end_as_jobs_and_refusals_do() {
     let red = farm.json(&["job", "list", "--filter", "labels.team = red"]);
     assert_eq!(red.len(), 1);
     assert_eq!(farm.json(&["job", "list", "--limit", "2"]).len(), 2);
+    let profiles = farm.json(&["profile", "list"]);
+    assert!(profiles.iter().any(|profile| profile["name"] == "web"), "{profiles:?}");
     let workers = farm.json(&["worker", "list"]);
     assert_eq!((workers.len(), &workers[0]["slots"]), (1, &Value::from(2)));
     let id = workers[0]["id"].as_str().unwrap();
