@@ -14,6 +14,7 @@
 //! one revision changed by it.
 
 mod connection;
+mod packing;
 
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ impl EtcdStore {
         Ok(())
     }
 
-    async fn load_once(&self) -> Result<Vec<Stored>, RequestError> {
+    async fn load_once(&self) -> Result<Vec<(String, Revision, Vec<u8>)>, RequestError> {
         let (mut from, end) = self.etcd.all_keys();
         let page = GetOptions::new().with_range(end).with_limit(PAGE as i64);
         let mut records = Vec::new();
@@ -95,7 +96,7 @@ impl EtcdStore {
                 let revision = revision_of(pair.mod_revision());
                 let (key, value) = pair.into_key_value();
                 if key != self.guard.key().as_bytes() {
-                    records.push(Stored { key: self.etcd.name(&key), revision, value });
+                    records.push((self.etcd.name(&key), revision, value));
                 }
                 from = key;
             }
@@ -169,13 +170,17 @@ impl Store for EtcdStore {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.in_term(self.load_once()).await? {
-                Ok(records) => return Ok(records),
+                Ok(records) => return records.into_iter().map(unpacked).collect(),
                 Err(error) => self.pause(error, &mut pause).await?,
             }
         }
     }
 
-    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
+    async fn commit(&self, mut changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
+        for change in &mut changes {
+            let value = change.value.take().map(packing::pack).transpose();
+            change.value = value.map_err(|error| damaged(&change.key, &error))?;
+        }
         check_lengths(&changes, LONGEST_RECORD)?;
         let mut revisions = Vec::with_capacity(changes.len());
         for part in parts(&changes) {
@@ -188,6 +193,17 @@ impl Store for EtcdStore {
         }
         Ok(revisions)
     }
+}
+
+fn unpacked((key, revision, value): (String, Revision, Vec<u8>)) -> Result<Stored, StoreError> {
+    match packing::unpack(value) {
+        Ok(value) => Ok(Stored { key, revision, value }),
+        Err(error) => Err(damaged(&key, &error)),
+    }
+}
+
+fn damaged(key: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Damaged { place: key.to_owned(), reason: error.to_string() }
 }
 
 /// As few parts as keep every limit of etcd, in order.
