@@ -7,7 +7,8 @@
   one            one FFmpeg process: decode once, split, scale, encode every rung, CMAF segments in HLS, AAC;
                  with FFmpeg's own choice of threads, and with one thread an encoder
   each           one FFmpeg process for each rung, one after another
-  x264           nothing but x264: each rung's raw pictures, from memory, one thread
+  x264           nothing but x264: each rung's raw pictures, from memory, one thread, one after another
+  pair of x264   the same with the largest rung beside the others, so that both cores are busy, as the farm keeps them
 
 All use the same x264 settings and key frames. The farm also makes DASH, I-frame playlists, a poster, a storyboard and
 checksums. Runs are interleaved, so that whatever else the machine does meets all alike; ratios are taken run by run.
@@ -17,6 +18,7 @@ Figures go to target/bench/transcode.json, a table to standard output.
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -99,6 +101,25 @@ def pure_x264(ffmpeg, source, preset):
     return total
 
 
+def pair_of_x264(ffmpeg, source, preset):
+    """As `pure_x264`; what shares a core's caches and execution units costs what it costs the farm."""
+    raws, encodes = [], []
+    try:
+        for width, height, kbps in LADDER:
+            raws.append(f"/dev/shm/farm-bench-{height}.y4m")
+            scale = ["-vf", f"scale={width}:{height}:flags=bicubic", "-pix_fmt", "yuv420p"]
+            command = [ffmpeg, "-nostdin", "-v", "error", "-y", "-i", source, "-map", "0:v:0", *SAME_FRAMES, *scale, raws[-1]]
+            measure.run(command)
+            encode = [ffmpeg, "-nostdin", "-v", "error", "-y", "-threads", "1", "-i", raws[-1]]
+            encodes.append(shlex.join([*encode, *x264_options(kbps, preset, threads=1), "-f", "null", "-"]))
+        largest, others = encodes[0], " && ".join(encodes[1:])
+        return measure.measure([["bash", "-c", f"{largest} & first=$!; {others} && wait $first"]])
+    finally:
+        for raw in raws:
+            if os.path.exists(raw):
+                os.remove(raw)
+
+
 def farm(program, source, preset, options):
     folder = out_folder()
     first = {}
@@ -128,6 +149,7 @@ def methods(args, source):
     table["one, cascade, its threads"] = cascade
     table["each"] = lambda: measure.measure(process_each("ffmpeg", source, args.preset))
     table["x264"] = lambda: pure_x264("ffmpeg", source, args.preset)
+    table["pair of x264"] = lambda: pair_of_x264("ffmpeg", source, args.preset)
     if args.only:
         table = {name: do for name, do in table.items() if any(name.startswith(only) for only in args.only)}
     return table
