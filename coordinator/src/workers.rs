@@ -164,11 +164,6 @@ impl Workers {
     pub fn views(&self) -> impl Iterator<Item = &WorkerView> {
         self.known.values().map(|known| &known.view)
     }
-
-    /// How many workers take tasks.
-    pub fn alive(&self) -> usize {
-        self.views().filter(|view| !view.lost && view.hold.is_none()).count()
-    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,12 @@
 //! | **stitch** | check receipts and make tracks; moves no bytes |
 //! | **publish** | write init segments and playlists, multivariant playlist last |
 //! | **slot** | capacity for one attempt: a child process of a worker |
+//! | **lane** | where on the queue a task waits: by its **class** (what it needs of a machine) and its **urgency** |
+//! | **heartbeat / directive** | what a worker says of itself / what workers are told besides tasks; neither is kept |
+//! | **hold** | a worker takes nothing new: a person has **cordoned** it, or it is **quarantined** for what failed there |
+//! | **rival** | a second attempt beside one that takes too long; the first to finish counts |
+//! | **tenant / terms** | whose a job is / what may change while it runs: priority, deadline, labels |
+//! | **term** | the time in which one of several coordinators leads |
 #![forbid(unsafe_code)]
 
 pub mod cmaf;

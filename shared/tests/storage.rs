@@ -110,7 +110,7 @@ async fn uploads(storage: &Storage) {
 
 /// A key that carries its content's hash is written once.
 async fn once(storage: &Storage) {
-    let key = shared::storage::segment_key("v720", 3, b"segment");
+    let key = shared::storage::segment_object("v720", 3, b"segment").key;
     for _ in 0..2 {
         assert_eq!(storage.put(&key, "segment".into()).await.unwrap().size, 7);
     }
@@ -122,7 +122,7 @@ async fn once(storage: &Storage) {
     assert_eq!(left.unwrap(), right.unwrap());
 
     // What was cut off is no such content.
-    let cut = shared::storage::segment_key("v720", 4, b"segment");
+    let cut = shared::storage::segment_object("v720", 4, b"segment").key;
     storage.put(&cut, "seg".into()).await.unwrap();
     storage.put(&cut, "segment".into()).await.unwrap();
     assert_eq!(storage.get(&cut).await.unwrap(), "segment");

@@ -6,8 +6,8 @@
 
 use shared::cmaf::{MediaSegment, Sample, decode_times};
 use shared::error::TaskError;
-use shared::storage::segment_key;
-use shared::task::{SegmentInfo, StoredObject};
+use shared::storage::segment_object;
+use shared::task::SegmentInfo;
 use shared::time::{MediaTime, SegmentGrid, Timescale};
 
 use crate::codec::Packet;
@@ -105,7 +105,7 @@ impl Segmenter {
         let written = MediaSegment { sequence, decode_time, samples }
             .write()
             .map_err(|error| TaskError::bug(format!("segment {number} of {}: {error}", self.rendition)))?;
-        let object = StoredObject::of(segment_key(&self.rendition, number, &written.bytes), &written.bytes);
+        let object = segment_object(&self.rendition, number, &written.bytes);
         let info = SegmentInfo {
             number,
             start,

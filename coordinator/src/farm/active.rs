@@ -221,6 +221,11 @@ impl ActiveJob {
         !self.record.state.is_final() && self.tasks.get(&name).is_some_and(wanted)
     }
 
+    /// Attempts that run or wait to.
+    pub(super) fn in_hand(&self) -> usize {
+        self.tasks.values().filter(|task| task.record.state == TaskState::Out).count()
+    }
+
     /// The highest number that an attempt was ever given.
     pub(super) fn last_attempt(&self) -> AttemptId {
         self.tasks.values().map(|task| task.record.attempt).max().unwrap_or(self.record.attempts_before)

@@ -3,7 +3,7 @@
 use super::Command;
 use super::active::ActiveJob;
 use super::ending::Ending;
-use crate::job::{JobState, Milestone, Moment, TaskState, Terms};
+use crate::job::{JobState, Milestone, Moment, Terms};
 
 impl ActiveJob {
     /// Adds a step to the job's history; whoever saves the record next saves it too.
@@ -57,10 +57,5 @@ impl ActiveJob {
             None => self.ending = Some(Ending::new(now_ms, 0)),
         }
         self.record.settled = false;
-    }
-
-    /// Attempts that run or wait to.
-    pub(super) fn in_hand(&self) -> usize {
-        self.tasks.values().filter(|task| task.record.state == TaskState::Out).count()
     }
 }

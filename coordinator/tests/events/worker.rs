@@ -4,7 +4,7 @@ use bytes::Bytes;
 use shared::cmaf::DecoderConfig;
 use shared::index::{AudioRun, Gop, ListRef};
 use shared::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
-use shared::storage::segment_key;
+use shared::storage::segment_object;
 use shared::task::*;
 use shared::time::{FrameRate, MediaTime, Timescale};
 
@@ -202,7 +202,7 @@ fn segments(rendition: &str, task: &VideoTask, frames: &[i64], missing: u64) -> 
 
 fn object(rendition: &str, number: u64, start: i64) -> StoredObject {
     let bytes = Bytes::from(format!("{rendition} {number} {start}"));
-    StoredObject::of(segment_key(rendition, number, &bytes), &bytes)
+    segment_object(rendition, number, &bytes)
 }
 
 fn storyboard(task: &StoryboardTask) -> StoryboardReceipt {

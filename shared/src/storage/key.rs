@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::task::StoredObject;
+
 /// Longest key [`is_plain_key`] accepts.
 const LONGEST_KEY_BYTES: usize = 512;
 
@@ -13,10 +15,11 @@ pub fn is_plain_key(key: &str) -> bool {
     key.len() <= LONGEST_KEY_BYTES && key.split('/').all(name)
 }
 
-/// The key of a segment: the content's hash is in it, so a key has one content whoever writes it and however often.
-pub fn segment_key(rendition: &str, number: u64, bytes: &[u8]) -> String {
+/// A segment as an object: the content's hash is in its key, so a key has one content whoever writes it and however often.
+pub fn segment_object(rendition: &str, number: u64, bytes: &[u8]) -> StoredObject {
     let digest = Sha256::digest(bytes);
-    format!("{rendition}/{number:06}.{}.m4s", crate::hex::encode(&digest[..8]))
+    let key = format!("{rendition}/{number:06}.{}.m4s", crate::hex::encode(&digest[..8]));
+    StoredObject { key, size: bytes.len() as u64, sha256: digest.to_vec() }
 }
 
 #[cfg(test)]

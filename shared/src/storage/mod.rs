@@ -41,7 +41,7 @@ use place::Place;
 
 pub use config::StorageConfig;
 pub use error::{Fault, StorageError};
-pub use key::{is_plain_key, segment_key};
+pub use key::{is_plain_key, segment_object};
 pub use place::local_path;
 pub use source::RemoteSource;
 pub use upload::Upload;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::feed::Feed;
-use super::inputs::{self, Gathered, Larder};
+use super::inputs::{self, Gathered, InputPlaces};
 use crate::slot::request::Request;
 use crate::slot::{Slot, Step};
 use crate::task::Area;
@@ -85,12 +85,12 @@ impl<'a> Attempt<'a> {
 
     async fn gather(&self, work: &Storage) -> Result<Gathered, TaskError> {
         let (config, scratch) = (&self.shared.config, &self.shared.scratch);
-        let larder = Larder { source: &self.task.places.source, work, config: &config.storage, scratch };
+        let places = InputPlaces { source: &self.task.places.source, work, config: &config.storage, scratch };
         let late = |_| {
             let text = format!("inputs not here in {} ms (attempt_timeout_ms)", config.attempt_timeout_ms);
             TaskError::transient("inputs_timeout", text)
         };
-        tokio::time::timeout(config.attempt_timeout(), inputs::gather(self.task, &larder)).await.map_err(late)?
+        tokio::time::timeout(config.attempt_timeout(), inputs::gather(self.task, &places)).await.map_err(late)?
     }
 
     async fn send_progress(&mut self) -> Result<(), Stop> {

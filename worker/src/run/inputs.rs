@@ -38,7 +38,7 @@ pub struct Gathered {
 }
 
 /// Where a task's inputs come from.
-pub struct Larder<'a> {
+pub struct InputPlaces<'a> {
     /// URI of the source.
     pub source: &'a str,
     /// What earlier tasks have made.
@@ -50,29 +50,29 @@ pub struct Larder<'a> {
 }
 
 /// Finds out what a task reads, and fetches what is not here. Files of this host are not opened yet.
-pub async fn gather(task: &Task, larder: &Larder<'_>) -> Result<Gathered, TaskError> {
+pub async fn gather(task: &Task, from: &InputPlaces<'_>) -> Result<Gathered, TaskError> {
     let (stream, lists) = match &task.work {
-        Work::Index(_) => return larder.whole_source().await,
+        Work::Index(_) => return from.whole_source().await,
         Work::Storyboard(storyboard) => {
-            return Ok(Gathered { files: larder.tiles(&storyboard.tiles).await?, ..Gathered::default() });
+            return Ok(Gathered { files: from.tiles(&storyboard.tiles).await?, ..Gathered::default() });
         }
-        Work::Video(video) => (video.stream.index, read_lists(&video.lists, larder.work).await?),
-        Work::Audio(audio) => (audio.stream.index, read_lists(&audio.lists, larder.work).await?),
+        Work::Video(video) => (video.stream.index, read_lists(&video.lists, from.work).await?),
+        Work::Audio(audio) => (audio.stream.index, read_lists(&audio.lists, from.work).await?),
     };
     let (lists, places) = tokio::task::spawn_blocking(move || places_of(&lists).map(|places| (lists, places)))
         .await
         .map_err(|error| TaskError::bug(format!("reading packet lists: {error}")))??;
     let mut files = Vec::new();
     if !places.source.is_empty() {
-        files.push(larder.source(places.source).await?);
+        files.push(from.source(places.source).await?);
     }
     for (number, ranges) in places.packed {
-        files.push(larder.packed(&packed_key(stream, number), number, ranges).await?);
+        files.push(from.packed(&packed_key(stream, number), number, ranges).await?);
     }
     Ok(Gathered { lists, files, feed: None })
 }
 
-impl Larder<'_> {
+impl InputPlaces<'_> {
     fn local_source(&self) -> Result<Option<PathBuf>, TaskError> {
         local_path(self.source).map_err(|error| TaskError::input("source_unreadable", error.to_string()))
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use shared::cmaf::{MediaSegment, Sample};
-use shared::storage::segment_key;
+use shared::storage::segment_object;
 use shared::task::{SegmentInfo, StoredObject};
 
 use super::super::{PublishError, remove_media, write_movies};
@@ -20,7 +20,7 @@ async fn store(storage: &Storage, rendition: &str, segments: &mut [SegmentInfo],
         };
         let segment = MediaSegment { sequence: 1, decode_time: start, samples: (0..3).map(sample).collect() };
         let written = segment.write().unwrap();
-        let object = StoredObject::of(segment_key(rendition, info.number, &written.bytes), &written.bytes);
+        let object = segment_object(rendition, info.number, &written.bytes);
         storage.put(&object.key, Bytes::from(written.bytes)).await.unwrap();
         *info =
             SegmentInfo { start: start as i64, duration: u64::from(second) * 3, samples: 3, object, ..info.clone() };
