@@ -5,7 +5,7 @@
 
 pub mod s3;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,6 +34,30 @@ pub fn program(name: &str) -> Option<PathBuf> {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this host should have a free port");
     listener.local_addr().expect("a bound socket should have an address").port()
+}
+
+/// Sends a signal such as `TERM` to a process of a test.
+///
+/// # Panics
+/// If there is no such process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(sent.expect("kill should be installed").success(), "SIG{name} to {pid}");
+}
+
+/// What somebody on this host says to a request by HTTP, with the head; empty if nobody answers.
+pub fn ask(port: u16, request: &str) -> String {
+    let mut answer = Vec::new();
+    let asked = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).and_then(|mut stream| {
+        stream.write_all(request.as_bytes())?;
+        stream.read_to_end(&mut answer)
+    });
+    asked.map(|_| String::from_utf8_lossy(&answer).into_owned()).unwrap_or_default()
+}
+
+/// A page that a program on this host shows by HTTP, with its head; empty if nobody answers.
+pub fn page(port: u16, path: &str) -> String {
+    ask(port, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 }
 
 /// Between two looks at a server that gets ready.
@@ -87,6 +111,27 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("a child should take a signal");
         self.child.wait().expect("a killed child should end");
+    }
+
+    /// Lets it stand still until [`Self::proceed`] (SIGSTOP): connections stay open and nobody answers.
+    pub fn stop(&self) {
+        signal(self.pid(), "STOP");
+    }
+
+    /// Lets it go on after [`Self::stop`].
+    pub fn proceed(&self) {
+        signal(self.pid(), "CONT");
+    }
+
+    /// Empties the folders below its own, where it keeps its data. Between [`Self::kill`] and [`Self::restart`].
+    pub fn wipe(&self) {
+        let entries = std::fs::read_dir(self.folder()).expect("a server's folder should be readable");
+        for path in entries.map(|entry| entry.expect("a server's folder should be readable").path()) {
+            if path.is_dir() {
+                let emptied = std::fs::remove_dir_all(&path).and_then(|()| std::fs::create_dir(&path));
+                emptied.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            }
+        }
     }
 
     /// Starts it again after [`Self::kill`], on the same port and data.

@@ -1,11 +1,9 @@
 //! A real S3 server (SeaweedFS) with two buckets.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Server, free_port};
+use super::{Server, ask, free_port};
 use crate::storage::StorageConfig;
 
 /// The bucket that [`S3Server::config`] may use.
@@ -64,7 +62,7 @@ impl S3Server {
             format!("POST /buckets/{name}/ HTTP/1.1\r\nHost: filer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let began = Instant::now();
         loop {
-            let answer = ask(self.filer_port, &request).unwrap_or_default();
+            let answer = ask(self.filer_port, &request);
             if answer.starts_with("HTTP/1.1 2") {
                 return;
             }
@@ -72,14 +70,6 @@ impl S3Server {
             super::pause();
         }
     }
-}
-
-fn ask(port: u16, request: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 /// Every port has a name, as the default ones collide with other programs.

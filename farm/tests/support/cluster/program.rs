@@ -1,0 +1,145 @@
+//! A coordinator or a worker: a process that can die, stand still and come back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use shared::testing::{page, signal};
+
+use super::build::program;
+use super::{PATIENCE, pause};
+
+/// A process and where it answers.
+pub struct Program {
+    command: Command,
+    child: Child,
+    log: PathBuf,
+    pages: u16,
+    /// Of the API; 0 if it has none.
+    pub api: u16,
+}
+
+/// What stands in a configuration file: TOML values by dotted keys.
+pub type Settings = BTreeMap<&'static str, String>;
+
+impl Program {
+    /// Starts the program `name` in `folder`, with the settings in a file and `environment` around it.
+    pub fn start(
+        folder: &Path,
+        [name, place]: [&str; 2],
+        ports: [u16; 2],
+        settings: &Settings,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let file = folder.join(format!("{name}-{place}.toml"));
+        let lines = settings.iter().map(|(key, value)| format!("{key} = {value}\n"));
+        fs::write(&file, lines.collect::<String>()).unwrap();
+        let log = folder.join(format!("{name}-{place}.log"));
+        let mut command = Command::new(program(name));
+        command.arg("--config").arg(file).stdin(Stdio::null()).env_remove("RUST_LOG").envs(environment.iter().copied());
+        let child = spawn(&mut command, &log);
+        let [pages, api] = ports;
+        Self { command, child, log, pages, api }
+    }
+
+    /// What a page says, with its head; empty if nobody answers.
+    pub fn get(&self, path: &str) -> String {
+        page(self.pages, path)
+    }
+
+    /// The value of a metric, the sum over its labels; `None` if nobody answers. A counter that stands at 0 may be missing.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.get("/metrics");
+        let of = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
+        (!text.is_empty()).then(|| text.lines().filter(|line| of(line)).map(value).sum())
+    }
+
+    pub fn wait_until_ready(&self) {
+        let began = Instant::now();
+        while !self.get("/readyz").starts_with("HTTP/1.1 200") {
+            assert!(began.elapsed() < PATIENCE, "{}\n{}", self.get("/readyz"), self.said());
+            pause();
+        }
+    }
+
+    /// What it has logged.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processes that it has started and that live: a worker's slots.
+    pub fn children(&self) -> Vec<u32> {
+        let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        ids.filter(|id| parent(*id) == Some(self.pid())).collect()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::terminate`], with the same settings and ports.
+    pub fn restart(&mut self) {
+        self.child = spawn(&mut self.command, &self.log);
+    }
+
+    /// It stands still until [`Self::proceed`] (SIGSTOP).
+    pub fn stop(&self) {
+        signal(self.pid(), "STOP");
+    }
+
+    /// It goes on after [`Self::stop`].
+    pub fn proceed(&self) {
+        signal(self.pid(), "CONT");
+    }
+
+    /// SIGTERM; how it ended, and after how long.
+    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
+        signal(self.pid(), "TERM");
+        self.ended()
+    }
+
+    /// Waits until it ends by itself; how, and after how long.
+    pub fn ended(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, began.elapsed());
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end:\n{}", self.said());
+            pause();
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Already dead after `kill` and `terminate`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}:\n{}", self.log.display(), self.said());
+        }
+    }
+}
+
+fn spawn(command: &mut Command, log: &Path) -> Child {
+    let said = fs::File::options().create(true).append(true).open(log).unwrap();
+    command.stderr(said).spawn().unwrap()
+}
+
+/// `None` once the process is gone, or is only waited for. Its name, in brackets, may hold anything.
+fn parent(id: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let alive = fields.next()? != "Z";
+    fields.next()?.parse().ok().filter(|_| alive)
+}
