@@ -36,7 +36,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use shared::error::ErrorKind;
+use shared::error::{ErrorKind, TaskError};
 use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane, Urgency};
 use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, WorkerId};
 
@@ -75,7 +75,7 @@ pub enum Event {
     /// A worker said something.
     Report(Box<TaskReport>),
     /// A task could not be put on the queue.
-    NotEnqueued(TaskId, AttemptId, String),
+    NotEnqueued(AttemptRef),
     /// The queue has lost what was on it.
     QueueLost,
     /// So many tasks on the queue wait for a worker.
@@ -239,8 +239,8 @@ impl Farm {
             Event::Updated(id, terms) => self.with(&id, now_ms, &mut out, |job, out| job.update(terms, out)),
             Event::Deleted(id, erase) => self.with(&id, now_ms, &mut out, |job, out| job.delete(erase, now_ms, out)),
             Event::Report(report) => return self.report(*report, now_ms),
-            Event::NotEnqueued(task, attempt, message) => self.with(&task.job, now_ms, &mut out, |job, out| {
-                job.not_enqueued(task.name, attempt, &message, now_ms, out);
+            Event::NotEnqueued(AttemptRef { task, attempt }) => self.with(&task.job, now_ms, &mut out, |job, _| {
+                job.not_enqueued(task.name, attempt, now_ms);
             }),
             Event::Published { job, multivariant } => {
                 self.with(&job, now_ms, &mut out, |job, out| job.published(multivariant, now_ms, out));
@@ -269,7 +269,8 @@ impl Farm {
                 let AttemptRef { task: TaskId { job, name }, attempt } = attempt;
                 self.with(&job, now_ms, &mut out, |job, out| {
                     let message = "the queue gave it up: it was delivered too often, or could not be read";
-                    job.not_enqueued(name, attempt, message, now_ms, out);
+                    let error = TaskError::new(ErrorKind::Transient, "undeliverable", message);
+                    job.attempt_failed(name, attempt, None, error, now_ms, out);
                 });
             }
             Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat, now_ms, &mut out),
@@ -426,7 +427,7 @@ impl Farm {
             Outcome::Failed(error) => {
                 let task = job.id(name);
                 Self::distrust(&mut self.workers, &worker, &task, error.kind, &error.code, &mut out);
-                job.attempt_failed(name, attempt, &worker, error, now_ms, &mut out);
+                job.attempt_failed(name, attempt, Some(&worker), error, now_ms, &mut out);
             }
         }
         job.advance(now_ms, &mut out);

@@ -19,6 +19,8 @@ use crate::stitch::VideoTrack;
 
 /// How long an attempt may be on its way from the queue to a worker's first word about it.
 const QUEUE_PATIENCE_MS: u64 = 15_000;
+/// Before a task that the queue did not take is offered again.
+const ENQUEUE_PAUSE_MS: u64 = 1_000;
 
 /// A job and everything that can be worked out again from its records.
 #[derive(Debug)]
@@ -316,18 +318,12 @@ impl ActiveJob {
         rival.is_some()
     }
 
-    /// The queue refused the current attempt. It was never made, so nothing is counted.
-    pub(super) fn not_enqueued(
-        &mut self,
-        name: TaskName,
-        attempt: AttemptId,
-        message: &str,
-        now_ms: u64,
-        out: &mut Vec<Command>,
-    ) {
-        if self.tasks.get(&name).is_some_and(|task| task.record.attempt == attempt) {
-            let error = TaskError::new(ErrorKind::Transient, "queue_unavailable", message);
-            self.count_failure(name, error, None, now_ms, out);
+    /// The queue did not take the current attempt. It was never made, so nothing is counted, however long that lasts.
+    pub(super) fn not_enqueued(&mut self, name: TaskName, attempt: AttemptId, now_ms: u64) {
+        let current = |task: &&mut ActiveTask| task.record.attempt == attempt && task.record.state == TaskState::Out;
+        if let Some(task) = self.tasks.get_mut(&name).filter(current) {
+            task.wait_until(now_ms + ENQUEUE_PAUSE_MS);
+            self.changed = true;
         }
     }
 }

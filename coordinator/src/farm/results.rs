@@ -104,7 +104,7 @@ impl ActiveJob {
         &mut self,
         name: TaskName,
         attempt: AttemptId,
-        worker: &WorkerId,
+        worker: Option<&WorkerId>,
         error: TaskError,
         now_ms: u64,
         out: &mut Vec<Command>,
@@ -120,7 +120,7 @@ impl ActiveJob {
         if self.record.state.is_final() {
             return self.attempt_over(name, attempt);
         }
-        self.count_failure(name, error, Some(worker), now_ms, out);
+        self.count_failure(name, error, worker, now_ms, out);
     }
 
     /// The current attempt of a task is over without a result: again, or never.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
+use shared::fleet::AttemptRef;
 use shared::queue::Queue;
 use shared::storage::{Storage, StorageConfig, StorageError};
 use shared::task::{JobId, WorkerId};
@@ -147,10 +148,10 @@ impl Outbox {
             Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) => {}
             Command::ForgetTasks(_) | Command::ForgetJob(_) => {}
             Command::Enqueue(task, lane) => {
-                let (id, attempt) = (task.id.clone(), task.attempt);
+                let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
                 if let Err(error) = self.queue.push(*task, lane).await {
-                    warn!(task = %id, %error, "task not enqueued");
-                    self.tell(Event::NotEnqueued(id, attempt, error.to_string()));
+                    warn!(task = %attempt.task, %error, "task not enqueued");
+                    self.tell(Event::NotEnqueued(attempt));
                 }
             }
             Command::Direct(directive) => {

@@ -4,6 +4,7 @@ use coordinator::farm::Event;
 use coordinator::job::{JobSpec, JobState, ProblemClass, TaskState};
 use coordinator::retry;
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::AttemptRef;
 use shared::source::Verdict;
 use shared::task::*;
 
@@ -323,8 +324,22 @@ fn a_task_that_could_not_be_enqueued_is_offered_again() {
     let source = Source::default();
     let mut world = indexed(&source);
     let task = world.take(TaskName::Video(0));
-    world.apply(Event::NotEnqueued(task.id.clone(), task.attempt, "closed".into()));
-    assert_eq!(world.task(TaskName::Video(0)).failures[0].code, "queue_unavailable");
+    world.apply(Event::NotEnqueued(AttemptRef { task: task.id.clone(), attempt: task.attempt }));
+    assert!(world.task(TaskName::Video(0)).failures.is_empty());
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn an_attempt_that_could_not_be_enqueued_takes_no_receipt_back() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let first = world.take(TaskName::Video(0));
+    world.apply(Event::QueueLost);
+    let second = world.take(TaskName::Video(0));
+    world.reports(source.work(&first));
+    world.apply(Event::NotEnqueued(AttemptRef { task: second.id.clone(), attempt: second.attempt }));
+    assert!(world.task(TaskName::Video(0)).receipt().is_some());
     assert!(world.run(&source));
     assert_eq!(world.state(), JobState::Completed);
 }

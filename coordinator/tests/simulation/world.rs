@@ -269,7 +269,7 @@ impl World {
             Command::ForgetTasks(job) => self.tasks.retain(|id, _| id.job != job),
             Command::ForgetJob(job) => panic!("{job} is forgotten and nobody asked for it"),
             Command::Enqueue(task, _) if self.luck.strikes(10) => {
-                self.answers.push_back(Event::NotEnqueued(task.id, task.attempt, "no route".into()));
+                self.answers.push_back(Event::NotEnqueued(AttemptRef { task: task.id, attempt: task.attempt }));
             }
             Command::Enqueue(task, _) => {
                 let record = self.tasks.get(&task.id).expect("saved before it is enqueued");
