@@ -21,10 +21,12 @@
 //! | [`publication`] | when to publish, and what |
 //! | [`requests`] | trying again, other terms, being gone |
 //! | [`ending`] | completed, failed, cancelled; what is removed |
+//! | [`archiving`] | when a job that has ended is put away |
 //! | [`explain`] | what has become of a job, in sentences |
 //! | [`view`] | what people see |
 
 mod active;
+mod archiving;
 mod ending;
 mod explain;
 mod indexing;
@@ -38,9 +40,10 @@ use std::collections::BTreeMap;
 
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane, Urgency};
-use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, WorkerId};
+use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, TenantId, WorkerId};
 
-use crate::job::{JobRecord, JobView, Submission, TaskRecord, TaskState, Terms};
+use crate::archive::Archived;
+use crate::job::{JobRecord, JobView, Milestone, Submission, TaskRecord, TaskState, TermsChange};
 use crate::publish::{Certificate, RunReport};
 use crate::schedule::{self, Backlog, Weights};
 use crate::stitch::Presentation;
@@ -66,8 +69,8 @@ pub enum Event {
     Submitted(Box<Submission>),
     /// A person wants what failed, or was called off, to be tried again. A job of which nothing is left starts over.
     Retried(JobId),
-    /// A person wants other terms for a job.
-    Updated(JobId, Terms),
+    /// A person wants other terms for a job. One that has ended keeps its own.
+    Updated(JobId, TermsChange),
     /// A person wants a job to be gone: called off first if need be; with `true`, its presentation goes too.
     Deleted(JobId, bool),
     /// The coordinator has started. Comes first.
@@ -106,6 +109,10 @@ pub enum Event {
     },
     /// What [`Command::CleanUp`] asked for is done, or why not.
     CleanedUp(JobId, Result<(), String>),
+    /// What [`Command::Archive`] asked for is done (`true`) or not.
+    Archived(JobId, bool),
+    /// A person wants something of a job that was put away: it is known again.
+    Recalled(Box<JobRecord>),
     /// A person called a job off.
     Cancelled(JobId),
     /// Time has passed.
@@ -146,6 +153,8 @@ pub enum Command {
     Direct(Directive),
     /// Remove what a job leaves behind; answered by [`Event::CleanedUp`].
     CleanUp(Box<CleanUp>),
+    /// Put a job away; answered by [`Event::Archived`].
+    Archive(Box<Archived>),
     /// Tell people.
     Notify(Box<JobView>),
 }
@@ -185,6 +194,8 @@ pub struct CleanUp {
     pub keep_parts: bool,
     /// The presentation goes too. `None`: it stays.
     pub take_away: Option<TakeAway>,
+    /// What the archive of this tenant has of it goes too.
+    pub forget: Option<TenantId>,
 }
 
 /// What goes of a presentation that will not be completed, besides its playlists.
@@ -209,12 +220,22 @@ pub struct Farm {
     workers: Workers,
     /// Of the last view.
     sequence: u64,
+    /// How long jobs that have ended are kept here; `None`: for ever.
+    keep_finished_ms: Option<u64>,
+    /// When it is looked next for jobs to put away.
+    look_ms: u64,
 }
 
 impl Farm {
     /// A farm without jobs.
     pub fn new(config: FarmConfig) -> Self {
-        Self { config, jobs: BTreeMap::new(), workers: Workers::default(), sequence: 0 }
+        let (jobs, workers) = (BTreeMap::new(), Workers::default());
+        Self { config, jobs, workers, sequence: 0, keep_finished_ms: None, look_ms: 0 }
+    }
+
+    /// Jobs are put away so many milliseconds after their end.
+    pub fn keeping(self, finished_ms: Option<u64>) -> Self {
+        Self { keep_finished_ms: finished_ms, ..self }
     }
 
     /// Whether the id is taken by a job that was asked for in other words and would not start over.
@@ -255,8 +276,13 @@ impl Farm {
                     self.submit(submission, now_ms, &mut out);
                     self.with(&id, now_ms, &mut out, |_, _| {});
                 }
-                self.forget(&id, &mut out);
+                self.forget(&id, now_ms, &mut out);
             }
+            Event::Archived(id, stored) => {
+                self.put_away_ended(&id, stored, now_ms, &mut out);
+                self.with(&id, now_ms, &mut out, |_, _| {});
+            }
+            Event::Recalled(record) => self.recall(*record, now_ms, &mut out),
             Event::Cancelled(job) => self.with(&job, now_ms, &mut out, |job, out| job.cancel(now_ms, out)),
             Event::Restored(restored) => {
                 self.restore(*restored, now_ms, &mut out);
@@ -285,6 +311,7 @@ impl Farm {
                 self.lose_workers(now_ms, &mut out);
                 let silence_ms = self.config.silence_ms;
                 self.with_all(now_ms, &mut out, |job, out| job.give_up_silent(silence_ms, now_ms, out));
+                self.put_away(now_ms, &mut out);
             }
         }
         self.finish(now_ms, out)
@@ -347,10 +374,15 @@ impl Farm {
         self.with(id, now_ms, out, |_, _| {});
     }
 
-    /// A job that is to be gone, and of which nothing is left to do, is gone.
-    fn forget(&mut self, id: &JobId, out: &mut Vec<Command>) {
-        if self.jobs.get(id).is_some_and(|job| job.record.settled && job.record.erase.is_some()) {
-            self.jobs.remove(id);
+    /// A job that is to be gone, and of which nothing is left to do, is gone. People are told.
+    fn forget(&mut self, id: &JobId, now_ms: u64, out: &mut Vec<Command>) {
+        let gone = |job: &ActiveJob| job.record.settled && job.record.erase.is_some();
+        if self.jobs.get(id).is_none_or(|job| !gone(job)) {
+            return;
+        }
+        if let Some(mut job) = self.jobs.remove(id) {
+            job.reached(Milestone::Deleted, now_ms);
+            out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
             out.push(Command::ForgetJob(id.clone()));
         }
     }
@@ -367,11 +399,14 @@ impl Farm {
             let tasks = if record.settled { Vec::new() } else { by_job.remove(&id).unwrap_or_default() };
             let mut job = ActiveJob::new(record, tasks);
             job.resume(queue_kept, now_ms);
+            if job.record.terms.is_probe() && job.record.erase.is_none() {
+                job.delete(true, now_ms, out); // whoever waited for it has gone
+            }
             self.jobs.insert(id, job);
         }
         out.extend(by_job.into_keys().map(Command::ForgetTasks));
         let known: Vec<JobId> = self.jobs.keys().cloned().collect();
-        known.iter().for_each(|id| self.forget(id, out));
+        known.iter().for_each(|id| self.forget(id, now_ms, out));
         for (worker, hold) in holds {
             self.workers.restore(worker, hold, now_ms);
         }

@@ -63,6 +63,45 @@ pub struct Terms {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What is to change of a job's terms; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TermsChange {
+    /// [`Terms::priority`].
+    pub priority: Option<i32>,
+    /// [`Terms::deadline_ms`]; `Some(None)`: there is none any more.
+    pub deadline_ms: Option<Option<u64>>,
+    /// [`Terms::labels`], all of them.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Marks the jobs that nobody sees: see [`Terms::of_probe`].
+const PROBE_LABEL: &str = "farm/probe";
+/// Its chunks would come after everybody else's. No caller may give a priority so low.
+const PROBE_PRIORITY: i32 = -1_000;
+
+impl Terms {
+    /// Of a job that is there for its source's sake alone: it is never shown, and ends when the source is known.
+    pub fn of_probe() -> Self {
+        let labels = [(PROBE_LABEL.to_owned(), String::new())].into();
+        Self { priority: PROBE_PRIORITY, deadline_ms: None, labels }
+    }
+
+    /// Whether these are [`Self::of_probe`].
+    pub fn is_probe(&self) -> bool {
+        self.priority == PROBE_PRIORITY && self.labels.contains_key(PROBE_LABEL)
+    }
+
+    /// Says whether anything is other than before.
+    pub fn change(&mut self, change: TermsChange) -> bool {
+        let before = self.clone();
+        let TermsChange { priority, deadline_ms, labels } = change;
+        self.priority = priority.unwrap_or(self.priority);
+        self.deadline_ms = deadline_ms.unwrap_or(self.deadline_ms);
+        self.labels = labels.unwrap_or_else(|| std::mem::take(&mut self.labels));
+        *self != before
+    }
+}
+
 /// A job as it is submitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submission {
@@ -108,6 +147,8 @@ pub enum Milestone {
     Cancelled,
     /// What failed is tried again.
     Retried,
+    /// It is gone.
+    Deleted,
 }
 
 impl JobSpec {
@@ -360,7 +401,7 @@ pub struct Failure {
 }
 
 /// A job as people see it: small, always whole.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     /// Which job.
     pub id: JobId,
@@ -372,6 +413,14 @@ pub struct JobView {
     pub places: Places,
     /// Name of its profile.
     pub profile: String,
+    /// Segment duration.
+    pub segment_ms: u32,
+    /// Which of the profile's rungs.
+    pub rungs: Rungs,
+    /// What overrules the preset of every rung.
+    pub preset: Option<String>,
+    /// A progressive MP4 file of each rendition is made too.
+    pub movies: bool,
     /// How it was asked for.
     pub terms: Terms,
     /// Its steps so far, in order.
@@ -402,8 +451,15 @@ pub struct JobView {
     pub problems: Vec<Problem>,
 }
 
+impl JobView {
+    /// This is the last there is to see of it.
+    pub fn is_deleted(&self) -> bool {
+        self.history.last().is_some_and(|moment| moment.what == Milestone::Deleted)
+    }
+}
+
 /// How far a rendition has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenditionView {
     /// Its name.
     pub name: String,
@@ -416,7 +472,7 @@ pub struct RenditionView {
 }
 
 /// Chunks by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkCounts {
     /// So far; final once `complete`.
     pub planned: u32,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod archive;
 #[cfg(feature = "cluster")]
 pub mod config;
 pub mod farm;

@@ -167,7 +167,8 @@ impl Program {
             weights: self.config.weights.clone(),
             storage: self.config.storage.clone(),
         };
-        let (coordinator, handle) = Coordinator::new(Arc::new(store), queue, settings);
+        let archive = self.config.api.archive(&self.config.storage);
+        let (coordinator, handle) = Coordinator::with_archive(Arc::new(store), queue, settings, archive);
         let serve = async {
             handle.workers().await; // the first answer: by then everything that is remembered is known
             self.point_to(Some(Leader::Here(handle.clone())));

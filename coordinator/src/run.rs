@@ -2,9 +2,10 @@
 //!
 //! One owner, one event at a time. What is slow (publishing, removing) runs beside the loop and comes back as an event.
 
+mod finding;
 mod outbox;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,21 +14,27 @@ use shared::queue::{Incoming, Queue, QueueError};
 use shared::storage::StorageConfig;
 use shared::task::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::archive::Archive;
 use crate::farm::{Event, Farm, FarmConfig, Line, Restored};
-use crate::job::{JobView, Submission, Terms};
+use crate::job::{JobView, Submission, TermsChange};
 use crate::schedule::Weights;
 use crate::store::{Store, StoreError};
 use crate::workers::WorkerView;
+pub use finding::{AgainError, Found, RecallError};
 use outbox::Outbox;
 
 /// How often time passes for the core: pauses and time-outs are rounded up to this.
 const TICK: Duration = Duration::from_millis(200);
 /// Submissions and cancellations that may wait for the loop.
 const ASKS: usize = 64;
+
+/// Deleted jobs that are remembered, so that whoever follows events hears of them.
+const MOST_DELETED: usize = 1_024;
 
 /// What the coordinator must be told.
 #[derive(Debug)]
@@ -66,6 +73,11 @@ pub enum SubmitError {
     Closed,
 }
 
+/// The coordinator has ended: nobody knows whether what was asked for is done.
+#[derive(Debug, thiserror::Error)]
+#[error("the coordinator has ended")]
+pub struct Closed;
+
 /// The owner of all jobs.
 pub struct Coordinator {
     farm: Farm,
@@ -81,25 +93,31 @@ pub struct Coordinator {
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
     views: Views,
+    archive: Option<Arc<Archive>>,
 }
 
 enum Ask {
-    Submit(Box<Submission>, oneshot::Sender<Result<watch::Receiver<JobView>, SubmitError>>),
-    Do(Event),
+    Submit { submission: Box<Submission>, known: bool, answer: oneshot::Sender<Submitted> },
+    Do(Event, oneshot::Sender<()>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
     Explain(JobId, oneshot::Sender<Option<Vec<Line>>>),
     Backlog(oneshot::Sender<BTreeMap<Class, u64>>),
 }
 
+/// `None`: the job is not known, and was to be.
+type Submitted = Result<Option<watch::Receiver<JobView>>, SubmitError>;
+
 impl Handle {
     /// Asks for a job; returns its view, which changes until [`JobView::settled`].
     pub async fn submit(&self, submission: impl Into<Submission>) -> Result<watch::Receiver<JobView>, SubmitError> {
-        let submission = submission.into();
+        self.submit_as(submission.into(), false).await?.ok_or(SubmitError::Closed)
+    }
+
+    /// With `known` only a job that is known already.
+    async fn submit_as(&self, submission: Submission, known: bool) -> Submitted {
         submission.spec.check().map_err(SubmitError::Wrong)?;
-        let (answer, answered) = oneshot::channel();
-        let ask = Ask::Submit(Box::new(submission), answer);
-        self.asks.send(ask).await.map_err(|_| SubmitError::Closed)?;
-        answered.await.map_err(|_| SubmitError::Closed)?
+        let submission = Box::new(submission);
+        self.ask(|answer| Ask::Submit { submission, known, answer }).await.ok_or(SubmitError::Closed)?
     }
 
     /// The view of a known job.
@@ -117,34 +135,40 @@ impl Handle {
         self.views.0.changes.subscribe()
     }
 
+    /// Jobs that were deleted a while ago, as they were last; the oldest first.
+    pub fn deleted(&self, mut wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
+        let inner = self.views.inner();
+        inner.deleted.iter().filter(|view| wanted(view)).cloned().collect()
+    }
+
     /// Calls a job off. One that has ended, or is not known, stays as it is.
-    pub async fn cancel(&self, job: JobId) {
-        self.tell(Event::Cancelled(job)).await;
+    pub async fn cancel(&self, job: JobId) -> Result<(), Closed> {
+        self.tell(Event::Cancelled(job)).await
     }
 
     /// Tries again what failed or was called off.
-    pub async fn retry(&self, job: JobId) {
-        self.tell(Event::Retried(job)).await;
+    pub async fn retry(&self, job: JobId) -> Result<(), Closed> {
+        self.tell(Event::Retried(job)).await
     }
 
-    /// Changes a job's terms.
-    pub async fn update(&self, job: JobId, terms: Terms) {
-        self.tell(Event::Updated(job, terms)).await;
+    /// Changes a job's terms. One that has ended keeps its own.
+    pub async fn update(&self, job: JobId, change: TermsChange) -> Result<(), Closed> {
+        self.tell(Event::Updated(job, change)).await
     }
 
     /// Forgets a job, called off first if need be; with `erase` its presentation goes too.
-    pub async fn delete(&self, job: JobId, erase: bool) {
-        self.tell(Event::Deleted(job, erase)).await;
+    pub async fn delete(&self, job: JobId, erase: bool) -> Result<(), Closed> {
+        self.tell(Event::Deleted(job, erase)).await
     }
 
     /// Tells a worker to take nothing new (`true`), or to take tasks again.
-    pub async fn hold(&self, worker: WorkerId, hold: bool) {
-        self.tell(Event::Hold(worker, hold)).await;
+    pub async fn hold(&self, worker: WorkerId, hold: bool) -> Result<(), Closed> {
+        self.tell(Event::Hold(worker, hold)).await
     }
 
     /// Tells a worker to finish what runs and to end.
-    pub async fn drain(&self, worker: WorkerId) {
-        self.tell(Event::Drain(worker)).await;
+    pub async fn drain(&self, worker: WorkerId) -> Result<(), Closed> {
+        self.tell(Event::Drain(worker)).await
     }
 
     /// Everybody who works, or did; nobody if the coordinator has ended.
@@ -162,9 +186,9 @@ impl Handle {
         self.ask(Ask::Backlog).await.unwrap_or_default()
     }
 
-    async fn tell(&self, event: Event) {
-        // Once the loop has ended, there is nothing left to do it to.
-        let _ = self.asks.send(Ask::Do(event)).await;
+    /// Waits until it is done: saved, and to be seen in the views.
+    async fn tell(&self, event: Event) -> Result<(), Closed> {
+        self.ask(|answer| Ask::Do(event, answer)).await.ok_or(Closed)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
@@ -177,14 +201,26 @@ impl Handle {
 impl Coordinator {
     /// A coordinator of what `store` remembers, with `queue` to its workers.
     pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Queue>, config: CoordinatorConfig) -> (Self, Handle) {
+        Self::with_archive(store, queue, config, None)
+    }
+
+    /// A coordinator that puts away what ended long ago.
+    pub fn with_archive(
+        store: Arc<dyn Store>,
+        queue: Arc<dyn Queue>,
+        config: CoordinatorConfig,
+        archive: Option<Archive>,
+    ) -> (Self, Handle) {
         let silence_ms = u64::try_from(config.silence.as_millis()).unwrap_or(u64::MAX);
-        let farm = Farm::new(FarmConfig { silence_ms, weights: config.weights });
+        let archive = archive.map(Arc::new);
+        let farm = Farm::new(FarmConfig { silence_ms, weights: config.weights })
+            .keeping(archive.as_ref().map(|archive| archive.keep_finished_ms));
         let (ask, asks) = mpsc::channel(ASKS);
         let (finish, finished) = mpsc::unbounded_channel();
         let views = Views::default();
-        let outbox = Outbox::new(store, queue.clone(), finish, views.clone(), config.storage);
+        let outbox = Outbox::new(store, queue.clone(), finish, views.clone(), config.storage, archive.clone());
         let clock = Clock::start();
-        (Self { farm, queue, outbox, asks, finished, clock }, Handle { asks: ask, views })
+        (Self { farm, queue, outbox, asks, finished, clock }, Handle { asks: ask, views, archive })
     }
 
     /// Runs until `shutdown`, or until the queue is closed; what runs beside the loop may end first.
@@ -192,6 +228,8 @@ impl Coordinator {
         let restored = Restored { queue_kept: self.queue.open().await?, ..self.outbox.load().await? };
         debug!(jobs = restored.jobs.len(), tasks = restored.tasks.len(), restored.queue_kept, "state loaded");
         self.apply(Event::Restored(Box::new(restored))).await?;
+        let mut housekeeping = JoinSet::new(); // ends with the loop
+        housekeeping.extend(self.outbox.archive().map(Archive::age));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -219,17 +257,22 @@ impl Coordinator {
     /// Whoever asked may have gone; what was asked for is done all the same.
     async fn answer(&mut self, ask: Ask) -> Result<(), StoreError> {
         match ask {
-            Ask::Do(event) => return self.apply(event).await,
+            Ask::Do(event, answer) => {
+                self.apply(event).await?;
+                let _ = answer.send(());
+            }
             Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
             Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job))),
             Ask::Backlog(answer) => drop(answer.send(self.farm.backlog_ms())),
-            Ask::Submit(submission, answer) => {
+            Ask::Submit { submission, known, answer } => {
                 let id = submission.spec.id.clone();
-                let result = if self.farm.refuses(&submission) {
+                let result = if known && self.outbox.views().watch(&id).is_none() {
+                    Ok(None)
+                } else if self.farm.refuses(&submission) {
                     Err(SubmitError::Taken(id))
                 } else {
                     self.apply(Event::Submitted(submission)).await?;
-                    self.outbox.views().watch(&id).ok_or(SubmitError::Closed)
+                    Ok(self.outbox.views().watch(&id))
                 };
                 drop(answer.send(result));
             }
@@ -250,43 +293,58 @@ fn event(incoming: Incoming) -> Event {
 
 /// The latest view of every job.
 #[derive(Clone, Default)]
-pub(crate) struct Views(Arc<ViewsInner>);
+pub(crate) struct Views(Arc<Shown>);
 
 #[derive(Default)]
-struct ViewsInner {
-    latest: Mutex<BTreeMap<JobId, watch::Sender<JobView>>>,
+struct Shown {
+    jobs: Mutex<Jobs>,
     changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    latest: BTreeMap<JobId, watch::Sender<JobView>>,
+    /// At most [`MOST_DELETED`], for those who hear of changes late.
+    deleted: VecDeque<JobView>,
 }
 
 impl Views {
     fn show(&self, view: JobView) {
         let sequence = view.sequence;
-        let mut latest = self.latest();
-        match latest.get(&view.id) {
+        let mut jobs = self.inner();
+        match jobs.latest.get(&view.id) {
             Some(sender) => drop(sender.send_replace(view)),
-            None => drop(latest.insert(view.id.clone(), watch::Sender::new(view))),
+            None => drop(jobs.latest.insert(view.id.clone(), watch::Sender::new(view))),
         }
-        drop(latest);
+        drop(jobs);
         self.0.changes.send_replace(sequence);
     }
 
     /// Whoever watches the job is told that nothing follows.
     fn forget(&self, job: &JobId) {
-        self.latest().remove(job);
+        let mut jobs = self.inner();
+        let last = jobs.latest.remove(job).map(|view| view.borrow().clone());
+        if let Some(view) = last.filter(|view| view.is_deleted() && !view.terms.is_probe()) {
+            jobs.deleted.push_back(view);
+            if jobs.deleted.len() > MOST_DELETED {
+                jobs.deleted.pop_front();
+            }
+        }
+        drop(jobs);
         self.0.changes.send_modify(|sequence| *sequence += 1);
     }
 
     fn watch(&self, job: &JobId) -> Option<watch::Receiver<JobView>> {
-        self.latest().get(job).map(watch::Sender::subscribe)
+        self.inner().latest.get(job).map(watch::Sender::subscribe)
     }
 
     fn list(&self, mut wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
-        let latest = self.latest();
-        latest.values().filter(|view| wanted(&view.borrow())).map(|view| view.borrow().clone()).collect()
+        let jobs = self.inner();
+        jobs.latest.values().filter(|view| wanted(&view.borrow())).map(|view| view.borrow().clone()).collect()
     }
 
-    fn latest(&self) -> std::sync::MutexGuard<'_, BTreeMap<JobId, watch::Sender<JobView>>> {
-        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> std::sync::MutexGuard<'_, Jobs> {
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

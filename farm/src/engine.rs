@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use coordinator::archive::Archive;
 use coordinator::run::{Coordinator, CoordinatorConfig, Handle, RunError};
 use coordinator::schedule::Weights;
 use coordinator::store::StoreError;
 use coordinator::store::redb::RedbStore;
 use shared::queue::Queue;
+use shared::storage::StorageConfig;
 use shared::task::WorkerId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -50,12 +52,25 @@ impl Engine {
     /// # Errors
     /// `state` if it can't be opened, `output_busy` if another farm has it.
     pub fn start(hidden: &Path, slots: Option<NonZeroUsize>) -> Result<Self, Failure> {
+        Self::start_with(hidden, slots, |_| None)
+    }
+
+    /// As [`Self::start`], and jobs that ended long ago are put away.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(
+        hidden: &Path,
+        slots: Option<NonZeroUsize>,
+        archive: impl FnOnce(&StorageConfig) -> Option<Archive>,
+    ) -> Result<Self, Failure> {
         let store = Arc::new(RedbStore::open(&hidden.join(STATE)).map_err(state_failure)?);
         let queue = Arc::new(MeteredQueue::default());
         let mut config = WorkerConfig::default();
         config.slots = slots.unwrap_or(config.slots);
         let ruling = CoordinatorConfig { silence: SILENCE, weights: Weights::new(), storage: config.storage.clone() };
-        let (coordinator, handle) = Coordinator::new(store, queue.clone(), ruling);
+        let archive = archive(&config.storage);
+        let (coordinator, handle) = Coordinator::with_archive(store, queue.clone(), ruling, archive);
         let token = CancellationToken::new;
         let (draining, abort, shutdown) = (token(), token(), token());
         let id = WorkerId::new("local").expect("a constant should be an id");

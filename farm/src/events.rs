@@ -264,7 +264,7 @@ pub fn describe(view: &JobView, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use coordinator::job::{ChunkCounts, Terms};
-    use coordinator::ladder::Ladder;
+    use coordinator::ladder::{Ladder, Rungs};
     use shared::task::{JobId, Places, TenantId};
 
     use super::*;
@@ -277,6 +277,10 @@ mod tests {
             tenant: TenantId::default(),
             places: Places { source: "s".into(), target: "t".into(), work: "w".into() },
             profile: "web".into(),
+            segment_ms: 6_000,
+            rungs: Rungs::Auto,
+            preset: None,
+            movies: false,
             terms: Terms::default(),
             history: vec![],
             state: JobState::Encoding,

@@ -54,7 +54,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     // The address first: a second `farm serve` should hear of the first, and not of its state being locked.
     let api = Api::bind(&config, leaders, down.clone()).await.map_err(api_failure)?;
     let address = api.address().map_err(|error| Failure::internal(error.to_string()))?;
-    let mut engine = Engine::start(&data, args.slots.map(usize::from).and_then(NonZeroUsize::new))?;
+    let slots = args.slots.map(usize::from).and_then(NonZeroUsize::new);
+    let mut engine = Engine::start_with(&data, slots, |storage| config.archive(storage))?;
+    engine.handle().workers().await; // the first answer: by then everything that is remembered is known
     leader.send_replace(Some(Leader::Here(engine.handle().clone())));
     print_text(&hello(address, &args, config.tls.is_some()))?;
     let mut serving = std::pin::pin!(api.serve());

@@ -30,7 +30,7 @@ pub(super) fn job(view: &JobView, wanted: v1::JobView, fallback: v1::JobView) ->
         state: state(view).into(),
         sequence: view.sequence,
         create_time: view.history.first().map(|moment| time(moment.at_ms)),
-        end_time: view.history.last().filter(|_| view.state.is_final()).map(|moment| time(moment.at_ms)),
+        end_time: ended_ms(view).map(time),
         playable_time: playable_ms(view).map(time),
         progress: Some(progress(view)),
         output: Some(output(&view.places.target)),
@@ -50,7 +50,10 @@ fn spec(view: &JobView) -> v1::JobSpec {
         priority: view.terms.priority,
         deadline: view.terms.deadline_ms.map(time),
         labels: view.terms.labels.clone().into_iter().collect(),
-        ..v1::JobSpec::default()
+        segment: Some(duration(view.segment_ms)),
+        rungs: view.rungs.to_string(),
+        preset: view.preset.clone().unwrap_or_default(),
+        mp4: view.movies,
     }
 }
 
@@ -79,6 +82,12 @@ fn playable_ms(view: &JobView) -> Option<u64> {
     let begun = view.history.iter().rposition(|moment| matches!(moment.what, Milestone::Accepted | Milestone::Retried));
     let life = view.history.get(begun.unwrap_or(0)..).unwrap_or_default();
     life.iter().find(|moment| moment.what == Milestone::Playable).map(|moment| moment.at_ms)
+}
+
+/// When the job ended, if it has.
+fn ended_ms(view: &JobView) -> Option<u64> {
+    let end = view.history.iter().rfind(|moment| moment.what != Milestone::Deleted)?;
+    view.state.is_final().then_some(end.at_ms)
 }
 
 /// Nothing changes any more, unless somebody asks for it.
@@ -226,6 +235,10 @@ pub(super) fn rungs(field: &str, text: &str, profile: Option<&Profile>, wrong: &
         Some(profile) => wrong.take(field, rungs.check(profile)).map(|()| rungs),
         None => Some(rungs),
     }
+}
+
+fn duration(ms: u32) -> prost_types::Duration {
+    prost_types::Duration { seconds: i64::from(ms / 1000), nanos: (ms % 1000) as i32 * 1_000_000 }
 }
 
 /// UNIX time in milliseconds as a message.

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use shared::storage::StorageConfig;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 use super::auth::{Callers, CertificateConfig, KeyConfig};
 use super::places::PlacesConfig;
+use crate::archive::Archive;
 
 /// How the control API is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,11 @@ pub struct ApiConfig {
     pub profile_dir: Option<PathBuf>,
     /// How long the parts of a failed job are kept for `RetryJob`, in seconds; after that it starts over.
     pub keep_failed_seconds: u64,
+    /// How long a job stays in lists, events and the farm's state after its end, in seconds; then it is put away below
+    /// `places.work`, and answers whoever knows its id. 0: for ever.
+    pub keep_finished_seconds: u64,
+    /// How long jobs that were put away are kept, in days. 0: until somebody else removes them, such as a rule of the bucket.
+    pub archive_days: u32,
     /// Where sources and presentations may be.
     pub places: PlacesConfig,
 }
@@ -53,6 +60,8 @@ impl Default for ApiConfig {
             tls: None,
             profile_dir: None,
             keep_failed_seconds: 3_600,
+            keep_finished_seconds: 3 * 24 * 3_600,
+            archive_days: 30,
             places: PlacesConfig::default(),
         }
     }
@@ -65,6 +74,18 @@ impl ApiConfig {
     /// What is wrong and where.
     pub fn from_toml(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+
+    /// Where jobs are put away that ended long ago; `None`: nowhere.
+    pub fn archive(&self, storage: &StorageConfig) -> Option<Archive> {
+        let place = self.places.work("archive");
+        let wanted = self.keep_finished_seconds > 0 && !self.places.work.is_empty();
+        wanted.then(|| Archive {
+            place,
+            keep_finished_ms: self.keep_finished_seconds.saturating_mul(1000),
+            days: self.archive_days,
+            storage: storage.clone(),
+        })
     }
 
     /// Who may call. The error lists everything that is wrong with the configuration.

@@ -17,6 +17,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::archive::ArchiveError;
+
 /// The domain of every reason.
 pub const DOMAIN: &str = "farm";
 /// After how long a call that found nobody in charge is worth repeating.
@@ -92,6 +94,17 @@ pub fn exhausted(code: &str, text: impl Into<String>) -> Status {
 /// Nobody can answer now.
 pub fn unavailable(code: &str, text: impl Into<String>) -> Status {
     Status::with_error_details(Code::Unavailable, text, retry(code))
+}
+
+/// A job that ended long ago can't be looked up at the moment.
+pub fn unreadable(why: &ArchiveError) -> Status {
+    tracing::warn!(%why, "a job that was put away can't be read");
+    unavailable("ARCHIVE_UNREADABLE", "jobs that ended long ago can't be looked up at the moment")
+}
+
+/// The one who decided has ended meanwhile.
+pub fn closed() -> Status {
+    unavailable("NO_LEADER", "the coordinator has ended")
 }
 
 /// Nobody that is known.

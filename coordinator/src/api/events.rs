@@ -6,7 +6,7 @@
 //!
 //! [`Farm`]: crate::farm::Farm
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct Subscription {
     changes: watch::Receiver<u64>,
     /// Views up to here have been looked at.
     cursor: u64,
-    /// Of the jobs that may still change: how many of their steps have been told.
+    /// Of the jobs that are known: how many of their steps have been told.
     told: BTreeMap<JobId, usize>,
     waiting: VecDeque<v1::Event>,
 }
@@ -104,6 +104,8 @@ impl Subscription {
     /// Gathers the steps that are new.
     fn look(&mut self) {
         let mut views = self.views();
+        let seen: BTreeSet<&JobId> = views.iter().map(|view| &view.id).collect();
+        self.told.retain(|job, _| seen.contains(job));
         views.retain(|view| view.sequence > self.cursor);
         views.sort_by_key(|view| view.sequence);
         for view in views {
@@ -133,7 +135,9 @@ impl Subscription {
 
     fn views(&self) -> Vec<JobView> {
         let tenant = &self.call.identity.tenant;
-        self.call.handle.list(|view| view.tenant == *tenant && !view.is_probe())
+        let mut views = self.call.handle.deleted(|view| view.tenant == *tenant);
+        views.extend(self.call.handle.list(|view| view.tenant == *tenant && !view.terms.is_probe()));
+        views
     }
 }
 
@@ -146,5 +150,6 @@ fn kind(what: Milestone) -> &'static str {
         Milestone::Failed => "job.failed",
         Milestone::Cancelled => "job.cancelled",
         Milestone::Retried => "job.retried",
+        Milestone::Deleted => "job.deleted",
     }
 }

@@ -10,6 +10,7 @@ use super::answer::time;
 use super::door::Call;
 use super::error;
 use super::request::known_id;
+use crate::run::Closed;
 use crate::workers::{Hold, WorkerView};
 
 /// Speed of a slot of which nothing is known: real time.
@@ -26,7 +27,7 @@ async fn find(call: &Call, id: &str) -> Result<WorkerView, Status> {
 
 async fn hold(call: &Call, id: &str, hold: bool) -> Result<Response<v1::Worker>, Status> {
     let known = find(call, id).await?;
-    call.handle.hold(known.heartbeat.worker, hold).await;
+    call.handle.hold(known.heartbeat.worker, hold).await.map_err(|Closed| error::closed())?;
     Ok(Response::new(message(&find(call, id).await?)))
 }
 
@@ -59,7 +60,7 @@ impl FleetService for Fleet {
     async fn drain_worker(&self, request: Request<v1::DrainWorkerRequest>) -> Result<Response<v1::Worker>, Status> {
         let call = Call::of(&request)?;
         let known = find(&call, &request.get_ref().worker_id).await?;
-        call.handle.drain(known.heartbeat.worker.clone()).await;
+        call.handle.drain(known.heartbeat.worker.clone()).await.map_err(|Closed| error::closed())?;
         Ok(Response::new(message(&known)))
     }
 

@@ -7,39 +7,45 @@ use futures::Stream;
 use proto::v1;
 use proto::v1::job_service_server::JobService;
 use shared::task::JobId;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::door::Call;
 use super::page::Query;
-use super::request::{Rules, known_id, updated};
+use super::request::{Rules, known_id, terms_change};
 use super::watch::Watching;
 use super::{Shared, answer, error};
 use crate::job::{JobState, JobView};
-use crate::run::SubmitError;
+use crate::run::{AgainError, Closed, Found, RecallError, SubmitError};
 
 /// How long before the deadline a waiting call answers with what there is.
 const MARGIN: Duration = Duration::from_millis(200);
 
 /// The service.
-pub(super) struct Jobs {
-    shared: Arc<Shared>,
-    /// Updates come one after another: each is made from what the one before has left.
-    updates: Mutex<()>,
-}
+pub(super) struct Jobs(pub(super) Arc<Shared>);
 
-impl Jobs {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, updates: Mutex::default() }
-    }
-}
-
-/// A job of the caller's tenant.
-fn find(call: &Call, id: &str) -> Result<(JobId, watch::Receiver<JobView>), Status> {
+/// A job of the caller's tenant, wherever it is.
+async fn find(call: &Call, id: &str) -> Result<(JobId, Found), Status> {
     let job = known_id("job", id, JobId::new)?;
-    let views = call.handle.watch(&job).filter(|views| views.borrow().tenant == call.identity.tenant);
-    views.map(|views| (job, views)).ok_or_else(|| error::not_found("job", id))
+    let found = call.handle.find(&call.identity.tenant, &job).await.map_err(|error| error::unreadable(&error))?;
+    found.map(|found| (job, found)).ok_or_else(|| error::not_found("job", id))
+}
+
+/// What is to be seen of a job of the caller's tenant.
+async fn views(call: &Call, id: &str) -> Result<(JobId, watch::Receiver<JobView>), Status> {
+    let (job, found) = find(call, id).await?;
+    Ok((job, found.views()))
+}
+
+/// A job of the caller's tenant, brought back if it was put away.
+async fn recall(call: &Call, id: &str) -> Result<(JobId, watch::Receiver<JobView>), Status> {
+    let job = known_id("job", id, JobId::new)?;
+    let found = call.handle.recall(&call.identity.tenant, &job).await.map_err(|refused| match refused {
+        RecallError::Archive(error) => error::unreadable(&error),
+        RecallError::Closed(Closed) => error::closed(),
+    })?;
+    found.map(|views| (job, views)).ok_or_else(|| error::not_found("job", id))
 }
 
 /// Waits for a view of which `right` is true, until the call's time is nearly over; the latest then.
@@ -51,14 +57,9 @@ async fn wait(
     let until = call.until.unwrap_or_else(Instant::now) - MARGIN;
     let found = tokio::time::timeout_at(until, async { views.wait_for(right).await.map(|view| view.clone()) }).await;
     match found {
-        Ok(view) => view.map_err(|_| gone()),
+        Ok(view) => view.map_err(|_| error::closed()),
         Err(_) => Ok(views.borrow().clone()),
     }
-}
-
-/// The job was deleted, or this coordinator has ended.
-fn gone() -> Status {
-    error::unavailable("JOB_GONE", "the job, or the coordinator that answered for it, has gone: ask again")
 }
 
 fn full(view: &JobView) -> Response<v1::Job> {
@@ -69,13 +70,20 @@ fn full(view: &JobView) -> Response<v1::Job> {
 impl JobService for Jobs {
     async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request)?;
-        let Shared { places, shelf, keep_parts_ms, .. } = &*self.shared;
+        let Shared { places, shelf, keep_parts_ms, .. } = &*self.0;
         let rules = Rules { places, shelf, keep_parts_ms: *keep_parts_ms };
-        let submission = rules.submission(request.into_inner(), &call.identity.tenant)?;
-        let views = call.handle.submit(submission).await.map_err(|refused| match refused {
-            SubmitError::Taken(job) => error::taken(job.as_str()),
-            SubmitError::Wrong(complaints) => error::invalid("spec", complaints.join("; ")),
-            SubmitError::Closed => error::unavailable("NO_LEADER", "the coordinator has ended"),
+        let request = request.into_inner();
+        let named = !request.request_id.is_empty();
+        let submission = rules.submission(request, &call.identity.tenant)?;
+        let submitted = match named {
+            true => call.handle.submit_again(submission).await,
+            false => call.handle.submit(submission).await.map_err(AgainError::from),
+        };
+        let views = submitted.map_err(|refused| match refused {
+            AgainError::Refused(SubmitError::Taken(job)) => error::taken(job.as_str()),
+            AgainError::Refused(SubmitError::Wrong(complaints)) => error::invalid("spec", complaints.join("; ")),
+            AgainError::Refused(SubmitError::Closed) => error::closed(),
+            AgainError::Archive(error) => error::unreadable(&error),
         })?;
         let view = views.borrow().clone();
         Ok(full(&view))
@@ -84,7 +92,7 @@ impl JobService for Jobs {
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let (_, views) = find(&call, &request.job_id)?;
+        let (_, views) = views(&call, &request.job_id).await?;
         let wanted = request.wait_for();
         let view = if wanted == v1::JobState::Unspecified {
             views.borrow().clone()
@@ -103,7 +111,7 @@ impl JobService for Jobs {
         let request = request.into_inner();
         let query = Query::new(&request)?;
         let wanted = request.view();
-        let views = call.handle.list(|view| view.tenant == call.identity.tenant && !view.is_probe());
+        let views = call.handle.list(|view| view.tenant == call.identity.tenant && !view.terms.is_probe());
         let jobs = views.iter().map(|view| answer::job(view, wanted, v1::JobView::Basic));
         let (jobs, next_page_token) = query.page(jobs.filter(|job| query.wants(job)).collect());
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
@@ -114,42 +122,42 @@ impl JobService for Jobs {
     async fn watch_job(&self, request: Request<v1::WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let (_, views) = find(&call, &request.job_id)?;
-        let watching = Watching::new(call, self.shared.shutdown.clone(), views, &request);
+        let (_, views) = views(&call, &request.job_id).await?;
+        let watching = Watching::new(call, self.0.shutdown.clone(), views, &request);
         Ok(Response::new(Box::pin(watching.stream())))
     }
 
     async fn update_job(&self, request: Request<v1::UpdateJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let (job, views) = find(&call, &request.job_id)?;
-        let _turn = self.updates.lock().await;
-        let view = views.borrow().clone();
-        let terms = updated(&request, view.terms)?;
-        if view.state.is_final() {
-            return Err(error::precondition("JOB_ENDED", "the job has ended"));
+        let (job, views) = views(&call, &request.job_id).await?;
+        let change = terms_change(&request)?;
+        let ended = || error::precondition("JOB_ENDED", "the job has ended");
+        if views.borrow().state.is_final() {
+            return Err(ended());
         }
-        call.handle.update(job, terms.clone()).await;
-        let view = wait(&call, views, |view| view.terms == terms || view.state.is_final()).await?;
-        Ok(full(&view))
+        call.handle.update(job, change.clone()).await.map_err(|Closed| error::closed())?;
+        let view = views.borrow().clone();
+        let changed = view.terms.clone().change(change);
+        if changed && view.state.is_final() { Err(ended()) } else { Ok(full(&view)) }
     }
 
     async fn cancel_job(&self, request: Request<v1::CancelJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request)?;
-        let (job, views) = find(&call, &request.get_ref().job_id)?;
-        call.handle.cancel(job).await;
-        let view = wait(&call, views, |view| view.state.is_final()).await?;
+        let (job, views) = views(&call, &request.get_ref().job_id).await?;
+        call.handle.cancel(job).await.map_err(|Closed| error::closed())?;
+        let view = views.borrow().clone();
         Ok(full(&view))
     }
 
     async fn retry_job(&self, request: Request<v1::RetryJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request)?;
-        let (job, views) = find(&call, &request.get_ref().job_id)?;
+        let (job, views) = recall(&call, &request.get_ref().job_id).await?;
         if !matches!(views.borrow().state, JobState::Failed(_) | JobState::Cancelled) {
             return Err(error::precondition("JOB_NOT_FAILED", "the job has neither failed nor been cancelled"));
         }
-        call.handle.retry(job).await;
-        let view = wait(&call, views, |view| !view.state.is_final()).await?;
+        call.handle.retry(job).await.map_err(|Closed| error::closed())?;
+        let view = views.borrow().clone();
         Ok(full(&view))
     }
 
@@ -159,11 +167,12 @@ impl JobService for Jobs {
     ) -> Result<Response<v1::DeleteJobResponse>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let (job, mut views) = find(&call, &request.job_id)?;
-        call.handle.delete(job, request.erase).await;
+        let (job, mut views) = recall(&call, &request.job_id).await?;
+        call.handle.delete(job, request.erase).await.map_err(|Closed| error::closed())?;
         // Nobody shows the job any more once it is forgotten.
         while views.changed().await.is_ok() {}
-        Ok(Response::new(v1::DeleteJobResponse {}))
+        let deleted = views.borrow().is_deleted();
+        if deleted { Ok(Response::new(v1::DeleteJobResponse {})) } else { Err(error::closed()) }
     }
 
     async fn explain_job(
@@ -171,9 +180,14 @@ impl JobService for Jobs {
         request: Request<v1::ExplainJobRequest>,
     ) -> Result<Response<v1::ExplainJobResponse>, Status> {
         let call = Call::of(&request)?;
-        let (job, views) = find(&call, &request.get_ref().job_id)?;
-        let lines = call.handle.explain(job).await.ok_or_else(gone)?;
-        let view = views.borrow().clone();
+        let id = request.get_ref().job_id.clone();
+        let (view, lines) = match find(&call, &id).await? {
+            (_, Found::PutAway(archived)) => (archived.view, archived.timeline),
+            (job, Found::Known(views)) => {
+                let lines = call.handle.explain(job).await.ok_or_else(|| error::not_found("job", &id))?;
+                (views.borrow().clone(), lines)
+            }
+        };
         Ok(Response::new(answer::explanation(&view, lines)))
     }
 }

@@ -184,7 +184,7 @@ impl Api {
         let down = shared.shutdown.clone();
         server
             .layer(door)
-            .add_service(limited!(job_service_server::JobServiceServer, jobs::Jobs::new(shared.clone())))
+            .add_service(limited!(job_service_server::JobServiceServer, jobs::Jobs(shared.clone())))
             .add_service(limited!(probe_service_server::ProbeServiceServer, probe::Probes::new(shared.clone())))
             .add_service(limited!(
                 profile_service_server::ProfileServiceServer,

@@ -2,12 +2,14 @@
 //! jobs alone, with all their limits, and so they do here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::v1;
 use proto::v1::probe_service_server::ProbeService;
 use shared::source::Verdict;
 use shared::task::{JobId, Places, TenantId};
 use shared::time::SegmentGrid;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -18,19 +20,10 @@ use super::{Shared, sources};
 use crate::job::{JobSpec, JobState, JobView, Submission, Terms};
 use crate::ladder::Rungs;
 use crate::profile::Profile;
-use crate::run::{Handle, SubmitError};
+use crate::run::{Closed, Handle, SubmitError};
 
-/// Marks the jobs that nobody sees.
-const LABEL: &str = "farm/probe";
-/// Its chunks come after everybody else's; there is nobody to want them.
-const PRIORITY: i32 = -1_000;
-
-impl JobView {
-    /// Whether it is there for its source's sake alone.
-    pub(super) fn is_probe(&self) -> bool {
-        self.terms.priority == PRIORITY && self.terms.labels.contains_key(LABEL)
-    }
-}
+/// How long before the deadline a probe is given up: it is taken away in that time.
+const MARGIN: Duration = Duration::from_millis(200);
 
 /// The service.
 pub(super) struct Probes {
@@ -60,8 +53,7 @@ impl Probes {
             growing_ms: None,
             keep_parts_ms: 0,
         };
-        let labels = [(LABEL.to_owned(), String::new())].into();
-        Ok(Submission { spec, terms: Terms { priority: PRIORITY, deadline_ms: None, labels }, again: false })
+        Ok(Submission { spec, terms: Terms::of_probe(), again: false })
     }
 }
 
@@ -73,23 +65,24 @@ impl ProbeService for Probes {
         let source = wrong.take("source", self.shared.places.source(&request.get_ref().source));
         wrong.check()?;
         let submission = self.submission(source.unwrap_or_default(), call.identity.tenant)?;
-        let probing = self.running.spawn(probe(call.handle, submission));
+        let until = call.until.unwrap_or_else(Instant::now) - MARGIN;
+        let probing = self.running.spawn(probe(call.handle, submission, until));
         let found = probing.await.map_err(|error| error::internal(error.to_string()))??;
         Ok(Response::new(found))
     }
 }
 
-async fn probe(handle: Handle, submission: Submission) -> Result<v1::ProbeResult, Status> {
+async fn probe(handle: Handle, submission: Submission, until: Instant) -> Result<v1::ProbeResult, Status> {
     let job = submission.spec.id.clone();
-    let closed = || error::unavailable("NO_LEADER", "the coordinator has ended");
     let mut views = handle.submit(submission).await.map_err(|refused| match refused {
-        SubmitError::Closed => closed(),
+        SubmitError::Closed => error::closed(),
         other => error::internal(other.to_string()),
     })?;
-    let known = views.wait_for(|view| view.source.is_some() || view.state.is_final()).await;
-    let view = known.map(|view| view.clone()).map_err(|_| closed());
-    handle.delete(job, true).await;
-    let view = view?;
+    let known = views.wait_for(|view| view.source.is_some() || view.state.is_final());
+    let found = tokio::time::timeout_at(until, async { known.await.map(|view| view.clone()) }).await;
+    // Whoever leads next deletes what is left of probes by itself.
+    handle.delete(job, true).await.map_err(|Closed| error::closed())?;
+    let view = found.map_err(|_| error::too_late())?.map_err(|_| error::closed())?;
     match (&view.source, view.state) {
         (Some(source), _) => Ok(sources::result(source, view.verdict.unwrap_or(source.verdict), &view.findings)),
         (None, JobState::Failed(_)) => refused(&view),

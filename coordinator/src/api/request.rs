@@ -14,7 +14,7 @@ use super::answer;
 use super::error::{self, Violations};
 use super::places::PlacesConfig;
 use super::profiles::Shelf;
-use crate::job::{JobSpec, Submission, Terms};
+use crate::job::{JobSpec, Submission, Terms, TermsChange};
 use crate::profile::{Profile, check_preset};
 
 /// Most labels of a job.
@@ -86,13 +86,13 @@ impl Rules<'_> {
     }
 }
 
-/// The terms that an update asks for, from those that hold.
+/// What an update asks for.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with everything that is wrong.
-pub(super) fn updated(request: &v1::UpdateJobRequest, now: Terms) -> Result<Terms, Status> {
+pub(super) fn terms_change(request: &v1::UpdateJobRequest) -> Result<TermsChange, Status> {
     let mut wrong = Violations::default();
-    let mut terms = now;
+    let mut change = TermsChange::default();
     let nothing = v1::JobSpec::default();
     let asked = request.spec.as_ref().unwrap_or(&nothing);
     let paths = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
@@ -101,13 +101,13 @@ pub(super) fn updated(request: &v1::UpdateJobRequest, now: Terms) -> Result<Term
     }
     for path in paths {
         match path.as_str() {
-            "priority" => terms.priority = priority(asked.priority, &mut wrong),
-            "deadline" => terms.deadline_ms = deadline_ms(asked.deadline.as_ref(), &mut wrong),
-            "labels" => terms.labels = labels(&asked.labels, &mut wrong),
+            "priority" => change.priority = Some(priority(asked.priority, &mut wrong)),
+            "deadline" => change.deadline_ms = Some(deadline_ms(asked.deadline.as_ref(), &mut wrong)),
+            "labels" => change.labels = Some(labels(&asked.labels, &mut wrong)),
             _ => wrong.add("update_mask", format!("{path:?} is none of priority, deadline and labels")),
         }
     }
-    wrong.check().map(|()| terms)
+    wrong.check().map(|()| change)
 }
 
 /// The same for the same request id of the same tenant, else new.
@@ -261,7 +261,8 @@ mod tests {
             let paths = paths.iter().map(ToString::to_string).collect();
             let update_mask = Some(prost_types::FieldMask { paths });
             let request = v1::UpdateJobRequest { job_id: "j".into(), spec: Some(spec.clone()), update_mask };
-            updated(&request, Terms { priority: 1, deadline_ms: Some(2), ..Terms::default() })
+            let mut terms = Terms { priority: 1, deadline_ms: Some(2), ..Terms::default() };
+            terms_change(&request).map(|change| (terms.change(change), terms).1)
         };
         let terms = ask(&["priority"]).unwrap();
         assert_eq!((terms.priority, terms.deadline_ms, terms.labels.len()), (7, Some(2), 0));

@@ -8,6 +8,7 @@ use shared::task::{AttemptId, IndexTask, Progress, Task, TaskId, TaskName, Work,
 use shared::time::SegmentGrid;
 
 use super::Command;
+use super::archiving::Leaving;
 use super::ending::Ending;
 use super::publication::Publishing;
 use super::view::Memory;
@@ -34,6 +35,7 @@ pub(super) struct ActiveJob {
     pub(super) publishing: Publishing,
     /// `Some` iff the state is final and the job is not settled.
     pub(super) ending: Option<Ending>,
+    pub(super) leaving: Leaving,
     /// It was submitted again while it was ending: it starts over once it is settled.
     pub(super) resubmitted: Option<Submission>,
     /// Of the tasks, once they are forgotten.
@@ -126,6 +128,7 @@ impl ActiveJob {
             joined: Joined::default(),
             publishing: Publishing::default(),
             ending: None,
+            leaving: Leaving::default(),
             resubmitted: None,
             memory: Memory::default(),
             changed: true,

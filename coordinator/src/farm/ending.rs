@@ -130,11 +130,12 @@ impl ActiveJob {
     /// Removes what is left behind, once nobody writes any more.
     pub(super) fn clean_up(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         let running = self.tasks.values().any(|task| task.record.state == TaskState::Out);
-        let publishing = self.publishing.is_under_way();
+        // What is on its way into the archive is removed once it is there.
+        let writing = self.publishing.is_under_way() || self.leaving.under_way;
         let unwanted = self.record.state != JobState::Completed || self.record.erase == Some(true);
         let Some(ending) = &self.ending else { return };
         let attempts_over = !running || now_ms >= ending.deadline_ms;
-        if ending.cleaning || publishing || !attempts_over || now_ms < ending.not_before_ms {
+        if ending.cleaning || writing || !attempts_over || now_ms < ending.not_before_ms {
             return;
         }
         let keep_parts = unwanted && now_ms < ending.parts_until_ms;
@@ -150,6 +151,7 @@ impl ActiveJob {
             places: self.record.spec.places.clone(),
             keep_parts,
             take_away,
+            forget: self.record.erase.map(|_| self.record.spec.tenant.clone()),
         })));
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
 use shared::task::{JobId, Receipt};
 
@@ -12,7 +13,7 @@ use super::stragglers::length_ms;
 use crate::job::{Accepted, JobState, Milestone, TaskState};
 
 /// Something that happened, or stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// In milliseconds of UNIX time; `None`: now.
     pub at_ms: Option<u64>,
@@ -26,11 +27,7 @@ impl Farm {
     /// The timeline of a job, in order; what stands now comes last. The tasks of a settled job are forgotten: its run
     /// report has them.
     pub fn explain(&self, job: &JobId) -> Option<Vec<Line>> {
-        let job = self.jobs.get(job)?;
-        let mut lines = job.told();
-        lines.extend(job.tasks.values().flat_map(|task| job.task_lines(task)));
-        lines.sort_by_key(|line| line.at_ms.unwrap_or(u64::MAX));
-        Some(lines)
+        self.jobs.get(job).map(ActiveJob::timeline)
     }
 
     /// Milliseconds of presentation that are not encoded yet, by class. What is not known to need encoding does not
@@ -47,6 +44,14 @@ impl Farm {
 }
 
 impl ActiveJob {
+    /// What has happened, in order, and last what stands now.
+    pub(super) fn timeline(&self) -> Vec<Line> {
+        let mut lines = self.told();
+        lines.extend(self.tasks.values().flat_map(|task| self.task_lines(task)));
+        lines.sort_by_key(|line| line.at_ms.unwrap_or(u64::MAX));
+        lines
+    }
+
     fn told(&self) -> Vec<Line> {
         let about = || "job".to_owned();
         let moments = self.record.history.iter().map(|moment| {
@@ -58,6 +63,7 @@ impl ActiveJob {
                 Milestone::Failed => "It failed.",
                 Milestone::Cancelled => "It was called off.",
                 Milestone::Retried => "What had failed is tried again.",
+                Milestone::Deleted => "It was deleted.",
             };
             Line { at_ms: Some(moment.at_ms), about: about(), text: text.to_owned() }
         });

@@ -62,6 +62,11 @@ impl ActiveJob {
             let message = "the source is not the one this job began with";
             return self.fail(ErrorKind::Input, "source_changed", message, "Start again with --fresh.", now_ms, out);
         }
+        if self.record.terms.is_probe() {
+            (self.record.verdict, self.record.findings) = (Some(source.verdict), source.findings.clone());
+            self.record.source = Some(source);
+            return self.cancel(now_ms, out); // this is all that was wanted
+        }
         if self.record.source.is_none() {
             let profile = &self.record.spec.profile;
             if let Some(stream) = &source.video {

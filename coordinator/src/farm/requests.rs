@@ -3,7 +3,7 @@
 use super::Command;
 use super::active::ActiveJob;
 use super::ending::Ending;
-use crate::job::{JobState, Milestone, Moment, Terms};
+use crate::job::{JobState, Milestone, Moment, TermsChange};
 
 impl ActiveJob {
     /// Adds a step to the job's history; whoever saves the record next saves it too.
@@ -36,10 +36,9 @@ impl ActiveJob {
         true
     }
 
-    /// New terms; they hold for what is handed out from now on.
-    pub(super) fn update(&mut self, terms: Terms, out: &mut Vec<Command>) {
-        if self.record.terms != terms {
-            self.record.terms = terms;
+    /// Other terms; they hold for what is handed out from now on.
+    pub(super) fn update(&mut self, change: TermsChange, out: &mut Vec<Command>) {
+        if !self.record.state.is_final() && self.record.terms.change(change) {
             self.changed = true;
             out.push(Command::SaveJob(Box::new(self.record.clone())));
         }

@@ -33,7 +33,7 @@ impl ActiveJob {
         self.joined = Joined::default();
     }
 
-    fn view(&self, sequence: u64) -> JobView {
+    pub(super) fn view(&self, sequence: u64) -> JobView {
         let record = &self.record;
         let restarted = self.resubmitted.is_some();
         let Memory { chunks, cpu_ms } = if record.settled { self.memory.clone() } else { self.remembered() };
@@ -44,6 +44,10 @@ impl ActiveJob {
             tenant: record.spec.tenant.clone(),
             places: record.spec.places.clone(),
             profile: record.spec.profile.name.clone(),
+            segment_ms: record.spec.segment_ms,
+            rungs: record.spec.rungs.clone(),
+            preset: record.spec.preset.clone(),
+            movies: record.spec.movies,
             terms: record.terms.clone(),
             history: record.history.clone(),
             state: if restarted { JobState::Probing } else { record.state },

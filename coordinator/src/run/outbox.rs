@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::Views;
+use crate::archive::{Archive, Archived};
 use crate::farm::{CleanUp, Command, Event, Restored, Round};
 use crate::job::{JobState, JobView};
 use crate::publish::{self, PublishError, Publisher};
@@ -31,6 +32,7 @@ pub(super) struct Outbox {
     views: Views,
     publishers: Publishers,
     storage: StorageConfig,
+    archive: Option<Arc<Archive>>,
     beside: TaskTracker,
     /// What runs beside the loop ends with the loop: by then another coordinator may do the same.
     gone: CancellationToken,
@@ -46,6 +48,7 @@ impl Outbox {
         finish: mpsc::UnboundedSender<Event>,
         views: Views,
         storage: StorageConfig,
+        archive: Option<Arc<Archive>>,
     ) -> Self {
         let (revisions, publishers) = (BTreeMap::new(), Publishers::default());
         Self {
@@ -56,6 +59,7 @@ impl Outbox {
             views,
             publishers,
             storage,
+            archive,
             beside: TaskTracker::new(),
             gone: CancellationToken::new(),
         }
@@ -63,6 +67,10 @@ impl Outbox {
 
     pub(super) fn views(&self) -> &Views {
         &self.views
+    }
+
+    pub(super) fn archive(&self) -> Option<Arc<Archive>> {
+        self.archive.clone()
     }
 
     /// Reads what the store remembers.
@@ -177,10 +185,16 @@ impl Outbox {
             Command::CleanUp(order) => {
                 let job = order.job.clone();
                 self.publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
-                self.beside(clean_up(*order, self.storage.clone()), move |result| {
+                let (storage, archive) = (self.storage.clone(), self.archive.clone());
+                self.beside(clean_up(*order, storage, archive), move |result| {
                     let result = result.and_then(|result| result.map_err(|error| error.to_string()));
                     Event::CleanedUp(job, result)
                 });
+            }
+            Command::Archive(archived) => {
+                let job = archived.record.spec.id.clone();
+                let archive = self.archive.clone();
+                self.beside(put_away(archive, archived), move |stored| Event::Archived(job, stored == Ok(true)));
             }
         }
     }
@@ -263,7 +277,10 @@ async fn publish_round(round: Round, publishers: Publishers, storage: StorageCon
 
 /// Removes the work objects, and of a job that did not complete the presentation, playlists first. A folder that was
 /// never made is not made now.
-async fn clean_up(order: CleanUp, storage: StorageConfig) -> Result<(), StorageError> {
+async fn clean_up(order: CleanUp, storage: StorageConfig, archive: Option<Arc<Archive>>) -> Result<(), StorageError> {
+    if let (Some(tenant), Some(archive)) = (&order.forget, archive) {
+        archive.remove(tenant, &order.job).await?;
+    }
     if let Some(take_away) = &order.take_away
         && let Some(target) = Storage::open_existing(&order.places.target, &storage)?
     {
@@ -283,4 +300,15 @@ async fn clean_up(order: CleanUp, storage: StorageConfig) -> Result<(), StorageE
         Some(work) if !order.keep_parts => work.clear().await,
         _ => Ok(()),
     }
+}
+
+/// Says whether a job is in the archive now.
+async fn put_away(archive: Option<Arc<Archive>>, archived: Box<Archived>) -> bool {
+    let (job, Some(archive)) = (&archived.record.spec.id, archive) else { return false };
+    let stored = archive.put(&archived).await;
+    match &stored {
+        Ok(()) => info!(%job, "job put away"),
+        Err(error) => warn!(%job, %error, "job can't be put away; trying again later"),
+    }
+    stored.is_ok()
 }

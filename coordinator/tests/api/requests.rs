@@ -4,6 +4,7 @@ use coordinator::api::auth::Scope;
 use proto::v1;
 use proto::v1::event_service_client::EventServiceClient;
 use proto::v1::fleet_service_client::FleetServiceClient;
+use proto::v1::probe_service_client::ProbeServiceClient;
 use proto::v1::profile_service_client::ProfileServiceClient;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -105,6 +106,86 @@ async fn a_job_is_changed_explained_called_off_and_forgotten() {
 }
 
 #[tokio::test]
+async fn who_watches_a_job_that_is_deleted_sees_it_called_off() {
+    let mut stand = Stand::new().await;
+    let address = stand.serve_here(vec![]).await;
+    let mut client = jobs(&address).await;
+    let id = client.create_job(create("r", "/in/a.mov")).await.unwrap().into_inner().id;
+    let watch = v1::WatchJobRequest { job_id: id.clone(), ..Default::default() };
+    let mut changes = client.watch_job(watch).await.unwrap().into_inner();
+    client.delete_job(v1::DeleteJobRequest { job_id: id, erase: true }).await.unwrap();
+    let mut last = v1::Job::default();
+    while let Some(update) = changes.message().await.unwrap() {
+        last = update.job.unwrap();
+    }
+    assert_eq!(last.state(), v1::JobState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_job_says_what_was_asked_for() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    let spec = v1::JobSpec {
+        source: "file:/in/a.mov".into(),
+        target: format!("file:{}/x", stand.folder.path().display()),
+        profile: Some(v1::job_spec::Profile::ProfileName("web-3".into())),
+        segment: Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 }),
+        rungs: "1080,480".into(),
+        preset: "fast".into(),
+        mp4: true,
+        priority: -7,
+        deadline: Some(prost_types::Timestamp { seconds: 2_000_000_000, nanos: 0 }),
+        labels: [("team".into(), "red".into())].into(),
+    };
+    let request = v1::CreateJobRequest { request_id: String::new(), spec: Some(spec.clone()) };
+    let made = client.create_job(request).await.unwrap().into_inner();
+    assert_eq!(made.spec, Some(spec));
+    let plain = client.create_job(create("", "/in/a.mov")).await.unwrap().into_inner().spec.unwrap();
+    assert_eq!((plain.rungs.as_str(), plain.segment.unwrap().seconds), ("auto", 6), "what was left open is filled in");
+}
+
+#[tokio::test]
+async fn updates_at_once_change_what_each_names() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    let id = client.create_job(create("r", "/in/a.mov")).await.unwrap().into_inner().id;
+    let ask = |path: &str, spec: v1::JobSpec| {
+        let update_mask = Some(prost_types::FieldMask { paths: vec![path.into()] });
+        v1::UpdateJobRequest { job_id: id.clone(), spec: Some(spec), update_mask }
+    };
+    let labels = ask("labels", v1::JobSpec { labels: [("a".into(), "b".into())].into(), ..Default::default() });
+    let priority = ask("priority", v1::JobSpec { priority: 5, ..Default::default() });
+    let (mut one, mut other) = (client.clone(), client.clone());
+    let (one, other) = tokio::join!(one.update_job(labels), other.update_job(priority));
+    assert!(one.is_ok() && other.is_ok());
+    let spec = client.get_job(get(&id)).await.unwrap().into_inner().spec.unwrap();
+    assert_eq!((spec.priority, spec.labels.len()), (5, 1));
+}
+
+#[tokio::test]
+async fn a_probe_is_never_seen_and_ends_with_its_call() {
+    let mut stand = Stand::new().await;
+    let address = stand.serve_here(vec![]).await;
+    let mut events = EventServiceClient::new(channel(&address).await);
+    let mut live = events.subscribe(v1::SubscribeRequest::default()).await.unwrap().into_inner();
+    let mut request = tonic::Request::new(v1::ProbeRequest { source: "/in/a.mov".into() });
+    request.set_timeout(std::time::Duration::from_millis(900));
+    let refused = ProbeServiceClient::new(channel(&address).await).probe(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded, "no worker here reads anything");
+    let mut client = jobs(&address).await;
+    let id = client.create_job(create("", "/in/a.mov")).await.unwrap().into_inner().id;
+    let first = live.message().await.unwrap().unwrap();
+    assert_eq!(first.job.unwrap().id, id, "nobody is told of a probe");
+    assert_eq!(client.list_jobs(v1::ListJobsRequest::default()).await.unwrap().into_inner().jobs.len(), 1);
+    let gone = async {
+        while !stand.handle.list(|view| view.terms.is_probe()).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it is taken away");
+}
+
+#[tokio::test]
 async fn jobs_are_listed_filtered_and_paged() {
     let mut stand = Stand::new().await;
     let mut client = jobs(&stand.serve_here(vec![]).await).await;
@@ -157,6 +238,11 @@ async fn events_come_once_live_and_again_from_a_cursor() {
             break;
         }
     }
+    client.delete_job(v1::DeleteJobRequest { job_id: id.clone(), erase: false }).await.unwrap();
+    let deleted = live.message().await.unwrap().unwrap();
+    assert_eq!((deleted.r#type.as_str(), &deleted.job.unwrap().id), ("job.deleted", &id));
+    let mut late = events.subscribe(v1::SubscribeRequest { cursor: cancelled.cursor }).await.unwrap().into_inner();
+    while late.message().await.unwrap().unwrap().r#type != "job.deleted" {}
     let refused = events.subscribe(v1::SubscribeRequest { cursor: "x".into() }).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use coordinator::api::auth::{KeyConfig, Scope};
 use coordinator::api::places::PlacesConfig;
 use coordinator::api::{Api, ApiConfig, Leader};
+use coordinator::archive::Archive;
 use coordinator::run::{Coordinator, CoordinatorConfig, Handle};
 use coordinator::schedule::Weights;
 use coordinator::store::redb::RedbStore;
@@ -35,12 +36,19 @@ pub struct Stand {
 impl Stand {
     /// A coordinator with one worker that says it is there and does nothing.
     pub async fn new() -> Self {
+        Self::keeping(3_600_000).await
+    }
+
+    /// As [`Self::new`]; jobs are put away so many milliseconds after their end.
+    pub async fn keeping(keep_finished_ms: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(RedbStore::open(&folder.path().join("state")).unwrap());
         let queue = Arc::new(MemoryQueue::default());
         let storage = StorageConfig::default();
         let config = CoordinatorConfig { silence: Duration::from_secs(300), weights: Weights::new(), storage };
-        let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
+        let archive = self::config(folder.path(), vec![]).archive(&config.storage).unwrap();
+        let archive = Archive { keep_finished_ms, ..archive };
+        let (coordinator, handle) = Coordinator::with_archive(store, queue.clone(), config, Some(archive));
         let shutdown = CancellationToken::new();
         let mut parts = JoinSet::new();
         let down = shutdown.clone();

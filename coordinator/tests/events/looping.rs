@@ -138,7 +138,7 @@ async fn a_cancelled_job_is_called_off_everywhere() {
     let mut view = running.handle.submit(spec.clone()).await.unwrap();
     work(running.queue.clone(), 1).await.unwrap();
     view.wait_for(|view| view.chunks.complete).await.unwrap();
-    running.handle.cancel(spec.id.clone()).await;
+    running.handle.cancel(spec.id.clone()).await.unwrap();
     let directive = running.queue.next_directive().await.unwrap().unwrap();
     assert!(matches!(directive, Directive::Cancel(Cancellation { job, .. }) if job == spec.id));
     for _ in 0..4 {

@@ -1,5 +1,6 @@
 //! Event scripts against the core: what the farm does when things go wrong, with no worker, no disk and no clock.
 
+mod archiving;
 mod fleet;
 mod invariants;
 mod looping;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coordinator::farm::Event;
-use coordinator::job::{JobSpec, JobState, Milestone, Submission, TaskState, Terms};
+use coordinator::job::{JobSpec, JobState, Milestone, Submission, TaskState, Terms, TermsChange};
 use shared::error::TaskError;
 use shared::task::*;
 
@@ -80,10 +80,16 @@ fn a_job_that_has_not_failed_is_not_tried_again() {
 fn new_terms_are_saved_and_shown() {
     let mut world = World::with_job();
     let labels = BTreeMap::from([("team".to_owned(), "news".to_owned())]);
+    let some = TermsChange { deadline_ms: Some(Some(1)), labels: Some(labels.clone()), ..TermsChange::default() };
+    world.apply(Event::Updated(spec().id, some));
+    let others = TermsChange { priority: Some(7), ..TermsChange::default() };
+    world.apply(Event::Updated(spec().id, others.clone()));
     let terms = Terms { priority: 7, deadline_ms: Some(1), labels };
-    world.apply(Event::Updated(spec().id, terms.clone()));
     assert_eq!(world.view().terms, terms);
     assert_eq!(world.jobs.values().next().unwrap().terms, terms);
+    world.apply(Event::Cancelled(spec().id));
+    world.apply(Event::Updated(spec().id, TermsChange { priority: Some(9), ..others }));
+    assert_eq!(world.view().terms, terms, "it has ended");
 }
 
 #[test]

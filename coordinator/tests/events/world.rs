@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use coordinator::archive::Archived;
 use coordinator::farm::{CleanUp, Command, Event, Farm, FarmConfig, Restored, Round};
 use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskState};
 use coordinator::ladder::Rungs;
@@ -11,6 +12,9 @@ use shared::fleet::{Class, Directive, Heartbeat, Standing};
 use shared::task::*;
 
 use crate::worker::Source;
+
+/// How long jobs stay after their end.
+pub const KEEP_FINISHED_MS: u64 = 3 * 24 * 3_600_000;
 
 /// Silence after which an attempt is lost.
 pub const SILENCE_MS: u64 = 60_000;
@@ -38,6 +42,8 @@ pub struct World {
     pub rounds: Vec<Round>,
     pub cleaned: Vec<CleanUp>,
     pub views: Vec<JobView>,
+    /// Jobs that were put away.
+    pub archive: BTreeMap<JobId, Archived>,
     pub cancelled: Vec<Cancellation>,
     pub directives: Vec<Directive>,
     pub holds: BTreeMap<WorkerId, Option<Hold>>,
@@ -55,7 +61,7 @@ pub struct World {
 }
 
 fn farm() -> Farm {
-    Farm::new(FarmConfig { silence_ms: SILENCE_MS, weights: Default::default() })
+    Farm::new(FarmConfig { silence_ms: SILENCE_MS, weights: Default::default() }).keeping(Some(KEEP_FINISHED_MS))
 }
 
 /// A worker with two slots that runs nothing it would name.
@@ -82,6 +88,7 @@ impl World {
             rounds: Vec::new(),
             cleaned: Vec::new(),
             views: Vec::new(),
+            archive: BTreeMap::new(),
             cancelled: Vec::new(),
             directives: Vec::new(),
             holds: BTreeMap::new(),
@@ -141,8 +148,14 @@ impl World {
             Command::Direct(directive) => self.directives.push(directive),
             Command::ForgetJob(job) => drop(self.jobs.remove(&job)),
             Command::CleanUp(order) => {
+                order.forget.iter().for_each(|_| drop(self.archive.remove(&order.job)));
                 self.answers.push_back(Event::CleanedUp(order.job.clone(), Ok(())));
                 self.cleaned.push(*order);
+            }
+            Command::Archive(archived) => {
+                let job = archived.record.spec.id.clone();
+                self.archive.insert(job.clone(), *archived);
+                self.answers.push_back(Event::Archived(job, true));
             }
             Command::Notify(view) => self.views.push(*view),
         }

@@ -32,7 +32,7 @@ fn try_seed(seed: u64, undisturbed: &World) {
         let mut world = World::new(Luck::of(seed));
         (0..STORM).for_each(|_| world.turn());
         let world = world.finish();
-        for (job, record) in &world.jobs {
+        for (job, record) in &world.records() {
             let may_fail = world.luck.attempts_fail || world.cancelled.contains(job);
             match record.state {
                 JobState::Completed => {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use coordinator::archive::Archived;
 use coordinator::farm::{Command, Event, Farm, FarmConfig, Restored, Round};
-use coordinator::job::{JobRecord, JobSpec, TaskRecord, TaskState};
+use coordinator::job::{JobRecord, JobSpec, JobState, TaskRecord, TaskState};
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
 use coordinator::workers::Hold;
@@ -19,6 +20,8 @@ const SLOTS: usize = 2;
 /// After which an unacknowledged message is delivered again.
 const ACK_WAIT_MS: u64 = 30_000;
 const HEARTBEAT_MS: u64 = 2_000;
+/// After which a job that has ended is put away.
+const KEEP_FINISHED_MS: u64 = 20_000;
 /// Turns after which a quiet farm that has not ended is stuck.
 const PATIENCE: usize = 100_000;
 
@@ -86,6 +89,7 @@ pub struct World {
     farm: Option<Farm>,
     pub jobs: BTreeMap<JobId, JobRecord>,
     pub tasks: BTreeMap<TaskId, TaskRecord>,
+    archive: BTreeMap<JobId, Archived>,
     holds: BTreeMap<WorkerId, Hold>,
     queue: Vec<Message>,
     queue_kept: bool,
@@ -136,6 +140,7 @@ impl World {
             farm: None,
             jobs: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            archive: BTreeMap::new(),
             holds: BTreeMap::new(),
             queue: Vec::new(),
             queue_kept: false,
@@ -148,7 +153,7 @@ impl World {
             now_ms: 1_000_000,
         };
         world.start_coordinator();
-        (0..JOBS).for_each(|number| world.apply(Event::Submitted(Box::new(spec(number).into()))));
+        (0..JOBS).for_each(|number| world.submit(number));
         world
     }
 
@@ -173,9 +178,7 @@ impl World {
     pub fn finish(mut self) -> Self {
         self.luck.stormy = false;
         self.workers.iter_mut().for_each(|worker| worker.alive = true);
-        for number in 0..JOBS {
-            self.apply(Event::Submitted(Box::new(spec(number).into())));
-        }
+        (0..JOBS).for_each(|number| self.submit(number));
         for _ in 0..PATIENCE {
             self.turn();
             let held: Vec<WorkerId> = self.holds.keys().cloned().collect();
@@ -187,6 +190,35 @@ impl World {
         let states: Vec<_> = self.jobs.values().map(|job| (&job.spec.id, job.state, job.settled)).collect();
         let open: Vec<_> = self.tasks.values().filter(|t| t.receipt().is_none()).map(|t| (&t.id, &t.state)).collect();
         panic!("the farm is stuck: {states:?}, {open:?}, {} messages", self.queue.len());
+    }
+
+    /// What is remembered of every job, wherever it is.
+    pub fn records(&self) -> BTreeMap<JobId, JobRecord> {
+        let archived = self.archive.iter().map(|(job, archived)| (job.clone(), archived.record.clone()));
+        archived.chain(self.jobs.clone()).collect()
+    }
+
+    /// As the API does: a job that was put away is brought back, unless it stays as it is.
+    fn submit(&mut self, number: usize) {
+        let spec = spec(number);
+        let archived = self.archive.get(&spec.id).filter(|_| !self.jobs.contains_key(&spec.id));
+        match archived.map(|archived| archived.record.state) {
+            Some(JobState::Completed) => {}
+            Some(_) => {
+                self.recall(&spec.id);
+                self.apply(Event::Submitted(Box::new(spec.into())));
+            }
+            None => self.apply(Event::Submitted(Box::new(spec.into()))),
+        }
+    }
+
+    /// A coordinator that dies meanwhile is asked again.
+    fn recall(&mut self, job: &JobId) {
+        while !self.jobs.contains_key(job)
+            && let Some(archived) = self.archive.get(job)
+        {
+            self.apply(Event::Recalled(Box::new(archived.record.clone())));
+        }
     }
 
     fn faults(&mut self) {
@@ -218,7 +250,10 @@ impl World {
                     self.cancelled.insert(job.clone());
                     Event::Cancelled(job)
                 }
-                _ => Event::Retried(job),
+                _ => {
+                    self.recall(&job);
+                    Event::Retried(job)
+                }
             };
             self.apply(event);
         }
@@ -232,7 +267,8 @@ impl World {
     }
 
     fn start_coordinator(&mut self) {
-        self.farm = Some(Farm::new(FarmConfig { silence_ms: 60_000, weights: Default::default() }));
+        let farm = Farm::new(FarmConfig { silence_ms: 60_000, weights: Default::default() });
+        self.farm = Some(farm.keeping(Some(KEEP_FINISHED_MS)));
         let restored = Restored {
             jobs: self.jobs.values().cloned().collect(),
             tasks: self.tasks.values().cloned().collect(),
@@ -267,7 +303,19 @@ impl World {
             Command::SaveHold(worker, Some(hold)) => drop(self.holds.insert(worker, hold)),
             Command::SaveHold(worker, None) => drop(self.holds.remove(&worker)),
             Command::ForgetTasks(job) => self.tasks.retain(|id, _| id.job != job),
-            Command::ForgetJob(job) => panic!("{job} is forgotten and nobody asked for it"),
+            Command::ForgetJob(job) => {
+                let record = self.jobs.remove(&job).expect("known");
+                let archived = &self.archive.get(&job).expect("put away before it is forgotten").record;
+                assert!(*archived == record, "{job} is not what was put away");
+            }
+            Command::Archive(archived) => {
+                let job = archived.record.spec.id.clone();
+                let stored = !self.luck.strikes(100);
+                if stored {
+                    self.archive.insert(job.clone(), *archived);
+                }
+                self.answers.push_back(Event::Archived(job, stored));
+            }
             Command::Enqueue(task, _) if self.luck.strikes(10) => {
                 self.answers.push_back(Event::NotEnqueued(AttemptRef { task: task.id, attempt: task.attempt }));
             }

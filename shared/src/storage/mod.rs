@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -185,6 +185,13 @@ impl Storage {
         let mut keys: Vec<String> = found.into_iter().map(|meta| meta.location.to_string()).collect();
         keys.sort();
         Ok(keys)
+    }
+
+    /// Every key, in no order, and when it was written last, in milliseconds of UNIX time.
+    pub fn ages(&self) -> impl Stream<Item = Result<(String, i64), StorageError>> + Send {
+        let all = self.store.list(None);
+        all.map_ok(|meta| (meta.location.to_string(), meta.last_modified.timestamp_millis()))
+            .map_err(|error| StorageError::of("")(error))
     }
 
     /// Removes an object; one that is not there counts as removed.
