@@ -18,6 +18,7 @@
 //! | [`indexing`] | what an index report means: ladder, plan, refusal |
 //! | [`results`] | what a task's end means: accepted, refused, again |
 //! | [`stragglers`] | which attempts get a rival |
+//! | [`taken`] | which attempts have left the queue |
 //! | [`publication`] | when to publish, and what |
 //! | [`requests`] | trying again, other terms, being gone |
 //! | [`ending`] | completed, failed, cancelled; what is removed |
@@ -34,6 +35,7 @@ mod publication;
 mod requests;
 mod results;
 mod stragglers;
+mod taken;
 mod view;
 
 use std::collections::BTreeMap;
@@ -51,6 +53,7 @@ use crate::workers::{Hold, WorkerView, Workers};
 use active::ActiveJob;
 pub use explain::Line;
 use results::Claim;
+use taken::Taken;
 
 /// What the core must know of the farm around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +221,7 @@ pub struct Farm {
     config: FarmConfig,
     jobs: BTreeMap<JobId, ActiveJob>,
     workers: Workers,
+    taken: Taken,
     /// Of the last view.
     sequence: u64,
     /// How long jobs that have ended are kept here; `None`: for ever.
@@ -230,7 +234,8 @@ impl Farm {
     /// A farm without jobs.
     pub fn new(config: FarmConfig) -> Self {
         let (jobs, workers) = (BTreeMap::new(), Workers::default());
-        Self { config, jobs, workers, sequence: 0, keep_finished_ms: None, look_ms: 0 }
+        let taken = Taken::default();
+        Self { config, jobs, workers, taken, sequence: 0, keep_finished_ms: None, look_ms: 0 }
     }
 
     /// Jobs are put away so many milliseconds after their end.
@@ -289,7 +294,7 @@ impl Farm {
                 self.with_all(now_ms, &mut out, |_, _| {});
             }
             Event::QueueLost => self.with_all(now_ms, &mut out, |job, _| job.queue_lost()),
-            Event::QueueDepth(0) => self.with_all(now_ms, &mut out, |job, _| job.hand_out_lost(now_ms)),
+            Event::QueueDepth(0) => self.taken.all(now_ms),
             Event::QueueDepth(_) => {}
             Event::Undeliverable(attempt) => {
                 let AttemptRef { task: TaskId { job, name }, attempt } = attempt;
@@ -307,14 +312,21 @@ impl Farm {
                 }
             }
             Event::Drain(worker) => out.push(Command::Direct(Directive::Drain(worker))),
-            Event::Tick => {
-                self.lose_workers(now_ms, &mut out);
-                let silence_ms = self.config.silence_ms;
-                self.with_all(now_ms, &mut out, |job, out| job.give_up_silent(silence_ms, now_ms, out));
-                self.put_away(now_ms, &mut out);
-            }
+            Event::Tick => self.tick(now_ms, &mut out),
         }
         self.finish(now_ms, out)
+    }
+
+    /// Time has passed.
+    fn tick(&mut self, now_ms: u64, out: &mut Vec<Command>) {
+        self.lose_workers(now_ms, out);
+        let (silence_ms, taken) = (self.config.silence_ms, std::mem::take(&mut self.taken));
+        self.with_all(now_ms, out, |job, out| {
+            job.hand_out_lost(&taken, now_ms);
+            job.give_up_silent(silence_ms, now_ms, out);
+        });
+        self.taken = taken;
+        self.put_away(now_ms, out);
     }
 
     /// Does something to a job, if it is known, and what follows from it.
@@ -414,22 +426,34 @@ impl Farm {
 
     /// A worker is alive, and so is what it runs; what it runs in vain is stopped.
     fn heartbeat(&mut self, heartbeat: Heartbeat, now_ms: u64, out: &mut Vec<Command>) {
+        if let Some(ran) = self.workers.began_anew(&heartbeat) {
+            self.worker_gone(&heartbeat.worker, ran, now_ms, out);
+        }
         for attempt in &heartbeat.running {
             let TaskId { job, name } = &attempt.task;
             match self.jobs.get_mut(job).filter(|job| job.wants(*name, attempt.attempt)) {
-                Some(job) => job.heard(*name, attempt.attempt, None, now_ms),
+                Some(job) => {
+                    let queued_ms = job.heard(*name, attempt.attempt, &heartbeat.worker, None, now_ms);
+                    queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(*name, queued_ms));
+                }
                 None => out.push(Command::Direct(Directive::Stop(attempt.clone()))),
             }
         }
         out.extend(self.workers.beat(heartbeat, now_ms).map(Command::Direct));
     }
 
-    /// What ran on workers that are gone is handed out again; nothing is counted against it.
     fn lose_workers(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        for (worker, attempts) in self.workers.lose_silent(now_ms) {
-            for AttemptRef { task: TaskId { job, name }, attempt } in attempts {
-                self.with(&job, now_ms, out, |job, out| job.attempt_lost(name, attempt, &worker, now_ms, out));
-            }
+        for (worker, ran) in self.workers.lose_silent(now_ms) {
+            self.worker_gone(&worker, ran, now_ms, out);
+        }
+    }
+
+    /// What a worker ran by its last heartbeat, and what it has begun since, is handed out again; nothing is counted
+    /// against it.
+    fn worker_gone(&mut self, worker: &WorkerId, mut ran: Vec<AttemptRef>, now_ms: u64, out: &mut Vec<Command>) {
+        ran.extend(self.jobs.values().flat_map(|job| job.held_by(worker)));
+        for AttemptRef { task: TaskId { job, name }, attempt } in ran {
+            self.with(&job, now_ms, out, |job, out| job.attempt_lost(name, attempt, worker, now_ms, out));
         }
     }
 
@@ -441,12 +465,18 @@ impl Farm {
     fn report(&mut self, report: TaskReport, now_ms: u64) -> Vec<Command> {
         let TaskReport { task: TaskId { job: id, name }, attempt, worker, outcome } = report;
         let mut out = Vec::new();
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.knows(name, attempt)) else { return out };
+        let known = self.jobs.get_mut(&id).filter(|job| job.knows(name, attempt));
+        if matches!(outcome, Outcome::Started) && !known.as_ref().is_some_and(|job| job.wants(name, attempt)) {
+            let attempt = AttemptRef { task: TaskId { job: id, name }, attempt };
+            return vec![Command::Direct(Directive::Stop(attempt))];
+        }
+        let Some(job) = known else { return out };
         // Most reports only say that an attempt goes on: nothing follows from them.
         match outcome {
             Outcome::Started | Outcome::Progress(_) => {
                 let progress = if let Outcome::Progress(progress) = outcome { Some(progress) } else { None };
-                job.heard(name, attempt, progress, now_ms);
+                let queued_ms = job.heard(name, attempt, &worker, progress, now_ms);
+                queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(name, queued_ms));
                 out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
                 return out;
             }

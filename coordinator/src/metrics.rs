@@ -185,6 +185,7 @@ mod tests {
                 running: vec![],
                 standing: Standing::Working,
                 speed_ms_per_s: 0,
+                started_ms: 0,
             };
             workers.beat(heartbeat, 0);
         }

@@ -80,6 +80,13 @@ impl Workers {
         }
     }
 
+    /// Whether it is another process than the one that spoke before: returns what that one ran.
+    pub fn began_anew(&mut self, heartbeat: &Heartbeat) -> Option<Vec<AttemptRef>> {
+        let view = &mut self.known.get_mut(&heartbeat.worker)?.view;
+        let anew = view.heartbeat.started_ms != heartbeat.started_ms;
+        anew.then(|| std::mem::take(&mut view.heartbeat.running))
+    }
+
     /// Marks who has not been heard for too long; returns the attempts they held.
     pub fn lose_silent(&mut self, now_ms: u64) -> Vec<(WorkerId, Vec<AttemptRef>)> {
         let mut lost = Vec::new();
@@ -150,6 +157,7 @@ impl Workers {
             running: Vec::new(),
             standing: Standing::Holding,
             speed_ms_per_s: 0,
+            started_ms: 0,
         };
         let view = WorkerView { heartbeat, heard_ms: now_ms, lost: true, hold: Some(hold), done: 0, failed: 0 };
         self.known.insert(worker, Known { view, faults: BTreeSet::new() });
@@ -182,6 +190,7 @@ mod tests {
             running: vec![],
             standing: Standing::Working,
             speed_ms_per_s: 0,
+            started_ms: 0,
         }
     }
 

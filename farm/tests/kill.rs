@@ -13,6 +13,7 @@ use tempfile::TempDir;
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 mod support;
 
+use support::chance::{Chance, number};
 use support::{Presentation, clip, folder};
 
 const OPTIONS: [&str; 5] = ["--segment", "2s", "--slots", "2", "--mp4"];
@@ -26,7 +27,7 @@ struct Farm {
     program: PathBuf,
     source: PathBuf,
     folder: TempDir,
-    moments: Moments,
+    moments: Chance,
 }
 
 impl Farm {
@@ -34,7 +35,7 @@ impl Farm {
         let folder = folder();
         let program = folder.path().join(name);
         fs::copy(env!("CARGO_BIN_EXE_farm"), &program).unwrap();
-        Self { program, source: clip(source), folder, moments: Moments(number("FARM_SEED", 1)) }
+        Self { program, source: clip(source), folder, moments: Chance::new() }
     }
 
     fn out(&self, name: &str) -> PathBuf {
@@ -88,28 +89,6 @@ impl Farm {
             assert!(made[name] == *bytes, "{context}: {name} differs");
         }
     }
-}
-
-/// A sequence of moments that is the same in every run (xorshift64).
-struct Moments(u64);
-
-impl Moments {
-    /// Below `limit`, which must not be 0.
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn within(&mut self, span: Duration) -> Duration {
-        Duration::from_micros(self.below(u64::try_from(span.as_micros()).unwrap().max(1)))
-    }
-}
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    let text = std::env::var_os(variable);
-    text.map_or(otherwise, |text| text.to_str().and_then(|text| text.parse().ok()).expect("a whole number"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "kills come at moments that have nothing to do with the farm")]

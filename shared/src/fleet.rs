@@ -106,6 +106,9 @@ pub struct Heartbeat {
     /// Milliseconds of presentation that one slot encodes in a second of wall time, by the chunks it has made; 0 before
     /// the first.
     pub speed_ms_per_s: u32,
+    /// When it started, in milliseconds of UNIX time by its own clock. With another one than before, it is another process:
+    /// what the one before it ran has died with that.
+    pub started_ms: u64,
 }
 
 /// Between two heartbeats of a worker.

@@ -261,11 +261,16 @@ fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
         running,
         standing,
         speed_ms_per_s: 2_500,
+        started_ms: 0,
     };
     vec![
         ("heartbeat-working", heartbeat(Standing::Working, vec![attempt(1), attempt(2)])),
         ("heartbeat-holding", heartbeat(Standing::Holding, vec![])),
         ("heartbeat-draining", heartbeat(Standing::Draining, vec![attempt(1)])),
+        (
+            "heartbeat-started",
+            Heartbeat { started_ms: 1_700_000_000_000, ..heartbeat(Standing::Working, vec![attempt(1)]) },
+        ),
     ]
 }
 

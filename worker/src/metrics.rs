@@ -91,6 +91,7 @@ mod tests {
             running: vec![],
             standing: Standing::Draining,
             speed_ms_per_s: 2_500,
+            started_ms: 0,
         });
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in ["farm_worker_slots 4", "farm_worker_taking_tasks 0", "farm_worker_slot_speed_ratio 2.5"] {

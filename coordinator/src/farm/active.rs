@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::{AttemptRef, HEARTBEAT_MS};
 use shared::index::AudioRun;
 use shared::task::{AttemptId, IndexTask, Progress, Task, TaskId, TaskName, Work, WorkerId};
 use shared::time::SegmentGrid;
@@ -11,15 +12,18 @@ use super::Command;
 use super::archiving::Leaving;
 use super::ending::Ending;
 use super::publication::Publishing;
+use super::taken::Taken;
 use super::view::Memory;
 use crate::job::{JobRecord, JobSpec, JobState, Submission, TaskRecord, TaskState};
 use crate::plan::Planner;
 use crate::plan::tasks::VideoPlan;
 use crate::retry;
 use crate::stitch::VideoTrack;
+use crate::workers::LOST_AFTER_MS;
 
-/// How long an attempt may be on its way from the queue to a worker's first word about it.
-const QUEUE_PATIENCE_MS: u64 = 15_000;
+/// How long an attempt that has left the queue may be unheard of: a worker that has it would have named it by then, or
+/// would be gone.
+const UNHEARD_MS: u64 = LOST_AFTER_MS + HEARTBEAT_MS;
 /// Before a task that the queue did not take is offered again.
 const ENQUEUE_PAUSE_MS: u64 = 1_000;
 
@@ -50,10 +54,14 @@ pub(super) struct ActiveTask {
     pub(super) record: TaskRecord,
     /// A pause after a failure.
     pub(super) not_before_ms: u64,
-    /// When the current attempt was put on the queue.
+    /// When the current attempt was put on the queue; 0 if an earlier coordinator has put it there.
     pub(super) queued_ms: u64,
+    /// When it was seen that the current attempt has left the queue, though nobody has said a word about it.
+    left_queue_ms: Option<u64>,
     /// When the current attempt last said something; `None` while it is queued.
     pub(super) heard_ms: Option<u64>,
+    /// Who makes the current attempt; `None` while it is queued.
+    holder: Option<WorkerId>,
     /// When the current attempt first said something.
     pub(super) begun_ms: Option<u64>,
     pub(super) progress: Option<Progress>,
@@ -96,7 +104,9 @@ impl ActiveTask {
             record,
             not_before_ms: 0,
             queued_ms: 0,
+            left_queue_ms: None,
             heard_ms: None,
+            holder: None,
             begun_ms: None,
             progress: None,
             rival: None,
@@ -108,7 +118,9 @@ impl ActiveTask {
     pub(super) fn wait_until(&mut self, not_before_ms: u64) {
         self.record.state = TaskState::Waiting;
         self.not_before_ms = not_before_ms;
+        self.left_queue_ms = None;
         self.heard_ms = None;
+        self.holder = None;
         self.begun_ms = None;
         self.progress = None;
     }
@@ -138,12 +150,9 @@ impl ActiveJob {
     /// After a restart of the coordinator: what was in hand goes on, or is handed out again if the queue has not kept
     /// it; the index always, as what it has told is forgotten. What had ended is put away.
     pub(super) fn resume(&mut self, queue_kept: bool, now_ms: u64) {
-        for task in self.tasks.values_mut().filter(|task| task.record.state == TaskState::Out) {
-            if queue_kept && task.record.id.name != TaskName::Index {
-                task.queued_ms = now_ms;
-            } else {
-                task.wait_until(0);
-            }
+        let goes_on = |task: &ActiveTask| queue_kept && task.record.id.name != TaskName::Index;
+        for task in self.tasks.values_mut().filter(|task| task.record.state == TaskState::Out && !goes_on(task)) {
+            task.wait_until(0);
         }
         if self.record.state.is_final() && !self.record.settled {
             self.ending = Some(Ending::new(now_ms, self.kept_ms(now_ms)));
@@ -157,16 +166,25 @@ impl ActiveJob {
         }
     }
 
-    /// Nothing waits on the queue: what was put there [`QUEUE_PATIENCE_MS`] ago and has not begun is not there any more.
-    pub(super) fn hand_out_lost(&mut self, now_ms: u64) {
-        let lost = |task: &&mut ActiveTask| {
-            let unheard = task.record.state == TaskState::Out && task.heard_ms.is_none();
-            unheard && task.queued_ms + QUEUE_PATIENCE_MS <= now_ms
-        };
-        for task in self.tasks.values_mut().filter(lost) {
-            task.wait_until(0);
-            self.changed = true;
+    /// What was put on the queue before `taken` and is unheard of after [`UNHEARD_MS`] has died with its worker, before
+    /// this coordinator heard of either. It is made again, and nothing is counted.
+    pub(super) fn hand_out_lost(&mut self, taken: &Taken, now_ms: u64) {
+        let unheard = |task: &&mut ActiveTask| task.record.state == TaskState::Out && task.heard_ms.is_none();
+        for task in self.tasks.values_mut().filter(unheard) {
+            if task.queued_ms < taken.before(task.record.id.name) {
+                let left_queue_ms = *task.left_queue_ms.get_or_insert(now_ms);
+                if left_queue_ms + UNHEARD_MS <= now_ms {
+                    task.wait_until(0);
+                    self.changed = true;
+                }
+            }
         }
+    }
+
+    /// The current attempts that this worker makes.
+    pub(super) fn held_by(&self, worker: &WorkerId) -> impl Iterator<Item = AttemptRef> {
+        let held = self.tasks.values().filter(move |task| task.holder.as_ref() == Some(worker));
+        held.map(|task| AttemptRef { task: task.record.id.clone(), attempt: task.record.attempt })
     }
 
     /// Whether submitting it again begins anew: it failed or was called off.
@@ -273,15 +291,27 @@ impl ActiveJob {
         Some((task.record.clone(), order))
     }
 
-    /// The current attempt lives.
-    pub(super) fn heard(&mut self, name: TaskName, attempt: AttemptId, progress: Option<Progress>, now_ms: u64) {
-        let Some(task) = self.tasks.get_mut(&name) else { return };
-        if task.record.attempt == attempt && task.record.state == TaskState::Out {
-            task.heard_ms = Some(now_ms);
-            task.begun_ms.get_or_insert(now_ms);
-            task.progress = progress.or(task.progress);
-            self.changed = true;
+    /// The current attempt lives, and who makes it has said so. Returns when it was queued.
+    pub(super) fn heard(
+        &mut self,
+        name: TaskName,
+        attempt: AttemptId,
+        worker: &WorkerId,
+        progress: Option<Progress>,
+        now_ms: u64,
+    ) -> Option<u64> {
+        let task = self.tasks.get_mut(&name)?;
+        if task.record.attempt != attempt || task.record.state != TaskState::Out {
+            return None;
         }
+        task.heard_ms = Some(now_ms);
+        task.begun_ms.get_or_insert(now_ms);
+        task.progress = progress.or(task.progress);
+        if task.holder.as_ref() != Some(worker) {
+            task.holder = Some(worker.clone());
+        }
+        self.changed = true;
+        Some(task.queued_ms)
     }
 
     /// Attempts that have begun and then said nothing for too long count as failed.

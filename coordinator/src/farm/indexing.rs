@@ -33,7 +33,7 @@ impl ActiveJob {
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
-        self.heard(TaskName::Index, attempt, None, now_ms);
+        self.heard(TaskName::Index, attempt, worker, None, now_ms);
         if !self.wants(TaskName::Index, attempt) {
             return;
         }

@@ -62,6 +62,7 @@ impl Stand {
             running: vec![],
             standing: Standing::Working,
             speed_ms_per_s: 2_000,
+            started_ms: 0,
         };
         queue.beat(heartbeat).await.unwrap();
         while handle.workers().await.is_empty() {

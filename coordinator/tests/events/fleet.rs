@@ -1,15 +1,18 @@
 //! Workers come, go and fail.
 
-use coordinator::farm::{Event, Farm, FarmConfig, Restored};
+use coordinator::farm::Event;
 use coordinator::job::{JobState, TaskState};
 use coordinator::workers::Hold;
 use coordinator::{retry, workers};
 use shared::error::TaskError;
-use shared::fleet::{AttemptRef, Directive, Heartbeat};
+use shared::fleet::{AttemptRef, Directive, HEARTBEAT_MS, Heartbeat};
 use shared::task::*;
 
 use crate::worker::{Source, report};
-use crate::world::{SILENCE_MS, heartbeat, indexed};
+use crate::world::{heartbeat, indexed};
+
+/// After which an attempt that has left the queue, and of which nobody has said a word, is made again.
+const UNHEARD_MS: u64 = workers::LOST_AFTER_MS + HEARTBEAT_MS;
 
 #[test]
 fn what_ran_on_a_worker_that_is_gone_is_made_again_and_nothing_is_counted_against_it() {
@@ -50,16 +53,16 @@ fn what_a_kept_queue_holds_goes_on_after_a_restart_and_is_handed_out_again_only_
     let source = Source::default();
     let mut world = indexed(&source);
     let (queued, waiting) = (world.queue.clone(), world.names());
-    let (jobs, tasks) = (world.jobs.values().cloned().collect(), world.tasks.values().cloned().collect());
-    world.farm = Farm::new(FarmConfig { silence_ms: SILENCE_MS, weights: Default::default() });
-    world.beat();
-    world.apply(Event::Restored(Box::new(Restored { jobs, tasks, queue_kept: true, ..Restored::default() })));
+    world.fail_over();
     assert_eq!(world.names(), waiting, "nothing is handed out twice");
     world.apply(Event::QueueDepth(4));
     world.wait(60_000);
     assert_eq!(world.queue, queued);
     world.queue.clear();
     world.apply(Event::QueueDepth(0));
+    world.wait(UNHEARD_MS);
+    assert!(world.queue.is_empty(), "they may be on their way");
+    world.wait(1_000);
     let (mut again, mut before) = (world.names(), waiting);
     again.sort();
     before.sort();
@@ -67,6 +70,77 @@ fn what_a_kept_queue_holds_goes_on_after_a_restart_and_is_handed_out_again_only_
     assert!(world.queue.iter().all(|task| task.attempt == AttemptId(2)));
     assert!(world.run(&source));
     assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn what_a_worker_took_just_before_it_died_with_the_coordinator_is_made_again_soon() {
+    let source = Source { length_ms: 300_000, ..Source::default() };
+    let mut world = indexed(&source);
+    let taken = world.take(TaskName::Video(1));
+    world.fail_over();
+    // The other worker goes on with what waits, and what follows is handed out.
+    let next = world.take(TaskName::Video(0));
+    world.reports(source.work(&next));
+    let other = world.take(TaskName::Video(2));
+    world.reports(source.work(&other));
+    world.wait(60_000);
+    assert!(world.queue.iter().all(|task| task.id != taken.id), "for all that is known, it may still wait there");
+    let later = world.take(TaskName::Video(3));
+    world.report(report(&later, Outcome::Started));
+    world.wait(UNHEARD_MS);
+    assert!(world.queue.iter().all(|task| task.id != taken.id), "it may be on its way");
+    world.reports(source.work(&later));
+    world.wait(1_000);
+    assert_eq!(world.take(TaskName::Video(1)).attempt, AttemptId(2));
+    assert_eq!(world.task(TaskName::Video(1)).failures, []);
+}
+
+#[test]
+fn what_a_worker_has_begun_since_its_last_heartbeat_is_missed_with_it() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let task = world.take(TaskName::Video(0));
+    world.report(report(&task, Outcome::Started));
+    world.worker = None;
+    world.wait(workers::LOST_AFTER_MS);
+    assert_eq!(world.task(TaskName::Video(0)).failures.last().unwrap().code, retry::WORKER_LOST);
+    world.worker = Some(heartbeat());
+    world.come_round(&source);
+    assert_eq!(world.take(TaskName::Video(0)).attempt, AttemptId(2));
+}
+
+#[test]
+fn a_worker_that_comes_back_as_another_process_has_lost_what_it_ran() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let named = world.take(TaskName::Video(0));
+    world.worker = Some(Heartbeat { running: vec![reference(&named)], ..heartbeat() });
+    world.wait(1_000);
+    let begun = world.take(TaskName::Video(1));
+    world.report(report(&begun, Outcome::Started));
+    world.worker = Some(Heartbeat { started_ms: 1, ..heartbeat() });
+    world.beat();
+    for name in [TaskName::Video(0), TaskName::Video(1)] {
+        assert_eq!(world.task(name).failures.last().unwrap().code, retry::WORKER_LOST);
+    }
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn an_attempt_that_nobody_wants_is_stopped_at_its_first_word() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let task = world.take(TaskName::Video(0));
+    world.reports(source.work(&task));
+    world.report(report(&task, Outcome::Started));
+    let ghost = Task { id: TaskId { job: JobId::new("ghost").unwrap(), name: TaskName::Index }, ..task.clone() };
+    world.report(report(&ghost, Outcome::Started));
+    assert_eq!(world.directives, [&task, &ghost].map(|task| Directive::Stop(reference(task))));
+}
+
+fn reference(task: &Task) -> AttemptRef {
+    AttemptRef { task: task.id.clone(), attempt: task.attempt }
 }
 
 #[test]

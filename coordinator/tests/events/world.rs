@@ -75,6 +75,7 @@ pub fn heartbeat() -> Heartbeat {
         running: vec![],
         standing: Standing::Working,
         speed_ms_per_s: 0,
+        started_ms: 0,
     }
 }
 
@@ -199,13 +200,22 @@ impl World {
 
     /// A new core, the old store, and an empty queue.
     pub fn power_cycle(&mut self) {
-        self.farm = farm();
         self.queue.clear();
+        self.begin_anew(false);
+    }
+
+    /// A new core, the old store, and the queue as it was.
+    pub fn fail_over(&mut self) {
+        self.begin_anew(true);
+    }
+
+    fn begin_anew(&mut self, queue_kept: bool) {
+        self.farm = farm();
         self.answers.clear();
         self.power = None;
         let (jobs, tasks) = (self.jobs.values().cloned().collect(), self.tasks.values().cloned().collect());
         self.beat();
-        self.apply(Event::Restored(Box::new(Restored { jobs, tasks, ..Restored::default() })));
+        self.apply(Event::Restored(Box::new(Restored { jobs, tasks, queue_kept, ..Restored::default() })));
     }
 
     /// Whatever runs beside the loop ends.

@@ -401,6 +401,7 @@ impl World {
                 running: worker.running.iter().map(attempt).collect(),
                 standing: if worker.hold { Standing::Holding } else { Standing::Working },
                 speed_ms_per_s: 0,
+                started_ms: 0,
             };
             for running in &worker.running {
                 let theirs = self.queue.iter_mut().filter(|message| message.task == running.task);

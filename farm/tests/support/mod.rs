@@ -1,6 +1,7 @@
 //! Running the farm, and reading what it made with other people's tools.
 
 pub mod boxes;
+pub mod chance;
 pub mod cluster;
 pub mod presentation;
 pub mod probe;

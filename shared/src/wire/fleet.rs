@@ -35,6 +35,7 @@ impl Wire for Heartbeat {
             running: all_to_wire(&self.running),
             standing: self.standing.code(),
             speed_ms_per_s: self.speed_ms_per_s,
+            started_ms: self.started_ms,
         }
     }
 
@@ -49,6 +50,7 @@ impl Wire for Heartbeat {
             running: all_from_wire("running", message.running)?,
             standing: Standing::from_code("standing", message.standing)?,
             speed_ms_per_s: message.speed_ms_per_s,
+            started_ms: message.started_ms,
         })
     }
 }

@@ -47,6 +47,7 @@ pub fn heartbeat(worker: &str) -> Heartbeat {
         running: vec![attempt("job", 1)],
         standing: Standing::Working,
         speed_ms_per_s: 2_500,
+        started_ms: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
 use shared::task::{Cancellation, Receipt, Task, WorkerId};
@@ -18,6 +19,7 @@ pub struct Presence {
     worker: WorkerId,
     slots: u32,
     host: String,
+    started_ms: u64,
     draining: CancellationToken,
     told: watch::Sender<Told>,
     doing: Mutex<Doing>,
@@ -43,7 +45,9 @@ impl Presence {
     /// A worker that takes what comes until `draining` is cancelled.
     pub fn new(worker: WorkerId, slots: u32, draining: CancellationToken) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { worker, slots, host, draining, told: watch::Sender::default(), doing: Mutex::default() }
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_ms = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
+        Self { worker, slots, host, started_ms, draining, told: watch::Sender::default(), doing: Mutex::default() }
     }
 
     /// Does as it is told, if it is meant.
@@ -121,6 +125,7 @@ impl Presence {
             running: doing.running.iter().cloned().collect(),
             standing,
             speed_ms_per_s: u32::try_from(speed_ms_per_s).unwrap_or(u32::MAX),
+            started_ms: self.started_ms,
         }
     }
 

@@ -11,6 +11,9 @@ use shared::testing::{page, signal};
 use super::build::program;
 use super::{PATIENCE, pause};
 
+/// Lines of a log that a failed test shows.
+const SHOWN: usize = 30;
+
 /// A process and where it answers.
 pub struct Program {
     command: Command,
@@ -126,7 +129,9 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("{}:\n{}", self.log.display(), self.said());
+            let said = self.said();
+            let lines: Vec<&str> = said.lines().collect();
+            eprintln!("{}, at last:\n{}", self.log.display(), lines[lines.len().saturating_sub(SHOWN)..].join("\n"));
         }
     }
 }
