@@ -4,7 +4,8 @@
 #   make test     formatting, lints, documentation, licences, every test
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
 #   make corpus   every clip of ../shared/media, where that folder exists
-#   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments
+#   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
+#                 NATS wiped 20 times, etcd without a quorum for 30 s
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -128,6 +129,7 @@ bench: packages $(BENCH)/venv/made
 corpus: packages
 	cargo test --release --locked -p farm --test corpus -- --ignored --nocapture
 
-chaos: packages
+chaos: packages servers
 	FARM_SEEDS=100000 cargo test --release --locked -p coordinator --test simulation
 	FARM_KILLS=20 cargo test --release --locked -p farm --test kill -- --nocapture
+	FARM_WIPES=20 FARM_OUTAGE_S=30 cargo test --release --locked -p farm --test faults -- --nocapture --test-threads=1

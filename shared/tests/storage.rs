@@ -4,6 +4,7 @@ use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
 use shared::storage::{Fault, Storage, StorageConfig};
 use shared::task::StoredObject;
+use shared::testing::proxy::{Proxy, Weather};
 use shared::testing::s3::{BUCKET, CLOSED_BUCKET, S3Server};
 
 /// More than one part of an upload.
@@ -48,6 +49,36 @@ async fn s3_keeps_the_contract() {
     assert_eq!(storage.list("").await.unwrap(), [] as [&str; 0]);
     storage.clear().await.unwrap();
     assert_eq!(open(&config, BUCKET, "jobs").list("").await.unwrap(), ["10/a"]);
+}
+
+/// S3 behind a bad network, and the settings of somebody who asks there.
+fn through(server: &mut S3Server) -> (Proxy, StorageConfig) {
+    let proxy = Proxy::start();
+    proxy.lead_to(server.server().port());
+    let s3_endpoint = format!("http://127.0.0.1:{}", proxy.port());
+    (proxy, StorageConfig { s3_endpoint, retry_pause_ms: 10, ..server.config() })
+}
+
+#[tokio::test]
+async fn s3_keeps_the_contract_while_one_request_in_five_fails() {
+    let Some(mut server) = S3Server::start() else { return };
+    let (proxy, config) = through(&mut server);
+    proxy.set(Weather::Rough(5));
+    contract(&open(&config, BUCKET, "rough")).await;
+    assert!(proxy.faults() >= 10, "{}", proxy.faults());
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_a_passing_fault() {
+    let Some(mut server) = S3Server::start() else { return };
+    let (proxy, config) = through(&mut server);
+    let storage = open(&StorageConfig { retries: 1, request_timeout_ms: 300, ..config }, BUCKET, "silent");
+    storage.put("a", "x".into()).await.unwrap();
+    proxy.set(Weather::Silent);
+    assert_eq!(storage.get("a").await.unwrap_err().fault(), Fault::Transient);
+    assert_eq!(storage.put("b", "x".into()).await.unwrap_err().fault(), Fault::Transient);
+    proxy.set(Weather::Fine);
+    assert_eq!(storage.list("").await.unwrap(), ["a"]);
 }
 
 async fn contract(storage: &Storage) {

@@ -1,0 +1,184 @@
+//! A bad network in front of an HTTP server: requests that fail, answers that end early, nobody there, nobody who answers.
+//!
+//! Each connection carries one request, so that each request meets its own fate.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+/// What requests meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weather {
+    /// The server.
+    Fine,
+    /// One request of so many is refused, or cut off on the way there or back, in turn.
+    Rough(u64),
+    /// Nobody: connections are closed at once.
+    Down,
+    /// Nobody who says anything, until the weather changes; then they are hung up on.
+    Silent,
+}
+
+/// What one request meets.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Served,
+    Refused(&'static str),
+    HungUp,
+    /// The server gets half of it.
+    RequestCut,
+    /// The server carries it out, and half of the answer comes back.
+    AnswerCut,
+    Ignored,
+}
+
+/// The faults of rough weather.
+const FAULTS: [Fate; 5] = [
+    Fate::Refused("503 Service Unavailable"),
+    Fate::HungUp,
+    Fate::AnswerCut,
+    Fate::Refused("500 Internal Server Error"),
+    Fate::RequestCut,
+];
+
+/// A port of this host behind which an HTTP server is reached, or is not.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    sky: Arc<Sky>,
+}
+
+#[derive(Debug)]
+struct Sky {
+    weather: Mutex<Weather>,
+    changed: Condvar,
+    server: Mutex<u16>,
+    requests: AtomicU64,
+    faults: AtomicU64,
+}
+
+impl Proxy {
+    /// Listens; the weather is fine. It leads nowhere yet.
+    ///
+    /// # Panics
+    /// If this host has no port left.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("this host should have a free port");
+        let port = listener.local_addr().expect("a bound socket should have an address").port();
+        let sky = Arc::new(Sky {
+            weather: Mutex::new(Weather::Fine),
+            changed: Condvar::new(),
+            server: Mutex::new(0),
+            requests: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+        });
+        // Both kinds of threads end with the test program.
+        thread::spawn({
+            let sky = sky.clone();
+            move || {
+                for client in listener.incoming().flatten() {
+                    let sky = sky.clone();
+                    // A broken connection is what this is about.
+                    thread::spawn(move || drop(sky.carry(client)));
+                }
+            }
+        });
+        Self { port, sky }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Requests go to the server on this port of the host from now on.
+    pub fn lead_to(&self, server: u16) {
+        *self.sky.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
+    /// Changes the weather.
+    pub fn set(&self, weather: Weather) {
+        *self.sky.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
+        self.sky.changed.notify_all();
+    }
+
+    /// Requests that were not served.
+    pub fn faults(&self) -> u64 {
+        self.sky.faults.load(Ordering::Relaxed)
+    }
+}
+
+impl Sky {
+    fn carry(&self, mut client: TcpStream) -> io::Result<()> {
+        let request = read_request(&mut client)?;
+        match self.fate() {
+            Fate::Served => drop(io::copy(&mut self.send(&request)?, &mut client)?),
+            Fate::Refused(status) => {
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                client.write_all(answer.as_bytes())?;
+            }
+            Fate::HungUp => {}
+            Fate::RequestCut => drop(self.send(&request[..request.len() / 2])?),
+            Fate::AnswerCut => {
+                let mut answer = Vec::new();
+                self.send(&request)?.read_to_end(&mut answer)?;
+                client.write_all(&answer[..answer.len() / 2])?;
+            }
+            Fate::Ignored => {
+                let weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+                let waited = self.changed.wait_while(weather, |weather| *weather == Weather::Silent);
+                drop(waited);
+            }
+        }
+        client.shutdown(Shutdown::Both)
+    }
+
+    fn fate(&self) -> Fate {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let fate = match *self.weather.lock().unwrap_or_else(PoisonError::into_inner) {
+            Weather::Fine => Fate::Served,
+            Weather::Rough(every) if number.is_multiple_of(every) => {
+                FAULTS[usize::try_from(number / every).unwrap_or(0) % FAULTS.len()]
+            }
+            Weather::Rough(_) => Fate::Served,
+            Weather::Down => Fate::HungUp,
+            Weather::Silent => Fate::Ignored,
+        };
+        if !matches!(fate, Fate::Served) {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        fate
+    }
+
+    /// The answer can be read from what is returned; the server closes the connection after it.
+    fn send(&self, request: &[u8]) -> io::Result<TcpStream> {
+        let port = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        server.write_all(request)?;
+        Ok(server)
+    }
+}
+
+/// Reads a request whole, and asks in it for the connection to be closed after the answer.
+fn read_request(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut request = Vec::new();
+    let end = loop {
+        let mut some = [0; 64 << 10];
+        let len = client.read(&mut some)?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        request.extend_from_slice(&some[..len]);
+        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    let missing = (end + 4 + length).saturating_sub(request.len());
+    client.take(missing as u64).read_to_end(&mut request)?;
+    request.splice(end..end, *b"\r\nConnection: close");
+    Ok(request)
+}
