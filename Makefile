@@ -5,7 +5,7 @@
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
-#                 NATS wiped 20 times, etcd without a quorum for 30 s
+#                 NATS wiped 20 times, etcd without a quorum and storage without an answer for 30 s
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -5,6 +5,7 @@
 //! | `Input` | the job fails: the source is broken or not what it says |
 //! | `Unsupported` | the job fails: there is no other machine to ask yet |
 //! | `Transient` | again after a pause that doubles, up to [`MOST_TRANSIENT`] times |
+//! | the same, but an object store or web server does not answer ([`OUTAGES`]) | again after pauses of at most 8 s, up to [`MOST_OUTAGE`] times, for some five minutes: it comes back, and the source can't help it |
 //! | `Exhausted` | again after a longer pause, up to [`MOST_EXHAUSTED`] times: memory and disk come back |
 //! | `Cancelled` | again like `Transient`: a live job's attempt was dropped by a worker that shuts down |
 //! | `Bug` | once more elsewhere, as crashes may be the machine's fault: when two workers have failed alike, or one so often as [`MOST_BUGS_OF_ONE`], the job fails |
@@ -13,12 +14,17 @@
 //! [`MOST_LOST`] times, and counts for nothing else.
 
 use shared::error::ErrorKind;
+use shared::storage::{Fault, SERVER_DOWN};
 use shared::task::TaskId;
 
 use crate::job::Failure;
 
 /// Retries after network, storage and time-outs.
 pub const MOST_TRANSIENT: usize = 5;
+/// Codes of failures that are an object store's or a web server's: out of reach, or in trouble.
+pub const OUTAGES: [&str; 2] = [Fault::Transient.code(), SERVER_DOWN];
+/// Retries while a store or server is out of reach.
+pub const MOST_OUTAGE: usize = 50;
 /// Code of a failure that is nobody's but the worker's: it is gone.
 pub const WORKER_LOST: &str = "worker_lost";
 /// Workers that may be lost over one task: beyond that, the task is what kills them.
@@ -33,6 +39,8 @@ pub const MOST_BUGS_OF_ONE: usize = 2;
 const FIRST_PAUSE_MS: u64 = 500;
 const FIRST_LONG_PAUSE_MS: u64 = 2_000;
 const LONGEST_PAUSE_MS: u64 = 60_000;
+/// Of a pause during an outage: nobody waits long once it is over.
+const MOST_OUTAGE_DOUBLINGS: usize = 4;
 
 /// What becomes of a task whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +55,14 @@ pub enum Decision {
 pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
     let Some(last) = failures.last() else { return Decision::AgainAfter(0) };
     let lost = |failure: &Failure| failure.code == WORKER_LOST;
-    let alike = |failure: &&Failure| failure.kind == last.kind && lost(failure) == lost(last);
+    let outage = |failure: &Failure| OUTAGES.contains(&failure.code.as_str());
+    let sort = |failure: &Failure| (failure.kind, lost(failure), outage(failure));
+    let alike = |failure: &&Failure| sort(failure) == sort(last);
     let times = failures.iter().filter(alike).count();
+    let seed = format!("{task} {}", last.attempt.0);
     let (most, first_pause_ms) = match last.kind {
         ErrorKind::Transient if lost(last) => (MOST_LOST, 0),
+        ErrorKind::Transient if outage(last) => return during_outage(times, &seed),
         ErrorKind::Input | ErrorKind::Unsupported => return Decision::GiveUp,
         ErrorKind::Transient | ErrorKind::Cancelled => (MOST_TRANSIENT, FIRST_PAUSE_MS),
         ErrorKind::Exhausted => (MOST_EXHAUSTED, FIRST_LONG_PAUSE_MS),
@@ -60,7 +72,15 @@ pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
     if times > most {
         return Decision::GiveUp;
     }
-    Decision::AgainAfter(pause_ms(first_pause_ms, times, &format!("{task} {}", last.attempt.0)))
+    Decision::AgainAfter(pause_ms(first_pause_ms, times, &seed))
+}
+
+/// Decides after a store or server was out of reach so many times.
+pub fn during_outage(times: usize, seed: &str) -> Decision {
+    match times {
+        0..=MOST_OUTAGE => Decision::AgainAfter(pause_ms(FIRST_PAUSE_MS, times.min(MOST_OUTAGE_DOUBLINGS + 1), seed)),
+        _ => Decision::GiveUp,
+    }
 }
 
 /// Whether all these bugs showed on one worker.
@@ -117,6 +137,26 @@ mod tests {
 
     fn retries(kind: ErrorKind) -> usize {
         (1..).take_while(|n| decide(&task(0), &failures(&vec![kind; *n])) != Decision::GiveUp).count()
+    }
+
+    #[test]
+    fn an_outage_is_waited_out_for_minutes_and_costs_no_more_than_seconds_once_it_is_over() {
+        for code in OUTAGES {
+            let failed = |times: usize| {
+                let mut failures = failures(&vec![ErrorKind::Transient; times]);
+                failures.iter_mut().for_each(|failure| failure.code = code.into());
+                failures
+            };
+            let pauses: Vec<u64> = (1..)
+                .map_while(|times| match decide(&task(0), &failed(times)) {
+                    Decision::AgainAfter(ms) => Some(ms),
+                    Decision::GiveUp => None,
+                })
+                .collect();
+            assert!(pauses.iter().sum::<u64>() > 200_000 && pauses.iter().all(|ms| *ms <= 8_000), "{pauses:?}");
+            let other = [failed(MOST_OUTAGE), failures(&[ErrorKind::Transient; MOST_TRANSIENT])].concat();
+            assert_ne!(decide(&task(0), &other), Decision::GiveUp, "they are counted apart");
+        }
     }
 
     #[test]

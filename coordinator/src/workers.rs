@@ -125,7 +125,8 @@ impl Workers {
     pub fn failed(&mut self, worker: &WorkerId, task: &TaskId, kind: ErrorKind, code: &str) -> Option<Directive> {
         let known = self.known.get_mut(worker)?;
         known.view.failed += 1;
-        let own = matches!(kind, ErrorKind::Bug | ErrorKind::Exhausted | ErrorKind::Unsupported);
+        // A worker that ran out of something rests by itself until there is more of it.
+        let own = matches!(kind, ErrorKind::Bug | ErrorKind::Unsupported);
         if !own || known.view.hold.is_some() {
             return None;
         }
@@ -236,7 +237,10 @@ mod tests {
             assert_eq!(workers.failed(&a, &task(0), ErrorKind::Bug, "slot_died"), None);
             assert_eq!(workers.failed(&a, &task(9), ErrorKind::Input, "undecodable"), None);
         }
-        workers.failed(&a, &task(1), ErrorKind::Exhausted, "memory");
+        for chunk in 0..5 {
+            assert_eq!(workers.failed(&a, &task(chunk), ErrorKind::Exhausted, "scratch_full"), None);
+        }
+        workers.failed(&a, &task(1), ErrorKind::Bug, "slot_died");
         workers.succeeded(&a);
         workers.failed(&a, &task(1), ErrorKind::Bug, "slot_died");
         workers.failed(&a, &task(2), ErrorKind::Bug, "slot_died");

@@ -130,7 +130,7 @@ async fn what_is_wrong_with_a_web_source_is_told_without_its_query() {
         ("circle?signature=secret", ErrorKind::Input, "source_redirect"),
         ("inside?signature=secret", ErrorKind::Input, "source_refused"),
         ("file?signature=secret", ErrorKind::Input, "source_refused"),
-        ("down?signature=secret", ErrorKind::Transient, "source_read"),
+        ("down?signature=secret", ErrorKind::Transient, "source_unavailable"),
     ] {
         let error = refusal(&server, path, &config()).await;
         assert_eq!((error.kind, error.code.as_str()), (kind, code), "{path}: {error}");
@@ -144,7 +144,7 @@ async fn what_is_wrong_with_a_web_source_is_told_without_its_query() {
 async fn an_answer_that_ends_early_is_no_part_of_a_source() {
     let server = WebServer::start().await;
     let error = refusal(&server, "short", &config()).await;
-    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Transient, "source_read"));
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Transient, "source_unavailable"));
 }
 
 #[tokio::test]

@@ -32,6 +32,10 @@ use presence::Presence;
 
 /// Pause before listening again to a queue that can't be reached.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// A slot that ran out of memory, disk or files takes nothing for so long, twice as long each time in a row: others may have
+/// more, and taking one task after the other would only spoil them.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// Why a worker ends before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +80,13 @@ impl Worker {
         let abort = abort.child_token(); // also cancelled here, when one loop finds that the queue is gone
         let mut loops = JoinSet::new();
         for _ in 0..self.shared.config.slots.get() {
-            let slot_loop =
-                SlotLoop { shared: self.shared.clone(), spawner: spawner.clone(), abort: abort.clone(), slot: None };
+            let slot_loop = SlotLoop {
+                shared: self.shared.clone(),
+                spawner: spawner.clone(),
+                abort: abort.clone(),
+                slot: None,
+                exhausted: 0,
+            };
             loops.spawn(slot_loop.run());
         }
         info!(worker = %self.shared.id, slots = loops.len(), "worker started");
@@ -135,6 +144,8 @@ struct SlotLoop {
     spawner: Spawner,
     abort: CancellationToken,
     slot: Option<Slot>,
+    /// Attempts that ran out of something since the last success.
+    exhausted: u32,
 }
 
 impl SlotLoop {
@@ -167,6 +178,7 @@ impl SlotLoop {
             // It may have died since, or may not have been possible then.
             let opened = if opened.is_ok() { self.open_slot().await } else { opened };
             self.serve(delivery, opened).await?;
+            self.rest().await;
         }
     }
 
@@ -188,6 +200,19 @@ impl SlotLoop {
     async fn close_slot(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.close().await;
+        }
+    }
+
+    /// After attempts that ran out of something. One that was asked to end does not rest.
+    async fn rest(&self) {
+        if self.exhausted > 0 {
+            let rest = FIRST_REST.saturating_mul(1 << (self.exhausted - 1).min(16)).min(LONGEST_REST);
+            warn!(seconds = rest.as_secs(), "a slot rests");
+            tokio::select! {
+                () = self.abort.cancelled() => {}
+                () = self.shared.draining.cancelled() => {}
+                () = tokio::time::sleep(rest) => {}
+            }
         }
     }
 
@@ -214,11 +239,13 @@ impl SlotLoop {
                 let Spent { wall_ms, cpu_ms } = receipt.spent();
                 info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
                 self.shared.presence.made(&receipt);
+                self.exhausted = 0;
                 Outcome::Done(receipt)
             }
             Err(Stop::Failed(error)) => {
                 let TaskError { kind, code, message } = &error;
                 warn!(task = %task.id, attempt = task.attempt.0, ?kind, code, message, "attempt failed");
+                self.exhausted += u32::from(*kind == ErrorKind::Exhausted);
                 Outcome::Failed(error)
             }
             Err(Stop::Aborted) => {

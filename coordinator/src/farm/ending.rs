@@ -16,7 +16,7 @@ use crate::retry::pause_ms;
 /// How long attempts that were called back may take to say that they are over.
 const PATIENCE_MS: u64 = 5_000;
 /// Tries to remove what a job leaves behind.
-const MOST_CLEAN_UPS: usize = 5;
+const MOST_CLEAN_UPS: usize = 8;
 const FIRST_PAUSE_MS: u64 = 500;
 
 /// The way from a final state to a settled job.

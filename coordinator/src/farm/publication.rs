@@ -18,10 +18,8 @@ use super::{Command, LastWords, Round};
 use crate::job::{JobState, Milestone, Problem, ProblemClass, TaskState};
 use crate::plan::tasks::storyboard_task;
 use crate::publish::{Certificate, PublishError, RunReport, TaskRun};
-use crate::retry::{MOST_TRANSIENT, advice, pause_ms};
+use crate::retry::{self, Decision, advice};
 use crate::stitch::{self, Presentation, Storyboard};
-
-const FIRST_PAUSE_MS: u64 = 500;
 
 /// What has been published of a job, and what is being.
 #[derive(Debug, Default)]
@@ -313,11 +311,13 @@ impl ActiveJob {
             advice: advice(kind).to_owned(),
             fatal: false,
         };
-        if !transient || failures > MOST_TRANSIENT {
-            return self.fail_with(kind, problem, now_ms, out);
+        match retry::during_outage(failures, self.record.spec.id.as_str()) {
+            Decision::AgainAfter(pause_ms) if transient => {
+                self.publishing.not_before_ms = now_ms + pause_ms;
+                self.note(problem);
+            }
+            _ => self.fail_with(kind, problem, now_ms, out),
         }
-        self.publishing.not_before_ms = now_ms + pause_ms(FIRST_PAUSE_MS, failures, self.record.spec.id.as_str());
-        self.note(problem);
     }
 }
 

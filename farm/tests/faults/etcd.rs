@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use etcd_client::Client;
 use shared::testing::Server;
 
-use crate::load::{Load, PATIENCE, flowing, number};
+use crate::load::{Load, PATIENCE, flowing};
+use crate::support::chance::number;
 use crate::support::cluster::{Cluster, LEASE_S, Parts, Program};
 
 const SLOTS: usize = 2;

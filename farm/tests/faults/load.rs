@@ -92,17 +92,20 @@ pub async fn flowing(cluster: &Cluster, slots: usize) -> Duration {
     began.elapsed()
 }
 
+/// Waits until nothing is left of what jobs keep in between.
+pub async fn tidied_up(cluster: &Cluster) {
+    let began = Instant::now();
+    while !cluster.list("work").await.is_empty() {
+        assert!(began.elapsed() < PATIENCE, "{:?}", cluster.list("work").await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Presentation time of all chunks that coordinators were told are made.
 fn encoded_s(cluster: &Cluster) -> f64 {
     let made =
         |coordinator: &crate::support::cluster::Program| coordinator.metric("farm_coordinator_encoded_seconds_total");
     cluster.coordinators.iter().filter_map(made).sum()
-}
-
-/// A whole number from the environment.
-pub fn number(variable: &str, otherwise: u64) -> u64 {
-    let text = std::env::var_os(variable);
-    text.map_or(otherwise, |text| text.to_str().and_then(|text| text.parse().ok()).expect("a whole number"))
 }
 
 fn source(folder: &Path) -> PathBuf {

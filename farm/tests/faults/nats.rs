@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use shared::testing::Server;
 
-use crate::load::{Load, flowing, number};
+use crate::load::{Load, flowing};
+use crate::support::chance::number;
 use crate::support::cluster::Parts;
 
 /// From the moment the broker is started again.

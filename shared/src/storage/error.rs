@@ -64,7 +64,7 @@ pub enum Fault {
 
 impl Fault {
     /// Stable, `snake_case`.
-    pub fn code(self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::Missing => "store_missing",
             Self::NoBucket => "store_no_bucket",

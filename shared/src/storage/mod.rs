@@ -46,6 +46,9 @@ pub use place::local_path;
 pub use source::RemoteSource;
 pub use upload::Upload;
 
+/// Code of the failures of a web server that does not answer, or says that it is in trouble.
+pub const SERVER_DOWN: &str = "source_unavailable";
+
 /// Larger objects go to an object store in parts, so that no single request takes long.
 const LARGEST_PUT_BYTES: usize = 32 << 20;
 

@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderNa
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 
+use super::SERVER_DOWN;
 use super::StorageConfig;
 use super::guard::{Guard, Refused};
 use crate::error::{ErrorKind, TaskError};
@@ -96,7 +97,7 @@ impl WebSource {
             }
         }
         if bytes.len() as u64 != len {
-            return Err(TaskError::transient("source_read", format!("{}: the answer ends early", self.name())));
+            return Err(TaskError::transient(SERVER_DOWN, format!("{}: the answer ends early", self.name())));
         }
         Ok(Some(bytes.freeze()))
     }
@@ -151,7 +152,7 @@ impl WebSource {
                 );
             }
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                return Err(TaskError::transient("source_read", format!("{}: {status}", self.name())));
+                return Err(TaskError::transient(SERVER_DOWN, format!("{}: {status}", self.name())));
             }
             status => return Err(self.wrong("source_unreadable", &format!("its server says {status}"))),
         }
@@ -180,7 +181,7 @@ impl WebSource {
             last = error.to_string();
             cause = error.source();
         }
-        TaskError::transient("source_read", format!("{}: {last}", self.name()))
+        TaskError::transient(SERVER_DOWN, format!("{}: {last}", self.name()))
     }
 }
 
