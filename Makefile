@@ -5,7 +5,8 @@
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
-#                 NATS wiped 20 times, etcd without a quorum and storage without an answer for 30 s
+#                 1,050 SIGKILLs of workers and slots and 100 of leaders under load, leaders that stand still for 30 s;
+#                 NATS wiped 20 times, etcd without a quorum and storage without an answer for 30 s (an hour in all)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -132,4 +133,7 @@ corpus: packages
 chaos: packages servers
 	FARM_SEEDS=100000 cargo test --release --locked -p coordinator --test simulation
 	FARM_KILLS=20 cargo test --release --locked -p farm --test kill -- --nocapture
+	FARM_BROKER_DEATHS=60 cargo test --release --locked -p shared --test queue soak -- --nocapture
+	FARM_WORKER_KILLS=1000 FARM_REAL_KILLS=50 FARM_LEADER_KILLS=100 FARM_STOPS=3 FARM_STOPPED_S=30 \
+	  cargo test --release --locked -p farm --test chaos -- --nocapture --test-threads=1
 	FARM_WIPES=20 FARM_OUTAGE_S=30 cargo test --release --locked -p farm --test faults -- --nocapture --test-threads=1

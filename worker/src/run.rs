@@ -244,7 +244,7 @@ impl SlotLoop {
             }
             Err(Stop::Failed(error)) => {
                 let TaskError { kind, code, message } = &error;
-                warn!(task = %task.id, attempt = task.attempt.0, ?kind, code, message, "attempt failed");
+                warn!(task = %task.id, attempt = task.attempt.0, ?kind, code, text = message, "attempt failed");
                 self.exhausted += u32::from(*kind == ErrorKind::Exhausted);
                 Outcome::Failed(error)
             }

@@ -197,14 +197,16 @@ pub async fn unpublish(target: &Storage) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Removes segments that the final presentation does not lead to (those of attempts that lost or were killed) and
-/// returns how many. Looks only into the presentation's rendition folders and touches nothing but names of the form
-/// `<number>.<hash>.m4s`.
+/// Removes segments that the final presentation does not lead to (those of attempts that lost or were killed), and what
+/// dead writers have left of any object; returns how many. Of segments, looks only into the presentation's rendition
+/// folders and touches nothing but names of the form `<number>.<hash>.m4s`.
 pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64, StorageError> {
     let mut removed = 0;
     let video = presentation.video.iter().map(|track| (&track.rendition.name, &track.segments));
     let audio = presentation.audio.iter().map(|track| (&track.rendition.name, &track.segments));
+    let mut renditions = Vec::new();
     for (name, segments) in video.chain(audio) {
+        renditions.push(name.clone());
         let kept: HashSet<&str> = segments.iter().map(|segment| segment.object.key.as_str()).collect();
         for key in target.list(name).await? {
             if !kept.contains(key.as_str()) && is_segment_key(name, &key) {
@@ -213,7 +215,7 @@ pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64,
             }
         }
     }
-    Ok(removed)
+    Ok(removed + target.remove_halves(|key| is_ours(key, &renditions)).await?)
 }
 
 /// Removes what a complete presentation has besides media and playlists: poster, storyboard sheets, run report.
@@ -226,7 +228,8 @@ pub async fn remove_extras(target: &Storage) -> Result<(), StorageError> {
 }
 
 /// Removes segments, init segments and movies of a presentation that will not be completed. To be called after [`unpublish`];
-/// like [`sweep`] it looks only into these renditions' folders and touches nothing but names that are ours.
+/// like [`sweep`] it looks only into these renditions' folders and touches nothing but names that are ours. What dead writers
+/// have left of any object goes too.
 pub async fn remove_media(target: &Storage, renditions: &[String]) -> Result<(), StorageError> {
     for name in renditions {
         for key in target.list(name).await? {
@@ -235,7 +238,16 @@ pub async fn remove_media(target: &Storage, renditions: &[String]) -> Result<(),
             }
         }
     }
+    target.remove_halves(|key| is_ours(key, renditions)).await?;
     Ok(())
+}
+
+/// Whether a presentation with these renditions may have an object of this key.
+fn is_ours(key: &str, renditions: &[String]) -> bool {
+    match key.split_once('/') {
+        Some((folder, _)) => folder == STORYBOARD || renditions.iter().any(|name| name == folder),
+        None => [MULTIVARIANT, MANIFEST, CERTIFICATE, THUMBNAILS, POSTER, run_report::RUN_REPORT].contains(&key),
+    }
 }
 
 /// `<rendition>/<number:06>.<hash16>.m4s`.

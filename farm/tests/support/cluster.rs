@@ -134,7 +134,7 @@ const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "farm-key"), ("AWS_SECRET
 impl Cluster {
     /// For whoever asks for jobs.
     pub fn client(&self) -> Client {
-        Client { apis: self.coordinators.iter().map(|coordinator| coordinator.api).collect() }
+        Client::new(self.coordinators.iter().map(|coordinator| coordinator.api).collect())
     }
 
     /// The place among the coordinators of the one that leads. One that stands still is not asked.

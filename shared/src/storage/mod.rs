@@ -16,6 +16,7 @@ mod config;
 mod error;
 #[cfg(feature = "https")]
 mod guard;
+mod halves;
 mod key;
 pub mod label;
 mod place;
@@ -205,8 +206,9 @@ impl Storage {
         }
     }
 
-    /// Removes every object, and the folder if nothing else is in it.
+    /// Removes every object, what dead writers have left of others, and the folder if nothing else is in it.
     pub async fn clear(&self) -> Result<(), StorageError> {
+        self.remove_halves(|_| true).await?;
         let keys: Vec<_> = self.list("").await?.into_iter().map(|key| Ok(Path::from(key))).collect();
         let mut removed = self.store.delete_stream(futures::stream::iter(keys).boxed());
         while let Some(result) = removed.next().await {

@@ -102,7 +102,7 @@ async fn unpublishing_takes_away_what_leads_to_segments_and_nothing_else() {
 
 #[tokio::test]
 async fn sweeping_removes_segments_of_lost_attempts_only() {
-    let (_folder, storage) = target();
+    let (folder, storage) = target();
     let presentation = small();
     let (kept, lost) = (&presentation.video[0].segments[0].object.key, segment("v1080", 0, 0, 1, 1, 77).object.key);
     let foreign = [
@@ -114,7 +114,12 @@ async fn sweeping_removes_segments_of_lost_attempts_only() {
     for key in [&[kept.as_str(), &lost, "a2/000007.0123456789abcdef.m4s"][..], &foreign].concat() {
         storage.put(key, "x".into()).await.unwrap();
     }
-    assert_eq!(sweep(&storage, &presentation).await.unwrap(), 2);
+    let half = |name: &str| folder.path().join(name);
+    for name in ["v1080/000003.0123456789abcdef.m4s#1", "master.m3u8#2", "notes.txt#1"] {
+        std::fs::write(half(name), "x").unwrap();
+    }
+    assert_eq!(sweep(&storage, &presentation).await.unwrap(), 4);
+    assert!(half("notes.txt#1").is_file() && !half("master.m3u8#2").is_file());
     let mut expected = [&[kept.as_str()][..], &foreign].concat();
     expected.sort_unstable();
     assert_eq!(storage.list("").await.unwrap(), expected);

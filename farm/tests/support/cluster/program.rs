@@ -104,9 +104,14 @@ impl Program {
         signal(self.pid(), "CONT");
     }
 
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
+        signal(self.pid(), "TERM");
+    }
+
     /// SIGTERM; how it ended, and after how long.
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
-        signal(self.pid(), "TERM");
+        self.ask_to_end();
         self.ended()
     }
 
