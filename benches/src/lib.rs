@@ -52,6 +52,7 @@ impl Film {
         let source = SourceInfo {
             container: "mov,mp4,m4a,3gp,3g2,mj2".to_owned(),
             size_bytes: Some(1 << 34),
+            mark: None,
             declared_ms: Some(u64::from(hours) * 3_600_000),
             verdict: Verdict::Standard,
             findings: Vec::new(),

@@ -273,6 +273,13 @@ pub struct Problem {
     pub fatal: bool,
 }
 
+impl Problem {
+    /// It says nothing about what the source is: it is not there, or not what it was.
+    pub fn is_source_away(code: &str) -> bool {
+        ["source_missing", "source_unreadable", "source_changed"].contains(&code)
+    }
+}
+
 /// Whose problem it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -285,7 +285,7 @@ mod tests {
         "run.json",
         "poster.jpg",
         "storyboard.vtt",
-        "storyboard/000.jpg",
+        "storyboard/000.0123456789abcdef.jpg",
         "v720/v720.mp4",
         "a-en/a-en.mp4#1",
         "a-en/init.fedcba9876543210.mp4#1",

@@ -288,10 +288,13 @@ impl From<Failure> for Refusal {
 impl Refusal {
     fn of(view: &JobView, source: &Path) -> Self {
         let exit = match view.state {
+            // A source that is gone or was replaced is not a corrupt one.
+            JobState::Failed(_) if view.problems.iter().any(|it| it.fatal && Problem::is_source_away(&it.code)) => {
+                Exit::Storage
+            }
             JobState::Failed(kind) => Exit::from(kind),
             _ => Exit::Interrupted,
         };
-        // A source that is gone is not a corrupt one.
         let gone = |problem: &Problem| ["source_missing", "source_unreadable"].contains(&problem.code.as_str());
         let failure = match view.problems.iter().rfind(|problem| problem.fatal) {
             Some(problem) if gone(problem) => Failure::storage(&problem.code, problem.text.as_str())

@@ -28,6 +28,7 @@
 //! | **ladder** | the video renditions of a job; a **rung** is a rendition at work inside a worker |
 //! | **chunk** | our unit of encode work: a whole number of segments of source time; never a CMAF chunk (we write none) |
 //! | **task / attempt** | one item of work / one try at it |
+//! | **mark** | a few digits by which a source is recognised: of the same mark, the same bytes |
 //! | **GOP, IDR** | closed GOP, starts with an IDR; a segment starts with one |
 //! | **fragment** | one `moof`+`mdat` (ISO/IEC 14496-12 8.8) |
 //! | **segment** | the addressable media object in a playlist; here exactly one fragment |

@@ -161,6 +161,9 @@ pub struct SourceInfo {
     pub container: String,
     /// Bytes, `None` while the source is still growing.
     pub size_bytes: Option<u64>,
+    /// Of the same mark, the same bytes. `None`: the source may grow, or nobody knows.
+    #[serde(default)]
+    pub mark: Option<String>,
     /// What the header promises, in milliseconds; `None` if it promises nothing. Planning may rely on its being the
     /// same each time, not on its being true.
     pub declared_ms: Option<u64>,
@@ -174,4 +177,13 @@ pub struct SourceInfo {
     pub audio: Vec<AudioStream>,
     /// Streams left out, each with the reason, for people.
     pub ignored: Vec<String>,
+}
+
+impl SourceInfo {
+    /// Whether both are of one source, as far as their marks are known.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let mark = if self.mark.is_some() { other.mark.clone() } else { None };
+        let mark = if other.mark.is_some() { mark } else { self.mark.clone() };
+        *self == Self { mark, ..other.clone() }
+    }
 }

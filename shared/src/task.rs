@@ -169,6 +169,8 @@ pub struct Task {
     pub attempt: AttemptId,
     /// Where to read and write.
     pub places: Places,
+    /// The [`SourceInfo::mark`] of the source that the job began with, if it is known.
+    pub source_mark: Option<String>,
     /// What to do.
     pub work: Work,
 }

@@ -130,6 +130,7 @@ fn tasks() -> Vec<(&'static str, Task)> {
         id: TaskId { job: JobId::new("job-1").unwrap(), name },
         attempt: AttemptId(2),
         places: Places { source: "file:///a/b c.mp4".into(), target: "out".into(), work: "out/.work".into() },
+        source_mark: None,
         work,
     };
     vec![
@@ -213,6 +214,7 @@ fn reports() -> Vec<(&'static str, TaskReport)> {
     let source = SourceInfo {
         container: "mov,mp4".into(),
         size_bytes: Some(1 << 40),
+        mark: None,
         declared_ms: Some(600_000),
         verdict: Verdict::NonStandard,
         findings: findings(),

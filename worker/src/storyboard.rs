@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use shared::error::TaskError;
-use shared::task::{Progress, StoredObject, StoryboardReceipt, StoryboardTask};
+use shared::storage::sheet_object;
+use shared::task::{Progress, StoryboardReceipt, StoryboardTask};
 
 use crate::jpeg;
 use crate::meter::Meter;
@@ -13,7 +14,7 @@ use crate::task::{Area, Emission, Emit, Inputs};
 /// Most pixels of a sheet: 100 tiles of 640x360 fit.
 const LARGEST_SHEET_PX: u64 = 32 << 20;
 
-/// Pastes tiles into JPEG sheets `storyboard/000.jpg`, `storyboard/001.jpg`, … of `columns` x `rows`, row by row. Every
+/// Pastes tiles into JPEG sheets `storyboard/000.<hash>.jpg`, … of `columns` x `rows`, row by row. Every
 /// sheet is as wide as `columns` tiles; the last is only as tall as it needs to be.
 pub fn make_sheets(
     task: &StoryboardTask,
@@ -26,9 +27,9 @@ pub fn make_sheets(
     let per_sheet = (task.columns * task.rows) as usize;
     for (number, tiles) in inputs.tiles.chunks(per_sheet).enumerate() {
         let bytes = make_sheet(task, tiles)?;
-        let key = format!("storyboard/{number:03}.jpg");
-        sheets.push(StoredObject::of(key.as_str(), &bytes));
-        emit(Emission::Object { area: Area::Target, key, bytes })?;
+        let sheet = sheet_object(number, &bytes);
+        emit(Emission::Object { area: Area::Target, key: sheet.key.clone(), bytes })?;
+        sheets.push(sheet);
         let frames = (number * per_sheet + tiles.len()) as u64;
         emit(Emission::Progress(Progress { done_ms: 0, frames }))?;
     }
@@ -70,6 +71,8 @@ mod tests {
     use ffmpeg_next::color::{Range, Space};
     use ffmpeg_next::format::Pixel;
     use ffmpeg_next::frame::Video;
+    use shared::storage::label::is_content_named;
+    use shared::task::StoredObject;
 
     use super::*;
 
@@ -154,8 +157,8 @@ mod tests {
     #[test]
     fn last_sheet_is_as_tall_as_its_tiles() {
         let (receipt, objects) = sheets_of(&[COLOURS[0].0; 7], 2, 2);
-        let keys: Vec<&str> = objects.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, ["storyboard/000.jpg", "storyboard/001.jpg"]);
+        assert!(objects[0].0.starts_with("storyboard/000.") && objects[1].0.starts_with("storyboard/001."));
+        assert!(objects.iter().all(|(key, _)| is_content_named(key)), "caches may keep them for ever");
         let sizes: Vec<(u32, u32)> =
             objects.iter().map(|(_, bytes)| decode(bytes)).map(|p| (p.width(), p.height())).collect();
         assert_eq!(sizes, [(320, 180), (320, 180)]);

@@ -194,7 +194,9 @@ pub(super) fn explanation(view: &JobView, lines: Vec<Line>) -> v1::ExplainJobRes
         task: if line.about == "job" { String::new() } else { line.about },
         text: line.text,
     };
-    v1::ExplainJobResponse { summary: sentence(view), timeline: lines.into_iter().skip(skipped).map(entry).collect() }
+    let stands = lines.iter().filter(|line| line.at_ms.is_none() && line.about == "job");
+    let summary = stands.fold(sentence(view), |summary, line| format!("{summary} {}", line.text));
+    v1::ExplainJobResponse { summary, timeline: lines.into_iter().skip(skipped).map(entry).collect() }
 }
 
 fn sentence(view: &JobView) -> String {

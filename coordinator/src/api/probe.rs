@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::door::Call;
 use super::error::{self, Violations};
 use super::{Shared, sources};
-use crate::job::{JobSpec, JobState, JobView, Submission, Terms};
+use crate::job::{JobSpec, JobState, JobView, Problem, Submission, Terms};
 use crate::ladder::Rungs;
 use crate::profile::Profile;
 use crate::run::{Closed, Handle, SubmitError};
@@ -95,7 +95,7 @@ fn refused(view: &JobView) -> Result<v1::ProbeResult, Status> {
     let problem = view.problems.iter().rfind(|problem| problem.fatal);
     let (code, text) = problem.map_or(("", ""), |problem| (problem.code.as_str(), problem.text.as_str()));
     let found = view.verdict.filter(|verdict| matches!(verdict, Verdict::Corrupt | Verdict::Unsupported));
-    let Some(verdict) = found.filter(|_| !["source_missing", "source_unreadable"].contains(&code)) else {
+    let Some(verdict) = found.filter(|_| !Problem::is_source_away(code)) else {
         return Err(error::precondition("SOURCE_UNREADABLE", format!("{text} ({code})")));
     };
     let finding = v1::Finding { code: code.to_owned(), text: text.to_owned(), handling: "refused".to_owned() };

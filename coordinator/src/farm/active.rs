@@ -277,6 +277,7 @@ impl ActiveJob {
     /// Makes a new attempt of a task; one that runs becomes its rival.
     pub(super) fn hand_out(&mut self, name: TaskName, now_ms: u64) -> Option<(TaskRecord, Task)> {
         let places = self.record.spec.places.clone();
+        let source_mark = self.record.source.as_ref().and_then(|source| source.mark.clone());
         let task = self.tasks.get_mut(&name)?;
         if task.record.state == TaskState::Out {
             (task.rival, task.had_rival) = (Some(task.record.attempt), true);
@@ -287,7 +288,7 @@ impl ActiveJob {
         task.queued_ms = now_ms;
         self.changed = true;
         let TaskRecord { id, attempt, work, .. } = &task.record;
-        let order = Task { id: id.clone(), attempt: *attempt, places, work: work.clone() };
+        let order = Task { id: id.clone(), attempt: *attempt, places, source_mark, work: work.clone() };
         Some((task.record.clone(), order))
     }
 

@@ -27,7 +27,14 @@ impl Farm {
     /// The timeline of a job, in order; what stands now comes last. The tasks of a settled job are forgotten: its run
     /// report has them.
     pub fn explain(&self, job: &JobId) -> Option<Vec<Line>> {
-        self.jobs.get(job).map(ActiveJob::timeline)
+        let job = self.jobs.get(job)?;
+        let mut lines = job.timeline();
+        let waits = job.tasks.values().any(|task| !task.is_done() && task.begun_ms.is_none());
+        if waits && !job.record.state.is_final() && self.workers.slots(Class::Cpu) == 0 {
+            let text = "No worker takes tasks: none is connected, or all of them hold.".to_owned();
+            lines.push(Line { at_ms: None, about: "job".to_owned(), text });
+        }
+        Some(lines)
     }
 
     /// Milliseconds of presentation that are not encoded yet, by class. What is not known to need encoding does not

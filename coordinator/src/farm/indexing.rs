@@ -20,6 +20,10 @@ use crate::plan::audio::audio_renditions;
 use crate::plan::tasks::{VideoPlan, audio_task};
 use crate::plan::{Chunk, Planner};
 
+/// What to do when the source is not what it was.
+pub(super) const SOURCE_CHANGED_ADVICE: &str =
+    "Submit it again as a new job, and leave the source alone until that has ended.";
+
 /// Most packet lists a task may have: its record stays below [`crate::store::LONGEST_RECORD`].
 const MOST_LISTS: usize = 100_000;
 
@@ -58,9 +62,10 @@ impl ActiveJob {
         if self.refuse_by_verdict(source.verdict, &source.findings, now_ms, out) {
             return;
         }
-        if self.record.source.as_ref().is_some_and(|known| *known != source) {
+        if self.record.source.as_ref().is_some_and(|known| !known.is_same(&source)) {
             let message = "the source is not the one this job began with";
-            return self.fail(ErrorKind::Input, "source_changed", message, "Start again with --fresh.", now_ms, out);
+            let advice = SOURCE_CHANGED_ADVICE;
+            return self.fail(ErrorKind::Input, "source_changed", message, advice, now_ms, out);
         }
         if self.record.terms.is_probe() {
             (self.record.verdict, self.record.findings) = (Some(source.verdict), source.findings.clone());
@@ -158,7 +163,14 @@ impl ActiveJob {
     }
 
     fn plan_changed(&mut self, message: &str, now_ms: u64, out: &mut Vec<Command>) {
-        self.fail(ErrorKind::Bug, "plan_changed", message, "Start again with --fresh.", now_ms, out);
+        self.fail(
+            ErrorKind::Bug,
+            "plan_changed",
+            message,
+            "Submit it again as a new job, or start again with --fresh.",
+            now_ms,
+            out,
+        );
     }
 
     /// The index has ended: the last chunks and the audio tracks can be planned. The index itself is saved as done last,

@@ -10,7 +10,7 @@ use shared::time::Timescale;
 
 use super::Command;
 use super::active::ActiveJob;
-use super::indexing::take_lists;
+use super::indexing::{SOURCE_CHANGED_ADVICE, take_lists};
 use crate::job::{Accepted, Failure, Problem, ProblemClass, TaskState};
 use crate::retry::{self, Decision};
 use crate::stitch::{self, Refusal};
@@ -165,8 +165,8 @@ impl ActiveJob {
             fatal: false,
         };
         if decision == Decision::GiveUp {
-            self.record.verdict = verdict(name, kind).or(self.record.verdict);
-            problem.advice = retry::advice(kind).to_owned();
+            self.record.verdict = verdict(name, kind, &problem.code).or(self.record.verdict);
+            problem.advice = advice(kind, &problem.code).to_owned();
             if times > 1 {
                 problem.text = format!("{}, after {times} attempts", problem.text);
             }
@@ -189,9 +189,19 @@ impl ActiveJob {
     }
 }
 
+/// What a person can do about a failure that ends the job.
+fn advice(kind: ErrorKind, code: &str) -> &'static str {
+    match code {
+        "source_changed" => SOURCE_CHANGED_ADVICE,
+        "source_missing" => "Put it back, or check where it is, and submit it again.",
+        _ => retry::advice(kind),
+    }
+}
+
 /// What a failure of the index says about the source.
-fn verdict(name: TaskName, kind: ErrorKind) -> Option<Verdict> {
+fn verdict(name: TaskName, kind: ErrorKind, code: &str) -> Option<Verdict> {
     match (name, kind) {
+        _ if Problem::is_source_away(code) => None,
         (TaskName::Index, ErrorKind::Input) => Some(Verdict::Corrupt),
         (TaskName::Index, ErrorKind::Unsupported) => Some(Verdict::Unsupported),
         _ => None,

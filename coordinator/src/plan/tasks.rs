@@ -186,6 +186,7 @@ mod tests {
         SourceInfo {
             container: "mov".into(),
             size_bytes: None,
+            mark: None,
             declared_ms,
             verdict: Verdict::Standard,
             findings: vec![],

@@ -197,9 +197,10 @@ pub async fn unpublish(target: &Storage) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Removes segments that the final presentation does not lead to (those of attempts that lost or were killed), and what
-/// dead writers have left of any object; returns how many. Of segments, looks only into the presentation's rendition
-/// folders and touches nothing but names of the form `<number>.<hash>.m4s`.
+/// Removes segments and storyboard sheets that the final presentation does not lead to (those of attempts that lost or
+/// were killed, and of presentations before), and what dead writers have left of any object; returns how many. Of
+/// segments and sheets, looks only into their folders and touches nothing but names of the form `<number>.<hash>.m4s`
+/// and `<number>.<hash>.jpg`.
 pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64, StorageError> {
     let mut removed = 0;
     let video = presentation.video.iter().map(|track| (&track.rendition.name, &track.segments));
@@ -207,15 +208,30 @@ pub async fn sweep(target: &Storage, presentation: &Presentation) -> Result<u64,
     let mut renditions = Vec::new();
     for (name, segments) in video.chain(audio) {
         renditions.push(name.clone());
-        let kept: HashSet<&str> = segments.iter().map(|segment| segment.object.key.as_str()).collect();
-        for key in target.list(name).await? {
-            if !kept.contains(key.as_str()) && is_segment_key(name, &key) {
-                target.delete(&key).await?;
-                removed += 1;
-            }
+        let kept = segments.iter().map(|segment| segment.object.key.as_str()).collect();
+        removed += keep_only(target, name, &kept, |key| is_segment_key(name, key)).await?;
+    }
+    let sheets = presentation.storyboard.iter().flat_map(|storyboard| &storyboard.sheets);
+    let kept = sheets.map(|sheet| sheet.key.as_str()).collect();
+    removed += keep_only(target, STORYBOARD, &kept, |key| is_numbered(STORYBOARD, key, 3, ".jpg")).await?;
+    Ok(removed + target.remove_halves(|key| is_ours(key, &renditions)).await?)
+}
+
+/// Removes what is ours in a folder and not to be kept.
+async fn keep_only(
+    target: &Storage,
+    folder: &str,
+    kept: &HashSet<&str>,
+    ours: impl Fn(&str) -> bool,
+) -> Result<u64, StorageError> {
+    let mut removed = 0;
+    for key in target.list(folder).await? {
+        if !kept.contains(key.as_str()) && ours(&key) {
+            target.delete(&key).await?;
+            removed += 1;
         }
     }
-    Ok(removed + target.remove_halves(|key| is_ours(key, &renditions)).await?)
+    Ok(removed)
 }
 
 /// Removes what a complete presentation has besides media and playlists: poster, storyboard sheets, run report.
@@ -252,9 +268,14 @@ fn is_ours(key: &str, renditions: &[String]) -> bool {
 
 /// `<rendition>/<number:06>.<hash16>.m4s`.
 fn is_segment_key(rendition: &str, key: &str) -> bool {
-    let parts =
-        key.strip_prefix(rendition).and_then(|key| key.strip_prefix('/')?.strip_suffix(".m4s")?.split_once('.'));
-    parts.is_some_and(|(number, hash)| number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit()) && is_hash(hash))
+    is_numbered(rendition, key, 6, ".m4s")
+}
+
+/// `<folder>/<number>.<hash><extension>`.
+fn is_numbered(folder: &str, key: &str, digits: usize, extension: &str) -> bool {
+    let name = key.strip_prefix(folder).and_then(|key| key.strip_prefix('/')?.strip_suffix(extension));
+    let plain = |number: &str| number.len() >= digits && number.bytes().all(|b| b.is_ascii_digit());
+    name.and_then(|name| name.split_once('.')).is_some_and(|(number, hash)| plain(number) && is_hash(hash))
 }
 
 /// 16 lower-case hexadecimal digits.

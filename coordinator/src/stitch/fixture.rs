@@ -61,6 +61,7 @@ pub(crate) fn source() -> SourceInfo {
     SourceInfo {
         container: "mov".into(),
         size_bytes: Some(1_000_000),
+        mark: None,
         declared_ms: Some(20_000),
         verdict: Verdict::Standard,
         findings: Vec::new(),

@@ -9,7 +9,7 @@ use shared::fleet::{AttemptRef, Directive, HEARTBEAT_MS, Heartbeat};
 use shared::task::*;
 
 use crate::worker::{Source, report};
-use crate::world::{heartbeat, indexed};
+use crate::world::{World, heartbeat, indexed, spec};
 
 /// After which an attempt that has left the queue, and of which nobody has said a word, is made again.
 const UNHEARD_MS: u64 = workers::LOST_AFTER_MS + HEARTBEAT_MS;
@@ -187,4 +187,17 @@ fn a_straggler_gets_one_rival_and_the_first_of_the_two_counts() {
     world.worker = Some(Heartbeat { running: running.clone(), ..heartbeat() });
     world.beat();
     assert_eq!(world.directives, [Directive::Stop(running[0].clone())]);
+}
+
+#[test]
+fn a_job_that_nobody_can_do_says_so() {
+    let mut world = World::new();
+    world.apply(Event::Submitted(Box::new(spec().into())));
+    let says_so = |world: &World| {
+        let lines = world.farm.explain(&spec().id).unwrap();
+        lines.iter().any(|line| line.text.starts_with("No worker takes tasks"))
+    };
+    assert!(!says_so(&world));
+    world.apply(Event::Hold(WorkerId::new("worker").unwrap(), true));
+    assert!(says_so(&world));
 }

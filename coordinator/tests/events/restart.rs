@@ -3,6 +3,8 @@
 use coordinator::farm::Round;
 use coordinator::job::JobState;
 
+use shared::source::Verdict;
+
 use crate::worker::Source;
 use crate::world::World;
 
@@ -62,4 +64,33 @@ fn a_source_that_changed_in_between_fails_loudly() {
     let index = world.take("index".parse().unwrap());
     world.reports(Source { length_ms: 50_000, ..Source::default() }.work(&index));
     assert_eq!(world.view().problems.last().unwrap().code, "source_changed");
+}
+
+#[test]
+fn attempts_are_told_what_the_source_was_and_another_one_fails_the_job() {
+    let marked = |mark: Option<&str>| Source { mark: mark.map(str::to_owned), ..Source::default() };
+    for (first, second, fails) in [
+        (Some("a"), Some("b"), true),
+        (Some("a"), Some("a"), false),
+        (None, Some("a"), false), // a worker of an earlier version knew none
+        (Some("a"), None, false),
+    ] {
+        let mut world = World::with_job();
+        let index = world.take("index".parse().unwrap());
+        assert_eq!(index.source_mark, None);
+        let reports = marked(first).work(&index);
+        world.reports(reports[..4].to_vec());
+        let chunk = world.take("video-000000".parse().unwrap());
+        assert_eq!(chunk.source_mark.as_deref(), first);
+        world.restart();
+        let index = world.take("index".parse().unwrap());
+        assert_eq!(index.source_mark.as_deref(), first);
+        world.reports(marked(second).work(&index)[..4].to_vec());
+        let failed = world.state().is_final();
+        assert_eq!(failed, fails, "{first:?} {second:?}");
+        if fails {
+            let problem = world.view().problems.last().unwrap();
+            assert_eq!((problem.code.as_str(), world.view().verdict), ("source_changed", Some(Verdict::Standard)));
+        }
+    }
 }

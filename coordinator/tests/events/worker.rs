@@ -24,11 +24,13 @@ pub struct Source {
     pub verdict: Verdict,
     /// Frames of the first segment that the decoder does not give back.
     pub missing_frames: u64,
+    /// What it is recognised by.
+    pub mark: Option<String>,
 }
 
 impl Default for Source {
     fn default() -> Self {
-        Self { length_ms: 60_000, verdict: Verdict::Standard, missing_frames: 0 }
+        Self { length_ms: 60_000, verdict: Verdict::Standard, missing_frames: 0, mark: None }
     }
 }
 
@@ -68,6 +70,7 @@ impl Source {
         SourceInfo {
             container: "mov".into(),
             size_bytes: Some(1),
+            mark: self.mark.clone(),
             declared_ms: Some(self.length_ms as u64),
             verdict: Verdict::Standard,
             findings: vec![],

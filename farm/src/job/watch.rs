@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use coordinator::job::Problem;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use proto::v1;
 use tonic::{Code, Status};
@@ -70,12 +71,12 @@ async fn follow(
 /// How a command ends that has watched a job.
 fn exit_of(job: &v1::Job) -> Exit {
     let fatal = job.problems.iter().rfind(|problem| problem.fatal);
-    // A source that is gone is not a corrupt one.
-    let gone = fatal.is_some_and(|problem| ["source_missing", "source_unreadable"].contains(&problem.code.as_str()));
+    // A source that is gone or was replaced is not a corrupt one.
+    let away = fatal.is_some_and(|problem| Problem::is_source_away(&problem.code));
     match (job.state(), job.verdict(), fatal.map(v1::Problem::class)) {
         (v1::JobState::Succeeded, ..) => Exit::Done,
         (v1::JobState::Cancelled, ..) => Exit::Interrupted,
-        _ if gone => Exit::Storage,
+        _ if away => Exit::Storage,
         (_, v1::Verdict::Unsupported, _) | (_, _, Some(v1::ProblemClass::Worker)) => Exit::Unsupported,
         (_, _, Some(v1::ProblemClass::Input)) => Exit::Corrupt,
         (_, _, Some(v1::ProblemClass::Storage)) => Exit::Storage,

@@ -49,7 +49,10 @@ pub(super) fn is_ours(folder: &str, name: &str) -> bool {
     let number = |text: &str, digits: usize| text.len() >= digits && text.bytes().all(|b| b.is_ascii_digit());
     match folder {
         "" => [MULTIVARIANT, MANIFEST, CERTIFICATE, RUN_REPORT, "poster.jpg", "storyboard.vtt"].contains(&name),
-        STORYBOARD => name.strip_suffix(".jpg").is_some_and(|stem| number(stem, 3)),
+        STORYBOARD => match name.split_once('.') {
+            Some((digits, rest)) if number(digits, 3) => rest.ends_with(".jpg") && has_hash(name),
+            _ => false,
+        },
         _ => match name.split_once('.') {
             Some(("init", rest)) => rest.ends_with(".mp4") && has_hash(name),
             Some((digits, rest)) if number(digits, 6) => rest.ends_with(".m4s") && has_hash(name),

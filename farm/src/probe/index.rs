@@ -62,13 +62,9 @@ async fn gather(queue: &MeteredQueue, places: Places, max_pixels: u64, bar: &Pro
     let job = JobId::new("probe").expect("a constant should be an id");
     let id = TaskId { job, name: TaskName::Index };
     let lane = Lane { class: Class::Cpu, urgency: Urgency::Urgent };
-    queue
-        .push(
-            Task { id, attempt: AttemptId(1), places, work: Work::Index(IndexTask { max_pixels, growing_ms: None }) },
-            lane,
-        )
-        .await
-        .map_err(failed)?;
+    let work = Work::Index(IndexTask { max_pixels, growing_ms: None });
+    let task = Task { id, attempt: AttemptId(1), places, source_mark: None, work };
+    queue.push(task, lane).await.map_err(failed)?;
     let mut facts = Facts::default();
     while let Some(incoming) = queue.next_incoming().await.map_err(failed)? {
         let Incoming::Report(report) = incoming else { continue };

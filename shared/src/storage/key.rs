@@ -22,6 +22,13 @@ pub fn segment_object(rendition: &str, number: u64, bytes: &[u8]) -> StoredObjec
     StoredObject { key, size: bytes.len() as u64, sha256: digest.to_vec() }
 }
 
+/// A storyboard sheet as an object, named like segments: nothing refers to it but the thumbnail track.
+pub fn sheet_object(number: usize, bytes: &[u8]) -> StoredObject {
+    let digest = Sha256::digest(bytes);
+    let key = format!("storyboard/{number:03}.{}.jpg", crate::hex::encode(&digest[..8]));
+    StoredObject { key, size: bytes.len() as u64, sha256: digest.to_vec() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 //!
 //! | key | type | kept by caches |
 //! |---|---|---|
-//! | `*.m3u8`, `*.mpd`, text and pictures | by extension | 60 s |
-//! | names that carry a content hash (`<name>.<16 hex>.<ext>`) | `video/mp4` … | one year, immutable |
+//! | `*.m3u8`, `*.mpd`, text, and `poster.jpg`, which people link to by name | by extension | 60 s |
+//! | names that carry a content hash (`<name>.<16 hex>.<ext>`): media, storyboard sheets | `video/mp4` … | one year, immutable |
 
 /// `Cache-Control` of what never changes under its name.
 pub const ONE_YEAR: &str = "public, max-age=31536000, immutable";

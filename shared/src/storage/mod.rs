@@ -42,9 +42,9 @@ use place::Place;
 
 pub use config::StorageConfig;
 pub use error::{Fault, StorageError};
-pub use key::{is_plain_key, segment_object};
+pub use key::{is_plain_key, segment_object, sheet_object};
 pub use place::local_path;
-pub use source::RemoteSource;
+pub use source::{RemoteSource, file_mark, source_changed};
 pub use upload::Upload;
 
 /// Code of the failures of a web server that does not answer, or says that it is in trouble.

@@ -1,16 +1,22 @@
 //! Sources beyond this host: read by ranges, and only as long as they stay what they were when they were opened.
 
+use std::fs::Metadata;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
+use sha2::{Digest, Sha256};
 
 use super::place::Place;
 #[cfg(feature = "https")]
 use super::web::{WebMark, WebSource};
 use super::{Fault, StorageConfig, StorageError};
 use crate::error::TaskError;
+
+/// Bytes of a mark: two sources of one place don't get the same by chance.
+const MARK_BYTES: usize = 8;
 
 /// A source that is not a file of this host.
 #[derive(Clone)]
@@ -84,6 +90,18 @@ impl RemoteSource {
         self.size
     }
 
+    /// What it is recognised by: [`crate::source::SourceInfo::mark`].
+    pub fn mark(&self) -> String {
+        match &self.origin {
+            Origin::Store { mark, .. } => {
+                let version = mark.e_tag.clone().unwrap_or_else(|| mark.modified_ms.to_string());
+                digits(mark.size, &version)
+            }
+            #[cfg(feature = "https")]
+            Origin::Web(_, mark) => digits(mark.size, &mark.version()),
+        }
+    }
+
     /// Reads `len` bytes from `offset`, all of them.
     ///
     /// # Errors
@@ -109,9 +127,24 @@ impl RemoteSource {
     }
 
     fn changed(&self) -> TaskError {
-        let advice = "submit the job again, and leave the source alone until it has ended";
-        TaskError::input("source_changed", format!("{} was replaced while it was read; {advice}", self.name))
+        source_changed(&self.name)
     }
+}
+
+/// What a file of this host is recognised by, as [`RemoteSource::mark`].
+pub fn file_mark(file: &Metadata) -> String {
+    let since_epoch = file.modified().ok().and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+    digits(file.len(), &since_epoch.unwrap_or_default().as_nanos().to_string())
+}
+
+/// The source is not the one that the job began with.
+pub fn source_changed(name: &str) -> TaskError {
+    TaskError::input("source_changed", format!("{name} was replaced or written to while the job ran"))
+}
+
+/// What stands for a size and a version. Workers of all versions agree on it.
+fn digits(size: u64, version: &str) -> String {
+    crate::hex::encode(&Sha256::digest(format!("{size} {version}"))[..MARK_BYTES])
 }
 
 fn failed(name: &str, error: object_store::Error) -> TaskError {

@@ -34,6 +34,14 @@ pub(super) struct WebMark {
     modified: Option<String>,
 }
 
+impl WebMark {
+    /// Another one, other bytes; as far as the server says.
+    pub(super) fn version(&self) -> String {
+        let said = self.e_tag.as_ref().or(self.modified.as_ref());
+        said.cloned().unwrap_or_default()
+    }
+}
+
 /// One answer to a request for a range.
 struct Part {
     mark: WebMark,

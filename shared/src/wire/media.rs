@@ -208,6 +208,7 @@ impl Wire for SourceInfo {
         v1::SourceInfo {
             container: self.container.clone(),
             size_bytes: self.size_bytes,
+            mark: self.mark.clone(),
             declared_ms: self.declared_ms,
             verdict: self.verdict.code(),
             findings: all_to_wire(&self.findings),
@@ -221,6 +222,7 @@ impl Wire for SourceInfo {
         Ok(Self {
             container: message.container,
             size_bytes: message.size_bytes,
+            mark: message.mark,
             declared_ms: message.declared_ms,
             verdict: Verdict::from_code("verdict", message.verdict)?,
             findings: all_from_wire("findings", message.findings)?,

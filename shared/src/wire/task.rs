@@ -57,6 +57,7 @@ impl Wire for Task {
             id: Some(self.id.to_wire()),
             attempt: self.attempt.0,
             places: Some(self.places.to_wire()),
+            source_mark: self.source_mark.clone(),
             work: Some(self.work.to_wire()),
         }
     }
@@ -74,7 +75,8 @@ impl Wire for Task {
         if !named {
             return Err(WireError::at("work", format_args!("not what {} is", id.name)));
         }
-        Ok(Self { id, attempt: attempt(message.attempt)?, places: required("places", message.places)?, work })
+        let (attempt, places) = (attempt(message.attempt)?, required("places", message.places)?);
+        Ok(Self { id, attempt, places, source_mark: message.source_mark, work })
     }
 }
 

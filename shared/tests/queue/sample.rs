@@ -24,7 +24,13 @@ pub fn attempt(job: &str, attempt: u32) -> AttemptRef {
 pub fn task(job: &str) -> Task {
     let AttemptRef { task, attempt } = attempt(job, 1);
     let places = Places { source: "file:///in.mp4".into(), target: "file:///out".into(), work: "file:///work".into() };
-    Task { id: task, attempt, places, work: Work::Index(IndexTask { max_pixels: 1 << 24, growing_ms: None }) }
+    Task {
+        id: task,
+        attempt,
+        places,
+        source_mark: None,
+        work: Work::Index(IndexTask { max_pixels: 1 << 24, growing_ms: None }),
+    }
 }
 
 pub fn report(job: &str, outcome: Outcome) -> TaskReport {

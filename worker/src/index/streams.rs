@@ -26,6 +26,7 @@ pub fn describe(input: &Input, size: Option<u64>, max_pixels: u64) -> Result<Fou
     let mut info = SourceInfo {
         declared_ms: u64::try_from(input.duration() / 1000).ok().filter(|ms| *ms > 0),
         size_bytes: size,
+        mark: None, // whoever opened the source knows it
         verdict: Verdict::Standard,
         findings: Vec::new(),
         video: None,

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
 use shared::queue::{Delivery, QueueError};
+use shared::source::SourceInfo;
 use shared::storage::{Storage, StorageConfig, is_plain_key};
-use shared::task::{Outcome, Progress, Receipt, StoredObject, Task, TaskReport};
+use shared::task::{IndexReport, Outcome, Progress, Receipt, StoredObject, Task, TaskReport};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::feed::Feed;
-use super::inputs::{self, Gathered, InputPlaces};
+use super::inputs::{self, Gathered, InputPlaces, KnownSource};
 use crate::slot::request::Request;
 use crate::slot::{Slot, Step};
 use crate::task::Area;
@@ -59,7 +60,7 @@ impl<'a> Attempt<'a> {
     pub async fn run(mut self, slot: &mut Slot) -> Result<Receipt, Stop> {
         self.report(Outcome::Started).await?;
         let work = self.work.storage()?.clone();
-        let Gathered { lists, files, mut feed } = self.unless_stopped(self.gather(&work)).await?;
+        let Gathered { lists, files, mut feed, source } = self.unless_stopped(self.gather(&work)).await?;
         let request = Request { task: self.task, worker: &self.shared.id, lists, files };
         self.unless_stopped(slot.begin(&request)).await?;
         drop(request); // the lists of a long track are large, and the slot has its own descriptors
@@ -68,9 +69,12 @@ impl<'a> Attempt<'a> {
                 Step::Progress(progress) => self.unsent = Some(progress),
                 Step::Object { area: Area::Target, key, bytes } => self.target.store(key, bytes).await?,
                 Step::Object { area: Area::Work, key, bytes } => self.work.store(key, bytes).await?,
-                Step::Index(report) => self.report(Outcome::Index(report)).await?,
+                Step::Index(report) => self.report(Outcome::Index(marked(report, source.as_ref()))).await?,
                 Step::Done(receipt) => {
                     self.check(&receipt)?;
+                    if let Some(source) = &source {
+                        source.check().await?;
+                    }
                     self.send_progress().await?;
                     return Ok(receipt);
                 }
@@ -85,7 +89,8 @@ impl<'a> Attempt<'a> {
 
     async fn gather(&self, work: &Storage) -> Result<Gathered, TaskError> {
         let (config, scratch) = (&self.shared.config, &self.shared.scratch);
-        let places = InputPlaces { source: &self.task.places.source, work, config: &config.storage, scratch };
+        let mark = self.task.source_mark.as_deref();
+        let places = InputPlaces { source: &self.task.places.source, mark, work, config: &config.storage, scratch };
         let late = |_| {
             let text = format!("inputs not here in {} ms (attempt_timeout_ms)", config.attempt_timeout_ms);
             TaskError::transient("inputs_timeout", text)
@@ -143,6 +148,16 @@ impl<'a> Attempt<'a> {
                 Err(TaskError::new(ErrorKind::Bug, "receipt_object", text))
             }
         }
+    }
+}
+
+/// What a slot can't know: what the source is recognised by.
+fn marked(report: IndexReport, source: Option<&KnownSource>) -> IndexReport {
+    match report {
+        IndexReport::Source(info) => {
+            IndexReport::Source(SourceInfo { mark: source.map(|source| source.mark.clone()), ..info })
+        }
+        report => report,
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use shared::error::{ErrorKind, TaskError};
 use shared::index::{ListRef, PacketList, Place, packed_key};
-use shared::storage::{RemoteSource, Storage, StorageConfig, is_plain_key, local_path};
+use shared::storage::{RemoteSource, Storage, StorageConfig, file_mark, is_plain_key, local_path, source_changed};
 use shared::task::{Task, Work};
 
 use super::feed::Feed;
@@ -35,12 +35,45 @@ pub struct Gathered {
     pub files: Vec<InputFile>,
     /// Answers the slot's reads of the source.
     pub feed: Option<Feed>,
+    /// The source, if it is read and should stay what it is.
+    pub source: Option<KnownSource>,
+}
+
+/// A source, as it was when the attempt began.
+#[derive(Debug, Clone)]
+pub struct KnownSource {
+    /// See [`shared::source::SourceInfo::mark`].
+    pub mark: String,
+    /// Where it is a file of this host; elsewhere every read looks whether it is the same.
+    file: Option<PathBuf>,
+}
+
+impl KnownSource {
+    /// A file of this host; `None` if there is none, which whoever opens it says better.
+    async fn of_file(path: PathBuf) -> Option<Self> {
+        let file = tokio::fs::metadata(&path).await.ok()?;
+        Some(Self { mark: file_mark(&file), file: Some(path) })
+    }
+
+    /// Whether it is what it was when the attempt began.
+    ///
+    /// # Errors
+    /// `source_changed`.
+    pub async fn check(&self) -> Result<(), TaskError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        match Self::of_file(path.clone()).await {
+            Some(now) if now.mark != self.mark => Err(source_changed(&path.display().to_string())),
+            _ => Ok(()), // what has no name any more stays what it is
+        }
+    }
 }
 
 /// Where a task's inputs come from.
 pub struct InputPlaces<'a> {
     /// URI of the source.
     pub source: &'a str,
+    /// Of the source that the job began with.
+    pub mark: Option<&'a str>,
     /// What earlier tasks have made.
     pub work: &'a Storage,
     /// How object stores are reached.
@@ -52,7 +85,7 @@ pub struct InputPlaces<'a> {
 /// Finds out what a task reads, and fetches what is not here. Files of this host are not opened yet.
 pub async fn gather(task: &Task, from: &InputPlaces<'_>) -> Result<Gathered, TaskError> {
     let (stream, lists) = match &task.work {
-        Work::Index(_) => return from.whole_source().await,
+        Work::Index(index) => return from.whole_source(index.growing_ms.is_some()).await,
         Work::Storyboard(storyboard) => {
             return Ok(Gathered { files: from.tiles(&storyboard.tiles).await?, ..Gathered::default() });
         }
@@ -62,14 +95,16 @@ pub async fn gather(task: &Task, from: &InputPlaces<'_>) -> Result<Gathered, Tas
     let (lists, places) = tokio::task::spawn_blocking(move || places_of(&lists).map(|places| (lists, places)))
         .await
         .map_err(|error| TaskError::bug(format!("reading packet lists: {error}")))??;
-    let mut files = Vec::new();
+    let (mut files, mut source) = (Vec::new(), None);
     if !places.source.is_empty() {
-        files.push(from.source(places.source).await?);
+        let (file, known) = from.source(places.source).await?;
+        files.push(file);
+        source = known;
     }
     for (number, ranges) in places.packed {
         files.push(from.packed(&packed_key(stream, number), number, ranges).await?);
     }
-    Ok(Gathered { lists, files, feed: None })
+    Ok(Gathered { lists, files, feed: None, source })
 }
 
 impl InputPlaces<'_> {
@@ -77,31 +112,48 @@ impl InputPlaces<'_> {
         local_path(self.source).map_err(|error| TaskError::input("source_unreadable", error.to_string()))
     }
 
-    async fn whole_source(&self) -> Result<Gathered, TaskError> {
-        if let Some(path) = self.local_source()? {
-            let file = InputFile { role: FileRole::Source, origin: Origin::Path(path) };
-            return Ok(Gathered { files: vec![file], ..Gathered::default() });
+    /// Refuses a source that is not the one that the job began with.
+    fn same(&self, now: Option<KnownSource>) -> Result<Option<KnownSource>, TaskError> {
+        let known = self.mark.zip(now.as_ref());
+        match known.filter(|(mark, now)| **mark != now.mark) {
+            Some(_) => Err(source_changed(self.source)),
+            None => Ok(now),
         }
+    }
+
+    async fn open(&self) -> Result<(RemoteSource, Option<KnownSource>), TaskError> {
         let source = RemoteSource::open(self.source, self.config).await?;
+        let known = self.same(Some(KnownSource { mark: source.mark(), file: None }))?;
+        Ok((source, known))
+    }
+
+    async fn whole_source(&self, grows: bool) -> Result<Gathered, TaskError> {
+        if let Some(path) = self.local_source()? {
+            let source = if grows { None } else { self.same(KnownSource::of_file(path.clone()).await)? };
+            let file = InputFile { role: FileRole::Source, origin: Origin::Path(path) };
+            return Ok(Gathered { files: vec![file], source, ..Gathered::default() });
+        }
+        let (source, known) = self.open().await?;
         let role = FileRole::Stream(source.size_bytes());
         let (feed, socket) = Feed::start(source)
             .map_err(|error| TaskError::new(ErrorKind::Exhausted, "worker_files", error.to_string()))?;
         let file = InputFile { role, origin: Origin::Open(Arc::new(socket)) };
-        Ok(Gathered { files: vec![file], feed: Some(feed), ..Gathered::default() })
+        Ok(Gathered { files: vec![file], feed: Some(feed), source: known, ..Gathered::default() })
     }
 
-    async fn source(&self, ranges: Vec<Range<u64>>) -> Result<InputFile, TaskError> {
+    async fn source(&self, ranges: Vec<Range<u64>>) -> Result<(InputFile, Option<KnownSource>), TaskError> {
         let role = FileRole::Source;
         if let Some(path) = self.local_source()? {
-            return Ok(InputFile { role, origin: Origin::Path(path) });
+            let known = self.same(KnownSource::of_file(path.clone()).await)?;
+            return Ok((InputFile { role, origin: Origin::Path(path) }, known));
         }
-        let source = RemoteSource::open(self.source, self.config).await?;
+        let (source, known) = self.open().await?;
         let read = move |offset, len| {
             let source = source.clone();
             async move { source.read(offset, len).await }
         };
         let file = fetch(ranges, read, self.scratch).await?;
-        Ok(InputFile { role, origin: Origin::Open(Arc::new(file.reader.into())) })
+        Ok((InputFile { role, origin: Origin::Open(Arc::new(file.reader.into())) }, known))
     }
 
     async fn packed(&self, key: &str, number: u32, ranges: Vec<Range<u64>>) -> Result<InputFile, TaskError> {
@@ -230,5 +282,29 @@ mod tests {
             let refs = [ListRef { stream: 0, part, offset, len }];
             assert!(read_lists(&refs, &work).await.is_err(), "{part} {offset} {len}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_what_it_was_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("source");
+        let config = StorageConfig::default();
+        let work = Storage::open(folder.path().to_str().unwrap(), &config).unwrap();
+        let scratch = Arc::new(Scratch::new(folder.path()));
+        let whole = async |mark: Option<&str>, grows| {
+            let source = path.to_str().unwrap();
+            InputPlaces { source, mark, work: &work, config: &config, scratch: &scratch }.whole_source(grows).await
+        };
+        assert!(whole(None, false).await.unwrap().source.is_none(), "whoever opens it says that it is not there");
+        std::fs::write(&path, "1").unwrap();
+        let began = whole(None, false).await.unwrap().source.unwrap();
+        let again = whole(Some(&began.mark), false).await.unwrap().source.unwrap();
+        again.check().await.unwrap();
+        std::fs::write(&path, "12").unwrap();
+        assert_eq!(again.check().await.unwrap_err().code, "source_changed");
+        assert_eq!(whole(Some(&began.mark), false).await.unwrap_err().code, "source_changed");
+        assert!(whole(None, true).await.unwrap().source.is_none(), "it is being written");
+        std::fs::remove_file(&path).unwrap();
+        again.check().await.unwrap();
     }
 }

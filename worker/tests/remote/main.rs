@@ -66,8 +66,19 @@ impl Crew {
 
     /// Everything an attempt says but how far it is, and its receipt.
     async fn run(&self, name: TaskName, places: &Places, work: Work) -> Result<(Vec<IndexReport>, Receipt), TaskError> {
+        self.run_marked(name, places, None, work).await
+    }
+
+    /// As [`Self::run`], of a job that began with the source of this mark.
+    async fn run_marked(
+        &self,
+        name: TaskName,
+        places: &Places,
+        source_mark: Option<String>,
+        work: Work,
+    ) -> Result<(Vec<IndexReport>, Receipt), TaskError> {
         let id = TaskId { job: JobId::new("job").unwrap(), name };
-        let task = Task { id, attempt: AttemptId(1), places: places.clone(), work };
+        let task = Task { id, attempt: AttemptId(1), places: places.clone(), source_mark, work };
         self.queue.push(task, Lane { class: Class::Cpu, urgency: Urgency::Normal }).await.unwrap();
         let mut reports = Vec::new();
         loop {
@@ -138,6 +149,17 @@ fn chunk(reports: &[IndexReport]) -> VideoTask {
     }
 }
 
+/// Another place has other marks.
+fn unmarked(report: IndexReport) -> IndexReport {
+    match report {
+        IndexReport::Source(info) => {
+            assert!(info.mark.is_some());
+            IndexReport::Source(SourceInfo { mark: None, ..info })
+        }
+        report => report,
+    }
+}
+
 fn unspent(mut receipt: Receipt) -> Receipt {
     match &mut receipt {
         Receipt::Index(receipt) => receipt.spent = Spent::default(),
@@ -170,6 +192,7 @@ async fn sources_of_an_object_store_give_the_same_reports_and_bytes() {
             let (_, video) = crew.run(TaskName::Video(0), places, encode).await.unwrap();
             let (target, work) = (crew.objects(&places.target).await, crew.objects(&places.work).await);
             assert!(!target.is_empty() && !work.is_empty());
+            let reports: Vec<_> = reports.into_iter().map(unmarked).collect();
             results.push((reports, unspent(index), unspent(video), target, work));
         }
         assert!(results[0] == results[1], "{name}");
@@ -194,6 +217,16 @@ async fn a_source_that_is_not_there_or_goes_away_is_told() {
     sources.put("source", std::fs::read(clip("bunny_720p25.mp4")).unwrap().into()).await.unwrap();
     let (reports, _) = crew.run(TaskName::Index, &places, index()).await.unwrap();
     let encode = || Work::Video(chunk(&reports));
+    let Some(IndexReport::Source(info)) = reports.first() else { panic!("{reports:?}") };
+    let began_with = || info.mark.clone();
+    crew.run_marked(TaskName::Video(0), &places, began_with(), encode()).await.unwrap();
+    let mut altered = std::fs::read(clip("bunny_720p25.mp4")).unwrap();
+    *altered.last_mut().unwrap() ^= 1;
+    sources.put("source", altered.into()).await.unwrap();
+    for (name, work) in [(TaskName::Video(0), encode()), (TaskName::Index, index())] {
+        let error = crew.run_marked(name, &places, began_with(), work).await.unwrap_err();
+        assert_eq!(error.code, "source_changed", "{name}: it is as long as it was: {error}");
+    }
     sources.put("source", "another, and shorter".into()).await.unwrap();
     let error = crew.run(TaskName::Video(0), &places, encode()).await.unwrap_err();
     assert_eq!(error.code, "source_changed", "{error}");

@@ -67,7 +67,8 @@ impl Scene {
 
     /// A task whose job says how the slot behaves.
     fn task(&self, behaviour: &str) -> Task {
-        self.task_of(behaviour, TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 20, growing_ms: None }))
+        let growing_ms = std::num::NonZeroU32::new(1_000); // tests tell patient slots to end by writing to it
+        self.task_of(behaviour, TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 20, growing_ms }))
     }
 
     fn task_of(&self, behaviour: &str, name: TaskName, work: Work) -> Task {
@@ -76,6 +77,7 @@ impl Scene {
             id: TaskId { job: JobId::new(behaviour).unwrap(), name },
             attempt: AttemptId(1),
             places: Places { source: place("source"), target: place("target"), work: place("work") },
+            source_mark: None,
             work,
         }
     }

@@ -110,15 +110,18 @@ async fn sweeping_removes_segments_of_lost_attempts_only() {
         "v1080/0.0123456789abcdef.m4s",
         "v1080/000000.0123456789ABCDEF.m4s",
         "v999/000000.0123456789abcdef.m4s",
+        "storyboard/000.jpg",
+        "storyboard/mine.0123456789abcdef.jpg",
     ];
-    for key in [&[kept.as_str(), &lost, "a2/000007.0123456789abcdef.m4s"][..], &foreign].concat() {
+    let sheet = "storyboard/007.0123456789abcdef.jpg";
+    for key in [&[kept.as_str(), &lost, sheet, "a2/000007.0123456789abcdef.m4s"][..], &foreign].concat() {
         storage.put(key, "x".into()).await.unwrap();
     }
     let half = |name: &str| folder.path().join(name);
     for name in ["v1080/000003.0123456789abcdef.m4s#1", "master.m3u8#2", "notes.txt#1"] {
         std::fs::write(half(name), "x").unwrap();
     }
-    assert_eq!(sweep(&storage, &presentation).await.unwrap(), 4);
+    assert_eq!(sweep(&storage, &presentation).await.unwrap(), 5);
     assert!(half("notes.txt#1").is_file() && !half("master.m3u8#2").is_file());
     let mut expected = [&[kept.as_str()][..], &foreign].concat();
     expected.sort_unstable();
