@@ -135,7 +135,7 @@ pub struct Restored {
     pub queue_kept: bool,
 }
 
-/// Something to be done. Saves are durable before any later command is carried out.
+/// Something to be done. What is saved or forgotten is so durably, in order, before anything after it is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Remember a job.
@@ -250,61 +250,74 @@ impl Farm {
         self.jobs.get(&spec.id).is_some_and(|known| known.record.spec != *spec && !starts_over(known))
     }
 
-    /// The state changes by this function alone.
+    /// One event alone.
     pub fn apply(&mut self, event: Event, now_ms: u64) -> Vec<Command> {
+        self.apply_all([event], now_ms)
+    }
+
+    /// What follows from events that have come together. The state changes by this function alone.
+    pub fn apply_all(&mut self, events: impl IntoIterator<Item = Event>, now_ms: u64) -> Vec<Command> {
         let mut out = Vec::new();
         // Ahead of whatever an earlier coordinator has counted: nobody shows a thousand views in a millisecond.
         self.sequence = self.sequence.max(now_ms.saturating_mul(VIEWS_PER_MS));
+        for event in events {
+            self.take_in(event, now_ms, &mut out);
+        }
+        self.finish(now_ms, &mut out);
+        out
+    }
+
+    fn take_in(&mut self, event: Event, now_ms: u64, out: &mut Vec<Command>) {
         match event {
             Event::Submitted(submission) => {
                 let id = submission.spec.id.clone();
-                self.submit(*submission, now_ms, &mut out);
-                self.with(&id, now_ms, &mut out, |_, _| {});
+                self.submit(*submission, now_ms, out);
+                self.with(&id, now_ms, out, |_, _| {});
             }
-            Event::Retried(id) => self.retry(&id, now_ms, &mut out),
-            Event::Updated(id, terms) => self.with(&id, now_ms, &mut out, |job, out| job.update(terms, out)),
-            Event::Deleted(id, erase) => self.with(&id, now_ms, &mut out, |job, out| job.delete(erase, now_ms, out)),
-            Event::Report(report) => return self.report(*report, now_ms),
-            Event::NotEnqueued(AttemptRef { task, attempt }) => self.with(&task.job, now_ms, &mut out, |job, _| {
+            Event::Retried(id) => self.retry(&id, now_ms, out),
+            Event::Updated(id, terms) => self.with(&id, now_ms, out, |job, out| job.update(terms, out)),
+            Event::Deleted(id, erase) => self.with(&id, now_ms, out, |job, out| job.delete(erase, now_ms, out)),
+            Event::Report(report) => self.report(*report, now_ms, out),
+            Event::NotEnqueued(AttemptRef { task, attempt }) => self.with(&task.job, now_ms, out, |job, _| {
                 job.not_enqueued(task.name, attempt, now_ms);
             }),
             Event::Published { job, multivariant } => {
-                self.with(&job, now_ms, &mut out, |job, out| job.published(multivariant, now_ms, out));
+                self.with(&job, now_ms, out, |job, out| job.published(multivariant, now_ms, out));
             }
-            Event::PublishFailed { job, transient, message } => self.with(&job, now_ms, &mut out, |job, out| {
+            Event::PublishFailed { job, transient, message } => self.with(&job, now_ms, out, |job, out| {
                 job.publish_failed(transient, &message, now_ms, out);
             }),
             Event::CleanedUp(id, result) => {
                 let mut again = None;
-                self.with(&id, now_ms, &mut out, |job, out| again = job.cleaned_up(result, now_ms, out));
+                self.with(&id, now_ms, out, |job, out| again = job.cleaned_up(result, now_ms, out));
                 if let Some(submission) = again {
-                    self.submit(submission, now_ms, &mut out);
-                    self.with(&id, now_ms, &mut out, |_, _| {});
+                    self.submit(submission, now_ms, out);
+                    self.with(&id, now_ms, out, |_, _| {});
                 }
-                self.forget(&id, now_ms, &mut out);
+                self.forget(&id, now_ms, out);
             }
             Event::Archived(id, stored) => {
-                self.put_away_ended(&id, stored, now_ms, &mut out);
-                self.with(&id, now_ms, &mut out, |_, _| {});
+                self.put_away_ended(&id, stored, now_ms, out);
+                self.with(&id, now_ms, out, |_, _| {});
             }
-            Event::Recalled(record) => self.recall(*record, now_ms, &mut out),
-            Event::Cancelled(job) => self.with(&job, now_ms, &mut out, |job, out| job.cancel(now_ms, out)),
+            Event::Recalled(record) => self.recall(*record, now_ms, out),
+            Event::Cancelled(job) => self.with(&job, now_ms, out, |job, out| job.cancel(now_ms, out)),
             Event::Restored(restored) => {
-                self.restore(*restored, now_ms, &mut out);
-                self.with_all(now_ms, &mut out, |_, _| {});
+                self.restore(*restored, now_ms, out);
+                self.with_all(now_ms, out, |_, _| {});
             }
-            Event::QueueLost => self.with_all(now_ms, &mut out, |job, _| job.queue_lost()),
+            Event::QueueLost => self.with_all(now_ms, out, |job, _| job.queue_lost()),
             Event::QueueDepth(0) => self.taken.all(now_ms),
             Event::QueueDepth(_) => {}
             Event::Undeliverable(attempt) => {
                 let AttemptRef { task: TaskId { job, name }, attempt } = attempt;
-                self.with(&job, now_ms, &mut out, |job, out| {
+                self.with(&job, now_ms, out, |job, out| {
                     let message = "the queue gave it up: it was delivered too often, or could not be read";
                     let error = TaskError::new(ErrorKind::Transient, "undeliverable", message);
                     job.attempt_failed(name, attempt, None, error, now_ms, out);
                 });
             }
-            Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat, now_ms, &mut out),
+            Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat, now_ms, out),
             Event::Hold(worker, hold) => {
                 if let Some(directive) = self.workers.hold(&worker, hold) {
                     out.push(Command::SaveHold(worker, hold.then_some(Hold::Cordoned)));
@@ -312,9 +325,8 @@ impl Farm {
                 }
             }
             Event::Drain(worker) => out.push(Command::Direct(Directive::Drain(worker))),
-            Event::Tick => self.tick(now_ms, &mut out),
+            Event::Tick => self.tick(now_ms, out),
         }
-        self.finish(now_ms, out)
     }
 
     /// Time has passed.
@@ -356,11 +368,10 @@ impl Farm {
     }
 
     /// Hands out what can be handed out now, and shows what has changed.
-    fn finish(&mut self, now_ms: u64, mut out: Vec<Command>) -> Vec<Command> {
-        self.hand_out(now_ms, &mut out);
+    fn finish(&mut self, now_ms: u64, out: &mut Vec<Command>) {
+        self.hand_out(now_ms, out);
         let views = self.jobs.values_mut().filter_map(|job| job.changed_view(&mut self.sequence));
         out.extend(views.map(|view| Command::Notify(Box::new(view))));
-        out
     }
 
     fn submit(&mut self, submission: Submission, now_ms: u64, out: &mut Vec<Command>) {
@@ -462,41 +473,38 @@ impl Farm {
         self.workers.views()
     }
 
-    fn report(&mut self, report: TaskReport, now_ms: u64) -> Vec<Command> {
+    fn report(&mut self, report: TaskReport, now_ms: u64, out: &mut Vec<Command>) {
         let TaskReport { task: TaskId { job: id, name }, attempt, worker, outcome } = report;
-        let mut out = Vec::new();
         let known = self.jobs.get_mut(&id).filter(|job| job.knows(name, attempt));
         if matches!(outcome, Outcome::Started) && !known.as_ref().is_some_and(|job| job.wants(name, attempt)) {
             let attempt = AttemptRef { task: TaskId { job: id, name }, attempt };
-            return vec![Command::Direct(Directive::Stop(attempt))];
+            return out.push(Command::Direct(Directive::Stop(attempt)));
         }
-        let Some(job) = known else { return out };
+        let Some(job) = known else { return };
         // Most reports only say that an attempt goes on: nothing follows from them.
         match outcome {
             Outcome::Started | Outcome::Progress(_) => {
                 let progress = if let Outcome::Progress(progress) = outcome { Some(progress) } else { None };
                 let queued_ms = job.heard(name, attempt, &worker, progress, now_ms);
                 queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(name, queued_ms));
-                out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
-                return out;
+                return;
             }
-            Outcome::Index(piece) => job.index_piece(attempt, &worker, piece, now_ms, &mut out),
-            Outcome::Done(receipt) => match job.done(name, attempt, &worker, receipt, now_ms, &mut out) {
+            Outcome::Index(piece) => job.index_piece(attempt, &worker, piece, now_ms, out),
+            Outcome::Done(receipt) => match job.done(name, attempt, &worker, receipt, now_ms, out) {
                 Claim::Accepted => self.workers.succeeded(&worker),
                 Claim::Refused => {
                     let task = job.id(name);
-                    Self::distrust(&mut self.workers, &worker, &task, ErrorKind::Bug, "wrong_receipt", &mut out);
+                    Self::distrust(&mut self.workers, &worker, &task, ErrorKind::Bug, "wrong_receipt", out);
                 }
                 Claim::Late => {}
             },
             Outcome::Failed(error) => {
                 let task = job.id(name);
-                Self::distrust(&mut self.workers, &worker, &task, error.kind, &error.code, &mut out);
-                job.attempt_failed(name, attempt, Some(&worker), error, now_ms, &mut out);
+                Self::distrust(&mut self.workers, &worker, &task, error.kind, &error.code, out);
+                job.attempt_failed(name, attempt, Some(&worker), error, now_ms, out);
             }
         }
-        job.advance(now_ms, &mut out);
-        self.finish(now_ms, out)
+        job.advance(now_ms, out);
     }
 
     /// A worker on which one task after another fails gets no more of them.

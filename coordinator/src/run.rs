@@ -1,6 +1,7 @@
 //! The event loop: gathers events, carries out commands, keeps the order save → enqueue.
 //!
-//! One owner, one event at a time. What is slow (publishing, removing) runs beside the loop and comes back as an event.
+//! One owner; events that have come together are handled together and saved in one commit. What is slow (pushing,
+//! publishing, removing) runs beside the loop and comes back as an event.
 
 mod finding;
 mod outbox;
@@ -30,6 +31,8 @@ use outbox::Outbox;
 
 /// How often time passes for the core: pauses and time-outs are rounded up to this.
 const TICK: Duration = Duration::from_millis(200);
+/// Events handled at once: about as many records as fit into one transaction of etcd.
+const MOST_TOGETHER: usize = 128;
 /// Submissions and cancellations that may wait for the loop.
 const ASKS: usize = 64;
 
@@ -227,13 +230,13 @@ impl Coordinator {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
         let restored = Restored { queue_kept: self.queue.open().await?, ..self.outbox.load().await? };
         debug!(jobs = restored.jobs.len(), tasks = restored.tasks.len(), restored.queue_kept, "state loaded");
-        self.apply(Event::Restored(Box::new(restored))).await?;
+        self.apply(vec![Event::Restored(Box::new(restored))]).await?;
         let mut housekeeping = JoinSet::new(); // ends with the loop
         housekeeping.extend(self.outbox.archive().map(Archive::age));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let event = tokio::select! {
+            let first = tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(ask) = self.asks.recv() => { self.answer(ask).await?; continue }
                 Some(event) = self.finished.recv() => event,
@@ -243,14 +246,31 @@ impl Coordinator {
                 },
                 _ = tick.tick() => Event::Tick,
             };
-            self.apply(event).await?;
+            let events = self.together(first)?;
+            self.apply(events).await?;
         }
         self.outbox.finish().await;
         Ok(())
     }
 
-    async fn apply(&mut self, event: Event) -> Result<(), StoreError> {
-        let commands = self.farm.apply(event, self.clock.now_ms());
+    /// What has come by now, so that it is saved in one commit.
+    fn together(&mut self, first: Event) -> Result<Vec<Event>, QueueError> {
+        let mut events = vec![first];
+        while events.len() < MOST_TOGETHER
+            && let Some(incoming) = self.queue.more_incoming()?
+        {
+            events.push(event(incoming));
+        }
+        while events.len() < MOST_TOGETHER
+            && let Ok(event) = self.finished.try_recv()
+        {
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    async fn apply(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
+        let commands = self.farm.apply_all(events, self.clock.now_ms());
         self.outbox.execute(commands).await
     }
 
@@ -258,7 +278,7 @@ impl Coordinator {
     async fn answer(&mut self, ask: Ask) -> Result<(), StoreError> {
         match ask {
             Ask::Do(event, answer) => {
-                self.apply(event).await?;
+                self.apply(vec![event]).await?;
                 let _ = answer.send(());
             }
             Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
@@ -271,7 +291,7 @@ impl Coordinator {
                 } else if self.farm.refuses(&submission) {
                     Err(SubmitError::Taken(id))
                 } else {
-                    self.apply(Event::Submitted(submission)).await?;
+                    self.apply(vec![Event::Submitted(submission)]).await?;
                     Ok(self.outbox.views().watch(&id))
                 };
                 drop(answer.send(result));

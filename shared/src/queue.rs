@@ -56,6 +56,12 @@ pub trait Queue: Send + Sync + 'static {
     /// handled: it is not told again. Can be dropped and called again.
     async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError>;
 
+    /// Coordinator: what has come besides by now, without waiting. It is handled together with what
+    /// [`Self::next_incoming`] returned last.
+    fn more_incoming(&self) -> Result<Option<Incoming>, QueueError> {
+        Ok(None)
+    }
+
     /// Coordinator: tells every worker that listens.
     async fn direct(&self, directive: Directive) -> Result<(), QueueError>;
 

@@ -1,4 +1,4 @@
-//! Carries out commands, in order. Saves that stand together are one commit.
+//! Carries out commands: saves first, in one commit where that can be, then the rest in order.
 
 mod pending;
 
@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
-use shared::fleet::AttemptRef;
+use shared::fleet::{AttemptRef, Lane};
 use shared::queue::Queue;
 use shared::storage::{Storage, StorageConfig, StorageError};
-use shared::task::{JobId, WorkerId};
+use shared::task::{JobId, Task, WorkerId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -92,45 +92,42 @@ impl Outbox {
         Ok(restored)
     }
 
-    /// Carries out commands; when it returns, all saves are durable.
+    /// Carries out commands; when it returns, all saves are durable. They are made first, as few commits as can be; what is
+    /// not a save follows in its order.
     pub(super) async fn execute(&mut self, commands: Vec<Command>) -> Result<(), StoreError> {
-        let mut pending = Pending::default();
+        let (mut pending, mut rest) = (Pending::default(), Vec::new());
         for command in commands {
             match command {
-                Command::SaveJob(record) => {
-                    pending.put(format!("job/{}", record.spec.id), json(&record));
-                }
-                Command::SaveTask(record) => {
-                    pending.put(format!("task/{}", record.id), json(&record));
-                }
-                Command::SaveHold(worker, hold) => {
-                    let key = format!("hold/{worker}");
-                    match hold {
-                        Some(hold) => pending.put(key, json(&hold)),
-                        None => pending.remove(key),
-                    }
-                }
+                Command::SaveJob(record) => pending.put(format!("job/{}", record.spec.id), json(&record)),
+                Command::SaveTask(record) => pending.put(format!("task/{}", record.id), json(&record)),
+                Command::SaveHold(worker, Some(hold)) => pending.put(format!("hold/{worker}"), json(&hold)),
+                Command::SaveHold(worker, None) => pending.remove(format!("hold/{worker}")),
                 Command::ForgetTasks(job) => {
                     // A commit of its own: what is left of it by a process that dies, must not stand beside a new life
                     // of the job.
                     self.save(&mut pending).await?;
                     let prefix = format!("task/{job}/");
-                    let stored = self.revisions.keys().filter(|key| key.starts_with(&prefix));
-                    stored.for_each(|key| pending.remove(key.clone()));
+                    let stored = self.revisions.range(prefix.clone()..).map(|(key, _)| key);
+                    stored.take_while(|key| key.starts_with(&prefix)).for_each(|key| pending.remove(key.clone()));
                     self.save(&mut pending).await?;
                 }
                 Command::ForgetJob(job) => {
                     pending.remove(format!("job/{job}"));
-                    self.save(&mut pending).await?;
-                    self.views.forget(&job);
+                    rest.push(Command::ForgetJob(job)); // people are told of it in order
                 }
-                command => {
-                    self.save(&mut pending).await?;
-                    self.start(command).await;
-                }
+                command => rest.push(command),
             }
         }
-        self.save(&mut pending).await
+        self.save(&mut pending).await?;
+        let mut pushes = Vec::new();
+        for command in rest {
+            match command {
+                Command::Enqueue(task, lane) => pushes.push((*task, lane)),
+                command => self.start(command).await,
+            }
+        }
+        self.push(pushes);
+        Ok(())
     }
 
     async fn save(&mut self, pending: &mut Pending) -> Result<(), StoreError> {
@@ -154,14 +151,8 @@ impl Outbox {
     async fn start(&mut self, command: Command) {
         match command {
             Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) => {}
-            Command::ForgetTasks(_) | Command::ForgetJob(_) => {}
-            Command::Enqueue(task, lane) => {
-                let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
-                if let Err(error) = self.queue.push(*task, lane).await {
-                    warn!(task = %attempt.task, %error, "task not enqueued");
-                    self.tell(Event::NotEnqueued(attempt));
-                }
-            }
+            Command::ForgetTasks(_) | Command::Enqueue(..) => {}
+            Command::ForgetJob(job) => self.views.forget(&job),
             Command::Direct(directive) => {
                 if let Err(error) = self.queue.direct(directive).await {
                     warn!(%error, "workers not told; the next heartbeat says it again");
@@ -216,8 +207,24 @@ impl Outbox {
         });
     }
 
-    fn tell(&self, event: Event) {
-        let _ = self.finish.send(event); // the receiver lives as long as the loop, which is calling
+    /// Offers tasks to the workers, in order: beside the loop, as a broker may be silent for long.
+    fn push(&self, tasks: Vec<(Task, Lane)>) {
+        if tasks.is_empty() {
+            return;
+        }
+        let pushes = tasks.into_iter().map(|(task, lane)| {
+            let (queue, finish) = (self.queue.clone(), self.finish.clone());
+            let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
+            async move {
+                if let Err(error) = queue.push(task, lane).await {
+                    warn!(task = %attempt.task, %error, "task not enqueued");
+                    // The loop may have ended; the queue then counts as what it says of itself.
+                    let _ = finish.send(Event::NotEnqueued(attempt));
+                }
+            }
+        });
+        let pushes = futures::future::join_all(pushes);
+        self.beside.spawn(self.gone.clone().run_until_cancelled_owned(pushes));
     }
 
     /// Waits for what runs beside the loop.

@@ -17,6 +17,8 @@ use crate::worker::{Source, report};
 const JOBS: usize = 3;
 const WORKERS: usize = 3;
 const SLOTS: usize = 2;
+/// Reports that are handled at once.
+const MOST_TOGETHER: usize = 4;
 /// After which an unacknowledged message is delivered again.
 const ACK_WAIT_MS: u64 = 30_000;
 const HEARTBEAT_MS: u64 = 2_000;
@@ -279,10 +281,12 @@ impl World {
         self.apply(Event::Restored(Box::new(restored)));
     }
 
-    /// One turn of the loop, which may be its last. Says whether it was carried out.
-    fn apply_whole(&mut self, event: Event) -> bool {
+    /// One turn of the loop, which may be its last: saves first, then the rest. Says whether it was carried out.
+    fn apply_whole(&mut self, events: Vec<Event>) -> bool {
         let Some(farm) = &mut self.farm else { return false };
-        for command in farm.apply(event, self.now_ms) {
+        let mut commands = farm.apply_all(events, self.now_ms);
+        commands.sort_by_key(|command| !is_save(command)); // keeps their order otherwise
+        for command in commands {
             if self.luck.strikes(2) {
                 self.crash();
                 return false;
@@ -293,7 +297,7 @@ impl World {
     }
 
     fn apply(&mut self, event: Event) {
-        let _ = self.apply_whole(event);
+        let _ = self.apply_whole(vec![event]);
     }
 
     fn execute(&mut self, command: Command) {
@@ -467,13 +471,20 @@ impl World {
         self.inbox.push_back(said);
     }
 
-    /// A report is forgotten once it has been handled to the end.
+    /// Reports are forgotten once they have been handled to the end.
     fn hear(&mut self) {
-        let Some(report) = self.inbox.front().cloned() else { return };
-        if self.apply_whole(Event::Report(Box::new(report))) {
-            self.inbox.pop_front();
+        let together = (1 + self.luck.below(MOST_TOGETHER)).min(self.inbox.len());
+        let reports = self.inbox.iter().take(together).cloned();
+        let events = reports.map(|report| Event::Report(Box::new(report))).collect();
+        if self.apply_whole(events) {
+            self.inbox.drain(..together);
         }
     }
+}
+
+fn is_save(command: &Command) -> bool {
+    use Command::{ForgetJob, ForgetTasks, SaveHold, SaveJob, SaveTask};
+    matches!(command, SaveJob(_) | SaveTask(_) | SaveHold(..) | ForgetTasks(_) | ForgetJob(_))
 }
 
 fn keys(receipt: &Receipt) -> Vec<&str> {

@@ -85,6 +85,10 @@ impl Queue for MemoryQueue {
         Ok(self.inbox.lock().await.recv().await)
     }
 
+    fn more_incoming(&self) -> Result<Option<Incoming>, QueueError> {
+        Ok(self.inbox.try_lock().ok().and_then(|mut inbox| inbox.try_recv().ok()))
+    }
+
     async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
         // Can't fail: `told` listens as long as the queue lives.
         drop(self.directives.send(directive));

@@ -53,6 +53,12 @@ impl Queue for MeteredQueue {
         Ok(incoming)
     }
 
+    fn more_incoming(&self) -> Result<Option<Incoming>, QueueError> {
+        let incoming = self.note(self.inner.more_incoming())?;
+        incoming.iter().for_each(|incoming| self.meter.heard(incoming));
+        Ok(incoming)
+    }
+
     async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
         self.note(self.inner.direct(directive).await)
     }

@@ -119,6 +119,10 @@ impl Queue for NatsQueue {
         }
     }
 
+    fn more_incoming(&self) -> Result<Option<Incoming>, QueueError> {
+        self.listener().map_or(Ok(None), |listener| listener.more())
+    }
+
     async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
         self.link.say(self.link.names.direct(), encode_directive(&directive)).await
     }

@@ -17,7 +17,7 @@ use crate::queue::{Incoming, QueueError};
 use crate::wire::{WireError, decode_heartbeat, decode_report};
 
 /// What may wait for the coordinator in memory.
-const CAPACITY: usize = 64;
+const CAPACITY: usize = 256;
 
 /// What the coordinator is told next, and the ids of the messages that it came in.
 pub(super) type Heard = (Result<Incoming, QueueError>, Vec<String>);
@@ -31,7 +31,7 @@ pub(super) struct Listener {
 
 struct Inbox {
     heard: mpsc::Receiver<Heard>,
-    /// Of what was told last, which counts as handled when the next is asked for.
+    /// Of what was told since; counts as handled when the next is waited for.
     told: Vec<String>,
     /// Aborted when dropped.
     sources: JoinSet<()>,
@@ -81,6 +81,14 @@ impl Listener {
                 else => return Err(QueueError("nothing is heard any more".into())),
             }
         }
+    }
+
+    /// What has come besides; acknowledged together with what came before.
+    pub fn more(&self) -> Result<Option<Incoming>, QueueError> {
+        let Ok(mut inbox) = self.inbox.try_lock() else { return Ok(None) };
+        let Ok((incoming, ids)) = inbox.heard.try_recv() else { return Ok(None) };
+        inbox.told.extend(ids);
+        incoming.map(Some)
     }
 }
 
