@@ -158,8 +158,12 @@ client!(fleet: fleet_service_client::FleetServiceClient);
 client!(profiles: profile_service_client::ProfileServiceClient);
 
 fn unreachable(address: &str, why: &str) -> Failure {
-    Failure::new(Exit::Unreachable, "unreachable", format!("{address}: {why}"))
-        .help("is the farm up? `farm serve` starts one; --server or FARM_SERVER says where it is")
+    let help = if why.contains("peer certificate") {
+        "name the authority that the server's certificate comes from with --ca"
+    } else {
+        "is the farm up? `farm serve` starts one; --server or FARM_SERVER says where it is"
+    };
+    Failure::new(Exit::Unreachable, "unreachable", format!("{address}: {why}")).help(help)
 }
 
 /// An error and what it comes from.
@@ -175,11 +179,18 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        // What has a cause on this side is no answer of the farm.
+        if let Some(cause) = std::error::Error::source(&status) {
+            return Self::new(Exit::Unreachable, "unreachable", format!("the connection broke: {}", chain(cause)))
+                .help("does the farm speak https:, and is --client-cert of an authority that it trusts?");
+        }
         let info = status.get_details_error_info();
         let code = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason).to_lowercase();
         let (exit, help) = match status.code() {
             Code::InvalidArgument => (Exit::Usage, "see the command's --help"),
-            Code::Unauthenticated => (Exit::Refused, "set FARM_KEY to the key you were given"),
+            Code::Unauthenticated => {
+                (Exit::Refused, "set FARM_KEY to the key you were given, or show a certificate with --client-cert")
+            }
             Code::PermissionDenied => (Exit::Refused, "ask for a key with that scope"),
             Code::NotFound => (Exit::Refused, "`farm job list` and `farm worker list` say what there is"),
             Code::Unavailable | Code::DeadlineExceeded => (Exit::Unreachable, "try again in a moment"),

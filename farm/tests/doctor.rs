@@ -3,10 +3,19 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use shared::testing::broker::old_broker;
+use shared::testing::s3::S3Server;
+use shared::testing::{Server, free_port};
 
 fn doctor(args: &[&str]) -> (Output, Vec<Value>) {
+    doctor_with_key("", args)
+}
+
+/// With the secret of the S3 server's user.
+fn doctor_with_key(secret: &str, args: &[&str]) -> (Output, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
-    let output = command.arg("doctor").args(args).arg("--json").env_remove("RUST_LOG").output().unwrap();
+    command.arg("doctor").args(args).arg("--json").env_remove("RUST_LOG");
+    let output = command.env("AWS_ACCESS_KEY_ID", "farm-key").env("AWS_SECRET_ACCESS_KEY", secret).output().unwrap();
     let lines = String::from_utf8(output.stdout.clone()).unwrap();
     let findings = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (output, findings)
@@ -42,4 +51,74 @@ fn what_is_missing_is_said_with_what_to_do() {
         let finding = findings.iter().find(|finding| finding["what"] == what).unwrap();
         assert!(!finding["advice"].as_str().unwrap().is_empty(), "{finding}");
     }
+}
+
+/// Grade, what was seen and what to do, of everything of this name, in order.
+fn told(findings: &[Value], what: &str) -> Vec<[String; 3]> {
+    let told = |finding: &Value| ["grade", "text", "advice"].map(|field| finding[field].as_str().unwrap().to_owned());
+    findings.iter().filter(|finding| finding["what"] == what).map(told).collect()
+}
+
+fn nats(jetstream: bool) -> Option<Server> {
+    let port = free_port();
+    Server::start("nats-server", port, |folder| {
+        let mut args = format!("-a 127.0.0.1 -p {port}");
+        if jetstream {
+            args += &format!(" -js -sd {}/store", folder.display());
+        }
+        args.split(' ').map(str::to_owned).collect()
+    })
+}
+
+fn etcd() -> Option<Server> {
+    let [client, peer] = [free_port(), free_port()];
+    Server::start("etcd", client, |folder| {
+        let places = format!(
+            "--data-dir={}/data --listen-client-urls=http://127.0.0.1:{client} \
+             --advertise-client-urls=http://127.0.0.1:{client} --listen-peer-urls=http://127.0.0.1:{peer} \
+             --initial-advertise-peer-urls=http://127.0.0.1:{peer} --initial-cluster=default=http://127.0.0.1:{peer}",
+            folder.display()
+        );
+        places.split_whitespace().map(str::to_owned).collect()
+    })
+}
+
+#[test]
+fn servers_that_are_right_are_said_to_be_and_of_others_what_is_wrong_and_what_to_do() {
+    let (Some(good), Some(plain), Some(etcd)) = (nats(true), nats(false), etcd()) else { return };
+    let Some(mut s3) = S3Server::start() else { return };
+    let at = |scheme: &str, port: u16| format!("{scheme}://127.0.0.1:{port}");
+    let brokers = [good.port(), plain.port(), old_broker("2.9.10")].map(|port| at("nats", port));
+    let places = ["s3://media/farm", "s3://closed/farm", "s3://nowhere/farm"];
+    let mut args = vec!["--s3-endpoint".to_owned(), at("http", s3.server().port())];
+    args.extend(brokers.into_iter().flat_map(|broker| ["--nats".to_owned(), broker]));
+    args.extend(["--etcd".to_owned(), at("http", etcd.port()), "--etcd".to_owned(), at("http", free_port())]);
+    let on_places = places.into_iter().flat_map(|place| ["--storage".to_owned(), place.to_owned()]);
+    let args: Vec<String> = args.into_iter().chain(on_places).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+
+    let (output, findings) = doctor_with_key("farm-secret", &args);
+    assert_eq!(output.status.code(), Some(1), "{findings:#?}");
+    let expected = [
+        ("NATS", "ok", "new enough", ""),
+        ("NATS", "bad", "no JetStream", "-js"),
+        ("NATS", "bad", "nats-server 2.9.10: run 2.10 or later", "sync_interval: always"),
+        ("etcd", "ok", "takes writes", ""),
+        ("etcd", "bad", "", "start etcd 3.4 or later"),
+        ("storage", "ok", "writes, reads, lists, deletes", ""),
+        ("storage", "bad", "s3://closed/farm", "allow these credentials to read, write, list and delete"),
+        ("storage", "bad", "s3://nowhere/farm", "these credentials"), // who may not make buckets is not told which there are
+    ];
+    let told_all = ["NATS", "etcd", "storage"].into_iter().flat_map(|what| told(&findings, what)).collect::<Vec<_>>();
+    assert_eq!(told_all.len(), expected.len(), "{findings:#?}");
+    for ((what, grade, text, advice), told) in expected.into_iter().zip(told_all) {
+        let right = told[0] == grade && told[1].contains(text) && told[2].contains(advice);
+        assert!(right && advice.is_empty() == told[2].is_empty(), "{what}: {told:?}");
+    }
+
+    let endpoint = at("http", s3.server().port());
+    let (_, findings) = doctor_with_key("guessed", &["--s3-endpoint", &endpoint, "--storage", "s3://media/farm"]);
+    let [grade, text, advice] = &told(&findings, "storage")[0];
+    assert!(grade == "bad" && !text.contains("guessed"), "{text}");
+    assert!(advice.contains("check the credentials in the environment"), "{advice}");
 }

@@ -73,7 +73,15 @@ pub(super) async fn storage(uri: &str, endpoint: &str) -> Finding {
     match try_storage(uri, &config).await {
         Ok(true) => Finding::new("storage", Grade::Ok, format!("{uri}: writes, reads, lists, deletes"), ""),
         Ok(false) => Finding::new("storage", Grade::Bad, format!("{uri}: what is written is not listed"), RIGHTS),
-        Err(error) => Finding::new("storage", Grade::Bad, format!("{uri}: {error}"), RIGHTS),
+        Err(error) => {
+            let advice = match error.fault().advice() {
+                "" => "see that it is up, and that --s3-endpoint is right",
+                advice => advice,
+            };
+            let text = error.to_string();
+            let text = text.strip_suffix(&format!("; {advice}")).unwrap_or(&text);
+            Finding::new("storage", Grade::Bad, format!("{uri}: {text}"), advice)
+        }
     }
 }
 

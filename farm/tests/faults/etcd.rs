@@ -10,8 +10,8 @@ use crate::support::chance::number;
 use crate::support::cluster::{Cluster, LEASE_S, Parts, Program};
 
 const SLOTS: usize = 2;
-/// etcd elects in 1 to 2 s, and a lease may have run out meanwhile.
-const FLOWING_LIMIT: Duration = Duration::from_secs(15);
+/// etcd elects in 1 to 2 s and a lease may have run out meanwhile; the rest is for a machine that does other things too.
+const FLOWING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Three members of etcd, three coordinators, two workers with a slot each.
 fn parts() -> Parts {
@@ -47,7 +47,7 @@ async fn a_quorum_is_lost_and_comes_back_and_nobody_leads_in_between() {
     let lost = Instant::now();
     cluster.etcd[1..].iter_mut().for_each(Server::kill);
     while leaders(&cluster) > 0 {
-        assert!(lost.elapsed() < Duration::from_secs(LEASE_S + 1), "somebody leads without a lease");
+        assert!(lost.elapsed() < Duration::from_secs(LEASE_S + 2), "somebody leads without a lease");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let resigned = lost.elapsed();

@@ -1,7 +1,7 @@
 //! A cluster of real processes: coordinators, workers, NATS, etcd and object storage, each on ports and in folders of its
 //! own. Everything can be killed, restarted, stopped and continued; a server can lose its data.
 
-mod build;
+pub mod build;
 pub mod client;
 mod program;
 mod servers;

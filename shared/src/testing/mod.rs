@@ -3,6 +3,8 @@
 //! `make servers` puts the programs into `target/servers/bin`; elsewhere they are looked for on the `PATH`. A test whose
 //! server is missing is skipped by name, or fails where `FARM_REQUIRE_SERVERS` is set, as `make test` does.
 
+pub mod broker;
+pub mod certificates;
 pub mod proxy;
 pub mod s3;
 

@@ -1,14 +1,13 @@
 //! Which brokers are worked with, and who may work with them.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use shared::fleet::Class;
 use shared::queue::nats::{Login, NatsConfig, NatsQueue};
 use shared::queue::{Incoming, Queue};
 use shared::task::Outcome;
+use shared::testing::broker::old_broker;
+use shared::testing::certificates::Authority;
 use shared::testing::{Server, free_port};
 
 use super::broker::{config, connect};
@@ -41,30 +40,9 @@ async fn works(config: &NatsConfig) {
     assert_eq!(pull_job(&queue).await, "a");
 }
 
-/// Speaks enough of the protocol to be connected to.
-fn old_broker() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let info = r#"{"server_id":"x","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576,"jetstream":true}"#;
-            write!(stream, "INFO {info}\r\n").unwrap();
-            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
-                match line {
-                    Ok(line) if line.starts_with("PING") => write!(stream, "PONG\r\n").unwrap(),
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
-            }
-        }
-    });
-    port
-}
-
 #[tokio::test]
 async fn a_broker_that_is_too_old_is_refused() {
-    let said = open_refusal(&config(old_broker())).await;
+    let said = open_refusal(&config(old_broker("2.9.10"))).await;
     assert_eq!(said, "queue: the broker is nats-server 2.9.10: run 2.10 or later, or set allow_untrusted");
 }
 
@@ -140,40 +118,23 @@ async fn a_worker_needs_few_permissions_and_gets_no_further() {
     assert!(opened.is_err() && pushed.is_err());
 }
 
-fn openssl(folder: &Path, args: &str) {
-    let mut openssl = Command::new("openssl");
-    let status = openssl.args(args.split_whitespace()).current_dir(folder).stderr(Stdio::null()).status().unwrap();
-    assert!(status.success(), "openssl {args}");
-}
-
-/// `ca.pem`, and `server.pem`, `client.pem` with their keys, signed by it.
-fn certificates(folder: &Path) {
-    let new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
-    openssl(folder, &format!("{new} -keyout ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign"));
-    for name in ["server", "client"] {
-        let usage = format!("basicConstraints=CA:FALSE -addext extendedKeyUsage={name}Auth");
-        let host = "-addext subjectAltName=IP:127.0.0.1 -CA ca.pem -CAkey ca.key";
-        openssl(folder, &format!("{new} -keyout {name}.key -out {name}.pem -subj /CN={name} {host} -addext {usage}"));
-    }
-}
-
 #[tokio::test]
 async fn both_sides_prove_themselves_with_certificates() {
-    if shared::testing::program("openssl").is_none() {
-        return;
-    }
+    let files = tempfile::tempdir().unwrap();
+    let Some(authority) = Authority::new(files.path(), "ca") else { return };
+    ["server", "client"].iter().for_each(|name| authority.issue(name));
     let args = |folder: &Path| {
-        certificates(folder);
         words(&format!(
-            "-js -sd {0}/store --tlsverify --tlscert {0}/server.pem --tlskey {0}/server.key --tlscacert {0}/ca.pem",
-            folder.display()
+            "-js -sd {}/store --tlsverify --tlscert {1}/server.pem --tlskey {1}/server.key --tlscacert {1}/ca.pem",
+            folder.display(),
+            files.path().display()
         ))
     };
     let Some(broker) = broker(args) else { return };
-    let file = |name: &str| Some(broker.folder().join(name));
-    let config = NatsConfig { tls_required: true, tls_roots: file("ca.pem"), ..config(broker.port()) };
-    let with_certificate =
-        NatsConfig { tls_certificate: file("client.pem"), tls_key: file("client.key"), ..config.clone() };
+    let roots = Some(authority.pem("ca"));
+    let config = NatsConfig { tls_required: true, tls_roots: roots, ..config(broker.port()) };
+    let (tls_certificate, tls_key) = (Some(authority.pem("client")), Some(authority.key("client")));
+    let with_certificate = NatsConfig { tls_certificate, tls_key, ..config.clone() };
     works(&with_certificate).await;
     refusal(&config).await;
     refusal(&NatsConfig { tls_roots: None, ..with_certificate }).await;

@@ -10,7 +10,7 @@ use async_nats::jetstream::{self, ContextBuilder, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, Subject};
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
@@ -54,23 +54,14 @@ impl Link {
             return Err(QueueError(wrong.join("; ")));
         }
         let (changed, mut up) = watch::channel(false);
-        let (trouble, mut troubles) = mpsc::channel(16);
-        let options = options(config).await?.event_callback(move |event| {
+        let options = options(config).await?.retry_on_initial_connect().event_callback(move |event| {
             note(&event, &changed);
-            if let Event::ClientError(error) = &event {
-                // Read while connecting only.
-                let _ = trouble.try_send(error.to_string());
-            }
             async {}
         });
-        let client = options.connect(&config.urls).await.map_err(|error| unreachable(config, error))?;
+        let client = options.connect(&config.urls).await.map_err(|error| unreachable(config, &chain(&error)))?;
         let patience = Duration::from_millis(config.connect_timeout_ms);
         if tokio::time::timeout(patience, up.wait_for(|up| *up)).await.is_err() {
-            let mut last = "no answer".to_owned();
-            while let Ok(trouble) = troubles.try_recv() {
-                last = trouble;
-            }
-            return Err(unreachable(config, last));
+            return Err(unreachable(config, &why_not(config).await?));
         }
         let jetstream = ContextBuilder::new().timeout(ANSWER_TIMEOUT).ack_timeout(ANSWER_TIMEOUT).build(client.clone());
         let session = client.new_inbox().rsplit('.').next().unwrap_or_default().to_owned();
@@ -179,7 +170,6 @@ impl Link {
 async fn options(config: &NatsConfig) -> Result<ConnectOptions, QueueError> {
     let mut options = ConnectOptions::new()
         .name("farm")
-        .retry_on_initial_connect()
         .max_reconnects(None)
         .ping_interval(PING_INTERVAL)
         .require_tls(config.tls_required)
@@ -218,9 +208,18 @@ fn note(event: &Event, up: &watch::Sender<bool>) {
     }
 }
 
-fn unreachable(config: &NatsConfig, error: impl ToString) -> QueueError {
+/// Why a broker can't be reached: a client that tries again and again does not tell.
+async fn why_not(config: &NatsConfig) -> Result<String, QueueError> {
+    let once = options(config).await?.connect(&config.urls);
+    Ok(match tokio::time::timeout(ANSWER_TIMEOUT, once).await {
+        Ok(Err(error)) => chain(&error),
+        Ok(Ok(_)) | Err(_) => "no answer in time".to_owned(),
+    })
+}
+
+fn unreachable(config: &NatsConfig, why: &str) -> QueueError {
     let servers = config.urls.iter().map(|url| without_login(url)).collect::<Vec<_>>().join(", ");
-    QueueError(format!("no broker at {servers}: {}", error.to_string()))
+    QueueError(format!("no broker at {servers}: {why}"))
 }
 
 /// A URL may carry a password.
