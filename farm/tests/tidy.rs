@@ -109,6 +109,21 @@ fn crates_depend_on_each_other_only_as_drawn() {
 }
 
 #[test]
+fn one_provider_of_cryptography_serves_all_of_tls() {
+    // The graph of `cargo metadata` has edges of features that are not on.
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--locked", "--workspace", "--edges=normal", "--prefix=none", "--format={lib}"]);
+    let listed = tree.current_dir(root()).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let reached: BTreeSet<&str> = listed.split_whitespace().collect();
+    assert!(reached.contains("aws_lc_rs"), "it should be this one");
+    let others = ["ring", "openssl_sys", "native_tls", "rustls_rustcrypto", "rustls_openssl"];
+    let complaints = others.into_iter().filter(|other| reached.contains(other)).map(str::to_owned).collect();
+    assert_none(complaints, "choose the features of whoever brings these so that aws-lc-rs is taken");
+}
+
+#[test]
 fn every_crate_may_be_linked_into_a_gpl_binary() {
     // The same list as in deny.toml, for machines without cargo deny.
     let allowed = ["MIT", "Apache-2.0", "BSD-3-Clause", "CDLA-Permissive-2.0", "ISC", "Unicode-3.0", "WTFPL", "Zlib"];
