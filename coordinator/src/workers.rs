@@ -123,7 +123,7 @@ impl Workers {
     /// An attempt has failed, or its receipt was refused. Returns a directive if the worker is not trusted any more: it
     /// would empty the queue by failing fast (a black hole).
     pub fn failed(&mut self, worker: &WorkerId, task: &TaskId, kind: ErrorKind, code: &str) -> Option<Directive> {
-        let known = self.known.get_mut(worker)?;
+        let known = self.known.get_mut(worker).filter(|_| kind != ErrorKind::Cancelled)?;
         known.view.failed += 1;
         // A worker that ran out of something rests by itself until there is more of it.
         let own = matches!(kind, ErrorKind::Bug | ErrorKind::Unsupported);

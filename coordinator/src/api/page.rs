@@ -1,6 +1,7 @@
 //! Lists: which jobs, in which order, page by page. A page token is a place in an order, and good for nothing else: whose
 //! jobs are listed is decided by the key alone.
 
+use prost::Message;
 use proto::v1;
 use sha2::{Digest, Sha256};
 use tonic::Status;
@@ -9,6 +10,8 @@ use super::error::{self, Violations};
 
 /// Most jobs a page may have.
 pub const LARGEST_PAGE: u32 = 500;
+/// Jobs of a page together, in bytes; a page has one job at least.
+pub const LARGEST_PAGE_BYTES: usize = 8 << 20;
 /// Jobs a page has if nothing is said.
 pub const DEFAULT_PAGE: u32 = 50;
 /// Longest filter, in bytes.
@@ -117,8 +120,14 @@ impl Query {
         if let Some(after) = &self.after {
             placed.retain(|(place, _)| place > after);
         }
-        let more = placed.len() > self.size;
-        placed.truncate(self.size);
+        let mut bytes = 0;
+        let fits = placed.iter().take(self.size).take_while(|(_, job)| {
+            bytes += job.encoded_len();
+            bytes <= LARGEST_PAGE_BYTES
+        });
+        let size = fits.count().max(1);
+        let more = placed.len() > size;
+        placed.truncate(size);
         let token = placed.last().filter(|_| more).map(|(place, _)| self.token(place));
         (placed.into_iter().map(|(_, job)| job).collect(), token.unwrap_or_default())
     }
@@ -259,6 +268,16 @@ mod tests {
         assert_eq!(read("create_time"), "adbc");
         assert_eq!(read("priority desc"), "bcda");
         assert_eq!(read("priority"), "acdb");
+    }
+
+    #[test]
+    fn a_page_of_large_jobs_has_fewer_of_them() {
+        let problem = v1::Problem { text: "x".repeat(LARGEST_PAGE_BYTES / 2), ..Default::default() };
+        let large = |id: &str| v1::Job { problems: vec![problem.clone()], ..job(id, 1, 0, "x") };
+        let (page, token) = Query::new(&request("", "", 0, "")).unwrap().page(vec![large("a"), large("b"), large("c")]);
+        assert_eq!((ids(&page), token.is_empty()), (vec!["a"], false));
+        let (rest, _) = Query::new(&request("", "", 0, &token)).unwrap().page(vec![large("a"), job("b", 1, 0, "x")]);
+        assert_eq!(ids(&rest), ["b"]);
     }
 
     #[test]

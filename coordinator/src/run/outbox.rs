@@ -302,6 +302,9 @@ async fn clean_up(order: CleanUp, storage: StorageConfig, archive: Option<Arc<Ar
         if take_away.whole {
             publish::remove_extras(&target).await?;
         }
+        if order.forget.is_some() {
+            target.remove_folder().await;
+        }
     }
     match Storage::open_existing(&order.places.work, &storage)? {
         Some(work) if !order.keep_parts => work.clear().await,

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use coordinator::api::CALLS_PER_CONNECTION;
 use coordinator::api::SERVICES;
 use coordinator::api::auth::Scope;
-use coordinator::api::door::RPCS;
+use coordinator::api::door::{MOST_STREAMS, RPCS};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use proto::v1;
+use proto::v1::event_service_client::EventServiceClient;
 use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::transport::Channel;
+use tonic_types::StatusExt;
 use tower::ServiceExt;
 
 use super::stand::{Stand, channel, create, jobs, key, with_key};
@@ -147,4 +150,36 @@ async fn beyond_this_host_it_listens_only_with_keys() {
     assert!(config.callers().unwrap_err()[0].contains("open to others"));
     config.keys.push(key("red", "red", &[Scope::Read]));
     assert!(config.callers().is_ok());
+}
+
+#[tokio::test]
+async fn streams_beyond_the_limit_are_refused_until_others_end() {
+    let mut stand = Stand::new().await;
+    let address = stand.serve_here(vec![]).await;
+    let mut open = Vec::new();
+    let mut last = None;
+    while open.len() < MOST_STREAMS {
+        let client = EventServiceClient::new(channel(&address).await);
+        let count = (CALLS_PER_CONNECTION as usize).min(MOST_STREAMS - open.len());
+        let calls = (0..count).map(|_| {
+            let mut client = client.clone();
+            async move { client.subscribe(v1::SubscribeRequest::default()).await.unwrap().into_inner() }
+        });
+        open.extend(futures::future::join_all(calls).await);
+        last = Some(client);
+    }
+    let mut more = EventServiceClient::new(channel(&address).await);
+    let refused = more.subscribe(v1::SubscribeRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "TOO_MANY_STREAMS");
+    assert!(refused.get_details_retry_info().is_some());
+    let unary = jobs(&address).await.list_jobs(v1::ListJobsRequest::default()).await;
+    assert!(unary.is_ok(), "other calls go on");
+    drop((open, last));
+    let free = async {
+        while more.subscribe(v1::SubscribeRequest::default()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), free).await.unwrap();
 }

@@ -179,3 +179,20 @@ async fn jobs_that_make_no_sense_are_refused() {
     running.coordinator.await.unwrap().unwrap();
     assert!(matches!(running.handle.submit(spec()).await, Err(SubmitError::Closed)));
 }
+
+#[tokio::test]
+async fn a_job_that_is_erased_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let worker = work(running.queue.clone(), usize::MAX);
+    let spec = job_in(folder.path());
+    assert_eq!(settled(&running, spec.clone()).await, JobState::Completed);
+    worker.abort();
+    assert!(folder.path().join("out/master.m3u8").is_file());
+    let mut view = running.handle.watch(&spec.id).unwrap();
+    running.handle.delete(spec.id.clone(), true).await.unwrap();
+    while view.changed().await.is_ok() {}
+    assert!(view.borrow().is_deleted() && running.handle.watch(&spec.id).is_none());
+    assert_eq!(running.handle.deleted(|view| view.id == spec.id).len(), 1, "for those who hear of it late");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -26,6 +26,10 @@ pub(super) fn job(job: &v1::Job) -> String {
         if !labels.is_empty() {
             let _ = writeln!(text, "labels    {}", labels.join(" "));
         }
+        let _ = writeln!(text, "made      {}", made(spec));
+        if let Some(deadline) = spec.deadline {
+            let _ = writeln!(text, "deadline  {}", clock(deadline));
+        }
         if spec.priority != 0 {
             let _ = writeln!(text, "priority  {}", spec.priority);
         }
@@ -52,6 +56,27 @@ pub(super) fn job(job: &v1::Job) -> String {
         let _ = writeln!(text, "problem   {}: {} ({}) {}", problem.code, problem.text, problem.scope, problem.advice);
     }
     text
+}
+
+/// What is made of the source: `web, rungs 720, segments of 6 s`.
+fn made(spec: &v1::JobSpec) -> String {
+    let mut parts = match &spec.profile {
+        Some(v1::job_spec::Profile::ProfileName(name)) => vec![name.clone()],
+        _ => Vec::new(),
+    };
+    if !spec.rungs.is_empty() {
+        parts.push(format!("rungs {}", spec.rungs));
+    }
+    if let Some(segment) = &spec.segment {
+        parts.push(format!("segments of {} s", segment.seconds as f64 + f64::from(segment.nanos) / 1e9));
+    }
+    if !spec.preset.is_empty() {
+        parts.push(format!("preset {}", spec.preset));
+    }
+    if spec.mp4 {
+        parts.push("MP4 files".to_owned());
+    }
+    parts.join(", ")
 }
 
 /// A line for each job.
@@ -98,6 +123,14 @@ fn clock(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_one_line() {
+        let profile = Some(v1::job_spec::Profile::ProfileName("web".into()));
+        let segment = Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 });
+        let spec = v1::JobSpec { profile, segment, rungs: "720".into(), mp4: true, ..v1::JobSpec::default() };
+        assert_eq!(made(&spec), "web, rungs 720, segments of 2.5 s, MP4 files");
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

@@ -57,5 +57,5 @@ async fn the_page_of_examples_is_true() {
     }
     served.kill().unwrap();
     served.wait().unwrap();
-    assert_eq!(seen, 16);
+    assert_eq!(seen, 17);
 }

@@ -217,11 +217,15 @@ impl Storage {
                 Err(source) => return Err(StorageError::of("")(source)),
             }
         }
-        if let Some(folder) = &self.folder {
-            // Stays if anything else is in it.
-            let _ = tokio::fs::remove_dir(folder).await;
-        }
+        self.remove_folder().await;
         Ok(())
+    }
+
+    /// Removes the folder of objects that are files, unless anything is in it.
+    pub async fn remove_folder(&self) {
+        if let Some(folder) = &self.folder {
+            let _ = tokio::fs::remove_dir(folder).await; // stays if anything is in it
+        }
     }
 
     /// Where an object is a file of this host; `None` in an object store.
