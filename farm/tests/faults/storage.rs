@@ -42,7 +42,9 @@ async fn storage_refuses_breaks_off_and_goes_away_and_no_job_is_lost() {
     let load = Load::start(&cluster, 4).await;
     flowing(&cluster, SLOTS).await;
     proxy.set(Weather::Rough(10));
-    flowing(&cluster, 3 * SLOTS).await;
+    while proxy.faults() < 10 {
+        flowing(&cluster, SLOTS).await;
+    }
     let rough = proxy.faults();
     let outage = Duration::from_secs(number("FARM_OUTAGE_S", 5));
     let mut took = Vec::new();
@@ -61,7 +63,7 @@ async fn storage_refuses_breaks_off_and_goes_away_and_no_job_is_lost() {
         "{jobs} jobs, none lost; {rough} requests failed here and there; {failed} attempts failed in two outages of"
     );
     eprintln!("{outage:?}, flowing again {took:?} after them");
-    assert!(rough >= 10 && failed > 0, "{rough} {failed}");
+    assert!(failed > 0, "the outages were too short to be felt");
     assert!(took.iter().all(|took| *took <= FLOWING_LIMIT), "{took:?}");
 }
 
