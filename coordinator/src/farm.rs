@@ -110,6 +110,8 @@ pub enum Event {
         /// What happened.
         message: String,
     },
+    /// The record of a task would be so many bytes long, which is more than the store takes: it was not saved.
+    TooLong(TaskId, usize),
     /// What [`Command::CleanUp`] asked for is done, or why not.
     CleanedUp(JobId, Result<(), String>),
     /// What [`Command::Archive`] asked for is done (`true`) or not.
@@ -133,6 +135,15 @@ pub struct Restored {
     pub holds: Vec<(WorkerId, Hold)>,
     /// The queue still has what an earlier coordinator put on it.
     pub queue_kept: bool,
+}
+
+impl Restored {
+    /// When an earlier coordinator last wrote what the time was, in milliseconds of UNIX time; 0: never.
+    pub fn newest_ms(&self) -> u64 {
+        let steps = self.jobs.iter().filter_map(|job| job.history.last()).map(|moment| moment.at_ms);
+        let ends = self.tasks.iter().filter_map(TaskRecord::newest_ms);
+        steps.chain(ends).max().unwrap_or(0)
+    }
 }
 
 /// Something to be done. What is saved or forgotten is so durably, in order, before anything after it is carried out.
@@ -287,6 +298,9 @@ impl Farm {
             Event::PublishFailed { job, transient, message } => self.with(&job, now_ms, out, |job, out| {
                 job.publish_failed(transient, &message, now_ms, out);
             }),
+            Event::TooLong(task, size) => {
+                self.with(&task.job, now_ms, out, |job, out| job.record_too_long(task.name, size, now_ms, out));
+            }
             Event::CleanedUp(id, result) => {
                 let mut again = None;
                 self.with(&id, now_ms, out, |job, out| again = job.cleaned_up(result, now_ms, out));

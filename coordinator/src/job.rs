@@ -363,6 +363,15 @@ impl TaskRecord {
             TaskState::Waiting | TaskState::Out => None,
         }
     }
+
+    /// When its last attempt ended, in milliseconds of UNIX time; `None`: none has.
+    pub fn newest_ms(&self) -> Option<u64> {
+        let failed = self.failures.last().map(|failure| failure.at_ms);
+        match &self.state {
+            TaskState::Done(accepted) => failed.max(Some(accepted.at_ms)),
+            TaskState::Waiting | TaskState::Out => failed,
+        }
+    }
 }
 
 /// Where a task stands.

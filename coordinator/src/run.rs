@@ -230,6 +230,7 @@ impl Coordinator {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
         let restored = Restored { queue_kept: self.queue.open().await?, ..self.outbox.load().await? };
         debug!(jobs = restored.jobs.len(), tasks = restored.tasks.len(), restored.queue_kept, "state loaded");
+        self.clock.pass(restored.newest_ms());
         self.apply(vec![Event::Restored(Box::new(restored))]).await?;
         let mut housekeeping = JoinSet::new(); // ends with the loop
         housekeeping.extend(self.outbox.archive().map(Archive::age));
@@ -368,7 +369,7 @@ impl Views {
     }
 }
 
-/// UNIX time that never goes backwards while the coordinator runs.
+/// UNIX time that never goes backwards while the coordinator runs, nor behind what an earlier one has written.
 struct Clock {
     started: Instant,
     started_ms: u64,
@@ -380,7 +381,28 @@ impl Clock {
         Self { started: Instant::now(), started_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX) }
     }
 
+    /// It is later than that.
+    fn pass(&mut self, ms: u64) {
+        let behind = ms.saturating_add(1).saturating_sub(self.now_ms());
+        self.started_ms = self.started_ms.saturating_add(behind);
+    }
+
     fn now_ms(&self) -> u64 {
         self.started_ms.saturating_add(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_goes_on_from_what_was_written() {
+        let mut clock = Clock::start();
+        let now_ms = clock.now_ms();
+        clock.pass(now_ms - 5_000);
+        assert!(clock.now_ms() < now_ms + 5_000);
+        clock.pass(now_ms + 60_000);
+        assert!((1..5_000).contains(&(clock.now_ms() - now_ms - 60_000)));
     }
 }

@@ -176,6 +176,23 @@ impl ActiveJob {
         out.push(Command::SaveJob(Box::new(self.record.clone())));
     }
 
+    /// What a task has come to can't be saved, so it has not happened.
+    pub(super) fn record_too_long(&mut self, name: TaskName, size: usize, now_ms: u64, out: &mut Vec<Command>) {
+        let kind = ErrorKind::Exhausted;
+        let problem = Problem {
+            code: "record_too_long".to_owned(),
+            class: ProblemClass::from(kind),
+            text: format!("its record would be {size} bytes long, which no store takes"),
+            scope: self.scope(name),
+            advice: "Use longer segments or fewer renditions, or split the source.".to_owned(),
+            fatal: true,
+        };
+        if let Some(task) = self.tasks.get_mut(&name) {
+            task.wait_until(0);
+        }
+        self.fail_with(kind, problem, now_ms, out);
+    }
+
     /// Where a task's problem lies, for people.
     fn scope(&self, name: TaskName) -> String {
         match (name, self.tasks.get(&name).map(|task| &task.record.work)) {

@@ -92,14 +92,21 @@ impl Outbox {
         Ok(restored)
     }
 
-    /// Carries out commands; when it returns, all saves are durable. They are made first, as few commits as can be; what is
+    /// Carries out commands; when it returns, all saves are durable, but for a task's record that no store takes: its job
+    /// fails. They are made first, as few commits as can be; what is
     /// not a save follows in its order.
     pub(super) async fn execute(&mut self, commands: Vec<Command>) -> Result<(), StoreError> {
         let (mut pending, mut rest) = (Pending::default(), Vec::new());
         for command in commands {
             match command {
                 Command::SaveJob(record) => pending.put(format!("job/{}", record.spec.id), json(&record)),
-                Command::SaveTask(record) => pending.put(format!("task/{}", record.id), json(&record)),
+                Command::SaveTask(record) => {
+                    let value = json(&record);
+                    match value.len() <= self.store.longest_record() {
+                        true => pending.put(format!("task/{}", record.id), value),
+                        false => self.tell(Event::TooLong(record.id, value.len())),
+                    }
+                }
                 Command::SaveHold(worker, Some(hold)) => pending.put(format!("hold/{worker}"), json(&hold)),
                 Command::SaveHold(worker, None) => pending.remove(format!("hold/{worker}")),
                 Command::ForgetTasks(job) => {
@@ -188,6 +195,11 @@ impl Outbox {
                 self.beside(put_away(archive, archived), move |stored| Event::Archived(job, stored == Ok(true)));
             }
         }
+    }
+
+    /// The loop may have ended; the records say what is left to do.
+    fn tell(&self, event: Event) {
+        let _ = self.finish.send(event);
     }
 
     /// Runs `work` beside the loop; its result, or its panic, comes back as an event.

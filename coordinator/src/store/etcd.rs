@@ -7,6 +7,8 @@
 //! <prefix>/hold/<worker>
 //! ```
 //!
+//! A record that is too long for one value is stored in pieces ([`long`]).
+//!
 //! A revision is etcd's `mod_revision`. A commit is one transaction that compares the `mod_revision` of every key it
 //! changes and the `create_revision` of the leader's key: who was deposed while it slept, or was cut off, is refused by
 //! etcd itself, whatever it believes. A request without an answer is made again for as long as the term lasts. It may have
@@ -14,25 +16,28 @@
 //! one revision changed by it.
 
 mod connection;
+mod long;
 mod packing;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Compare, CompareOp, GetOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{
+    Compare, CompareOp, DeleteOptions, GetOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
 use prometheus::IntCounter;
 use tracing::warn;
 
 pub use connection::Etcd;
 pub(crate) use connection::{RequestError, RequestErrorKind};
 
-use super::{Change, Revision, Store, StoreError, Stored, check_lengths};
+use super::{Change, LONGEST_RECORD, Revision, Store, StoreError, Stored, check_lengths};
 use crate::lead::Guard;
 
 /// Well below the 1.5 MiB that etcd takes in one request by default.
-const LONGEST_RECORD: usize = 1 << 20;
+const LONGEST_VALUE: usize = 1 << 20;
 /// Values of one transaction together, in bytes.
-const LONGEST_PART: usize = LONGEST_RECORD + LONGEST_RECORD / 4;
+const LONGEST_PART: usize = LONGEST_VALUE + LONGEST_VALUE / 4;
 /// Changes of one transaction: etcd's default limit is 128 comparisons, one of which is the guard.
 const MOST_TOGETHER: usize = 127;
 /// Records read at once.
@@ -79,7 +84,7 @@ impl EtcdStore {
         Ok(())
     }
 
-    async fn load_once(&self) -> Result<Vec<(String, Revision, Vec<u8>)>, RequestError> {
+    async fn load_once(&self) -> Result<Vec<Stored>, RequestError> {
         let (mut from, end) = self.etcd.all_keys();
         let page = GetOptions::new().with_range(end).with_limit(PAGE as i64);
         let mut records = Vec::new();
@@ -96,7 +101,7 @@ impl EtcdStore {
                 let revision = revision_of(pair.mod_revision());
                 let (key, value) = pair.into_key_value();
                 if key != self.guard.key().as_bytes() {
-                    records.push((self.etcd.name(&key), revision, value));
+                    records.push(Stored { key: self.etcd.name(&key), revision, value });
                 }
                 from = key;
             }
@@ -107,13 +112,38 @@ impl EtcdStore {
         }
     }
 
-    /// Makes a part of a commit that fits into one transaction.
-    async fn commit_part(&self, part: &[Change]) -> Result<Revision, StoreError> {
+    /// Stores the pieces of values that are too long; what is left of such a change says which they are.
+    async fn store_pieces(&self, changes: &mut [Change]) -> Result<(), StoreError> {
+        for Change { key, expected, value } in changes {
+            let Some(long) = value.take_if(|value| value.len() > LONGEST_VALUE) else { continue };
+            let (name, pieces) = (long::Pieces::of(&long, *expected), long.chunks(LONGEST_VALUE));
+            for (number, piece) in pieces.enumerate() {
+                let piece = TxnOp::put(self.etcd.key(&name.key(key, number)), piece, None);
+                let guarded = Txn::new().when([self.leads()]).and_then([piece]).or_else([self.leader()]);
+                self.carry_out(guarded, &[]).await?;
+            }
+            *value = Some(name.to_value());
+        }
+        Ok(())
+    }
+
+    /// Makes parts of a commit, each in one transaction.
+    async fn commit_parts(&self, changes: &[Change]) -> Result<Vec<Revision>, StoreError> {
+        let mut revisions = Vec::with_capacity(changes.len());
+        for part in parts(changes) {
+            let revision = self.carry_out(self.transaction(part), part).await?;
+            revisions.extend(part.iter().map(|_| revision));
+        }
+        Ok(revisions)
+    }
+
+    /// Makes a transaction that holds these changes.
+    async fn carry_out(&self, transaction: Txn, part: &[Change]) -> Result<Revision, StoreError> {
         let mut pause = FIRST_PAUSE;
         let mut tried = false;
         loop {
             let mut client = self.etcd.kv();
-            let answer = self.in_term(self.etcd.ask(client.txn(self.transaction(part)))).await?;
+            let answer = self.in_term(self.etcd.ask(client.txn(transaction.clone()))).await?;
             match answer {
                 Ok(answer) if answer.succeeded() => return Ok(newest(answer.header())),
                 Ok(answer) => return self.refused(part, &answer, tried),
@@ -123,21 +153,32 @@ impl EtcdStore {
         }
     }
 
+    /// This is still the term.
+    fn leads(&self) -> Compare {
+        Compare::create_revision(self.guard.key(), CompareOp::Equal, self.guard.created())
+    }
+
+    /// Who leads, if a transaction is refused.
+    fn leader(&self) -> TxnOp {
+        TxnOp::get(self.guard.key(), Some(GetOptions::new().with_keys_only()))
+    }
+
     fn transaction(&self, part: &[Change]) -> Txn {
-        let guard = Compare::create_revision(self.guard.key(), CompareOp::Equal, self.guard.created());
-        let mut compares = vec![guard];
-        let keys_only = || Some(GetOptions::new().with_keys_only());
-        let mut otherwise = vec![TxnOp::get(self.guard.key(), keys_only())];
+        let mut compares = vec![self.leads()];
+        let mut otherwise = vec![self.leader()];
         let mut changes = Vec::with_capacity(part.len());
         for Change { key, expected, value } in part {
             let key = self.etcd.key(key);
             // A key that does not exist has revision 0.
             let expected = expected.map_or(0, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
             compares.push(Compare::mod_revision(key.as_str(), CompareOp::Equal, expected));
-            otherwise.push(TxnOp::get(key.as_str(), keys_only()));
+            otherwise.push(TxnOp::get(key.as_str(), Some(GetOptions::new().with_keys_only())));
             changes.push(match value {
                 Some(value) => TxnOp::put(key, value.as_slice(), None),
-                None => TxnOp::delete(key, None),
+                None => {
+                    let with_pieces = DeleteOptions::new().with_range(long::end(&key));
+                    TxnOp::delete(key, Some(with_pieces))
+                }
             });
         }
         Txn::new().when(compares).and_then(changes).or_else(otherwise)
@@ -170,40 +211,38 @@ impl Store for EtcdStore {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.in_term(self.load_once()).await? {
-                Ok(records) => return records.into_iter().map(unpacked).collect(),
+                Ok(records) => return long::join(records)?.into_iter().map(unpacked).collect(),
                 Err(error) => self.pause(error, &mut pause).await?,
             }
         }
     }
 
     async fn commit(&self, mut changes: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
+        check_lengths(&changes, LONGEST_RECORD)?;
         for change in &mut changes {
             let value = change.value.take().map(packing::pack).transpose();
-            change.value = value.map_err(|error| damaged(&change.key, &error))?;
+            change.value = value.map_err(|error| damaged(&change.key, &error.to_string()))?;
         }
-        check_lengths(&changes, LONGEST_RECORD)?;
-        let mut revisions = Vec::with_capacity(changes.len());
-        for part in parts(&changes) {
-            let made = self.commit_part(part).await;
-            if let Err(StoreError::Deposed { .. }) = &made {
-                self.refusals.inc();
-            }
-            let revision = made?;
-            revisions.extend(part.iter().map(|_| revision));
+        let made = match self.store_pieces(&mut changes).await {
+            Ok(()) => self.commit_parts(&changes).await,
+            Err(error) => Err(error),
+        };
+        if let Err(StoreError::Deposed { .. }) = &made {
+            self.refusals.inc();
         }
-        Ok(revisions)
+        made
     }
 }
 
-fn unpacked((key, revision, value): (String, Revision, Vec<u8>)) -> Result<Stored, StoreError> {
+fn unpacked(Stored { key, revision, value }: Stored) -> Result<Stored, StoreError> {
     match packing::unpack(value) {
         Ok(value) => Ok(Stored { key, revision, value }),
-        Err(error) => Err(damaged(&key, &error)),
+        Err(error) => Err(damaged(&key, &error.to_string())),
     }
 }
 
-fn damaged(key: &str, error: &std::io::Error) -> StoreError {
-    StoreError::Damaged { place: key.to_owned(), reason: error.to_string() }
+fn damaged(key: &str, reason: &str) -> StoreError {
+    StoreError::Damaged { place: key.to_owned(), reason: reason.to_owned() }
 }
 
 /// As few parts as keep every limit of etcd, in order.
@@ -268,7 +307,7 @@ mod tests {
         let lengths: Vec<usize> = parts(&changes).iter().map(|part| part.len()).collect();
         assert_eq!(lengths, [127, 127, 46]);
         assert_eq!(parts(&changes).concat(), changes);
-        let (long, short) = (LONGEST_RECORD, LONGEST_PART - LONGEST_RECORD - 2);
+        let (long, short) = (LONGEST_VALUE, LONGEST_PART - LONGEST_VALUE - 2);
         let large: Vec<Change> = [long, short, 9, long, short].map(change).into();
         let lengths: Vec<usize> = parts(&large).iter().map(|part| part.len()).collect();
         assert_eq!(lengths, [2, 2, 1]);

@@ -16,6 +16,10 @@ pub mod redb;
 
 use async_trait::async_trait;
 
+/// Longest record of both stores, in bytes: room for the packet lists of any chunk that a plan may have, and for the receipt
+/// of some 60,000 segments.
+pub const LONGEST_RECORD: usize = 16 << 20;
+
 /// Grows with every commit; no two have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);

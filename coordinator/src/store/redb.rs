@@ -7,14 +7,12 @@ use async_trait::async_trait;
 use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
-use super::{Change, Revision, Store, StoreError, Stored, check_lengths};
+use super::{Change, LONGEST_RECORD, Revision, Store, StoreError, Stored, check_lengths};
 
 const RECORDS: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("records");
 const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
 /// The revision of the last commit.
 const REVISION: &str = "revision";
-/// The longest there is, is a chunk with the most packet lists a plan may give it.
-const LONGEST_RECORD: usize = 16 << 20;
 /// Pages kept in memory; records are read once, at start.
 const CACHE_BYTES: usize = 4 << 20;
 

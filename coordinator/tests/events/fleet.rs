@@ -1,7 +1,7 @@
 //! Workers come, go and fail.
 
 use coordinator::farm::Event;
-use coordinator::job::{JobState, TaskState};
+use coordinator::job::{JobSpec, JobState, TaskState};
 use coordinator::workers::Hold;
 use coordinator::{retry, workers};
 use shared::error::TaskError;
@@ -200,4 +200,21 @@ fn a_job_that_nobody_can_do_says_so() {
     assert!(!says_so(&world));
     world.apply(Event::Hold(WorkerId::new("worker").unwrap(), true));
     assert!(says_so(&world));
+}
+
+#[test]
+fn a_record_that_no_store_takes_fails_its_job_and_no_other() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let audio = world.take("audio-000000".parse().unwrap());
+    world.apply(Event::TooLong(audio.id, 99));
+    let problem = world.view().problems.last().unwrap();
+    assert_eq!((problem.code.as_str(), problem.fatal), ("record_too_long", true));
+    assert!(problem.scope.starts_with("audio track"), "{problem:?}");
+    assert!(world.run(&source) && world.tasks.is_empty());
+    let other = JobSpec { id: JobId::new("other").unwrap(), ..spec() };
+    world.views.clear();
+    world.apply(Event::Submitted(Box::new(other.into())));
+    assert!(world.run(&source));
+    assert_eq!(world.view().state, JobState::Completed);
 }

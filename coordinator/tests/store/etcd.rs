@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::rig::{LONG, SHORT, connect, etcd_server, lead};
-use crate::{change, commit, conformance, content, entry};
+use crate::{change, commit, conformance, content, entry, noise};
 
 #[tokio::test]
 async fn etcd_keeps_the_contract() {
@@ -90,6 +90,22 @@ async fn compaction_takes_nothing_away() {
     raw.compact(i64::try_from(second.0).unwrap(), None).await.unwrap();
     assert_eq!(content(&leader.store).await, [entry("job/a", b"2")]);
     commit(&leader.store, vec![change("job/a", Some(second), Some(b"3"))]).await;
+}
+
+#[tokio::test]
+async fn a_record_in_many_pieces_is_replaced_and_removed_whole() {
+    let Some(server) = etcd_server() else { return };
+    let leader = lead(connect(server.port(), "/farm").await, "here", LONG).await;
+    let (old, new) = (noise(2_500_000), noise(3_500_000));
+    let first =
+        commit(&leader.store, vec![change("task/a", None, Some(&old)), change("job/a", None, Some(b"1"))]).await;
+    assert!(content(&leader.store).await == [entry("job/a", b"1"), entry("task/a", &old)]);
+    let second = commit(&leader.store, vec![change("task/a", Some(first), Some(&new))]).await;
+    assert!(content(&leader.store).await == [entry("job/a", b"1"), entry("task/a", &new)]);
+    commit(&leader.store, vec![change("task/a", Some(second), None)]).await;
+    let mut raw = etcd_client::Client::connect([format!("127.0.0.1:{}", server.port())], None).await.unwrap();
+    let left = raw.get("/farm/task", Some(etcd_client::GetOptions::new().with_prefix())).await.unwrap();
+    assert_eq!(left.kvs().len(), 0, "its pieces are gone with it");
 }
 
 /// The first answer is lost with the connection; the second try is refused, because the first was carried out.

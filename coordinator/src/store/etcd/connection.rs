@@ -8,7 +8,7 @@ use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, KvClient
 use prometheus::IntCounter;
 use tokio::time::timeout;
 
-use super::{LONGEST_RECORD, PAGE};
+use super::{LONGEST_VALUE, PAGE};
 use crate::config::EtcdConfig;
 use crate::store::StoreError;
 
@@ -106,9 +106,9 @@ impl Etcd {
         self.client.clone()
     }
 
-    /// Takes answers of a whole page of the longest records.
+    /// Takes answers of a whole page of the longest values.
     pub(crate) fn kv(&self) -> KvClient {
-        self.client.kv_client().max_decoding_message_size(PAGE * (LONGEST_RECORD + RECORD_OVERHEAD))
+        self.client.kv_client().max_decoding_message_size(PAGE * (LONGEST_VALUE + RECORD_OVERHEAD))
     }
 
     /// Waits for an answer, but no longer than is set: while no member is there, the client would wait for ever.

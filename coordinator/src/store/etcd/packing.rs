@@ -7,6 +7,8 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
+use super::long;
+
 /// Up to this many bytes a record is kept as it is.
 const PLAIN: usize = 16 << 10;
 /// Every gzip member begins so; JSON never does.
@@ -16,7 +18,8 @@ const LONGEST: u64 = 256 << 20;
 
 /// A record as it is stored.
 pub fn pack(record: Vec<u8>) -> io::Result<Vec<u8>> {
-    if record.len() <= PLAIN && !record.starts_with(&MAGIC) {
+    let clear = !record.starts_with(&MAGIC) && !record.starts_with(long::MARK.as_bytes());
+    if record.len() <= PLAIN && clear {
         return Ok(record);
     }
     let mut packed = GzEncoder::new(Vec::with_capacity(record.len() / 4), Compression::fast());
@@ -41,7 +44,7 @@ mod tests {
     #[test]
     fn records_come_back_as_they_were() {
         let long = b"{\"segments\":1}".repeat(10_000);
-        for record in [Vec::new(), b"{}".to_vec(), MAGIC.to_vec(), vec![b'x'; PLAIN], long.clone()] {
+        for record in [Vec::new(), b"{}".to_vec(), MAGIC.to_vec(), long::MARK.into(), vec![b'x'; PLAIN], long.clone()] {
             assert_eq!(unpack(pack(record.clone()).unwrap()).unwrap(), record);
         }
         assert_eq!(pack(b"{}".to_vec()).unwrap(), b"{}");
