@@ -45,7 +45,7 @@ use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane, Urgency};
 use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, TaskReport, TenantId, WorkerId};
 
 use crate::archive::Archived;
-use crate::job::{JobRecord, JobView, Milestone, Submission, TaskRecord, TaskState, TermsChange};
+use crate::job::{JobRecord, JobSpec, JobView, Milestone, Submission, TaskRecord, TaskState, TermsChange};
 use crate::publish::{Certificate, RunReport};
 use crate::schedule::{self, Backlog, Weights};
 use crate::stitch::Presentation;
@@ -219,8 +219,17 @@ pub struct TakeAway {
     pub renditions: Vec<String>,
     /// Keys of poster and storyboard sheets.
     pub images: Vec<String>,
-    /// It was complete: its run report goes too, and all images that lie where ours do.
+    /// It was complete: all images that lie where ours do go too.
     pub whole: bool,
+}
+
+/// Why a job is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its id is used by a job with another content.
+    Taken,
+    /// Its target is another job's; which one, if it is the same tenant's.
+    TargetHeld(Option<JobId>),
 }
 
 /// Room for the views of a millisecond in their sequence numbers.
@@ -254,11 +263,29 @@ impl Farm {
         Self { keep_finished_ms: finished_ms, ..self }
     }
 
-    /// Whether the id is taken by a job that was asked for in other words and would not start over.
-    pub fn refuses(&self, submission: &Submission) -> bool {
+    /// Whether a job can't be taken: its id is used by one that was asked for in other words and would not start over, or
+    /// its target is another's.
+    pub fn refuses(&self, submission: &Submission) -> Option<Refusal> {
         let Submission { spec, again, .. } = submission;
         let starts_over = |known: &ActiveJob| *again && known.starts_over();
-        self.jobs.get(&spec.id).is_some_and(|known| known.record.spec != *spec && !starts_over(known))
+        match self.jobs.get(&spec.id) {
+            Some(known) if starts_over(known) => self.holder(spec),
+            Some(known) => (known.record.spec != *spec).then_some(Refusal::Taken),
+            None => self.holder(spec),
+        }
+    }
+
+    /// Whether a job can't be tried again: its target has become another's.
+    pub fn refuses_retry(&self, id: &JobId) -> Option<Refusal> {
+        self.jobs.get(id).filter(|job| job.starts_over()).and_then(|job| self.holder(&job.record.spec))
+    }
+
+    /// Another job's target is its own until it is deleted or put away, or has failed and left nothing.
+    fn holder(&self, spec: &JobSpec) -> Option<Refusal> {
+        let mut others = self.jobs.values().filter(|job| job.record.spec.id != spec.id);
+        let holder = others.find(|job| job.record.spec.places.target == spec.places.target && job.holds_target())?;
+        let JobSpec { id, tenant, .. } = &holder.record.spec;
+        Some(Refusal::TargetHeld((*tenant == spec.tenant).then(|| id.clone())))
     }
 
     /// One event alone.

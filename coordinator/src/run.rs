@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::archive::Archive;
-use crate::farm::{Event, Farm, FarmConfig, Line, Restored};
+use crate::farm::{Event, Farm, FarmConfig, Line, Refusal, Restored};
 use crate::job::{JobView, Submission, TermsChange};
 use crate::schedule::Weights;
 use crate::store::{Store, StoreError};
@@ -71,9 +71,21 @@ pub enum SubmitError {
     /// The id is taken by a job with another content.
     #[error("job {0} is known and was asked for in other words")]
     Taken(JobId),
+    /// Its target is another job's; which one, if it is the same tenant's.
+    #[error("the target holds what another job makes or has made")]
+    TargetHeld(Option<JobId>),
     /// The coordinator has ended.
     #[error("the coordinator has ended")]
     Closed,
+}
+
+impl SubmitError {
+    fn refused(id: JobId, why: Refusal) -> Self {
+        match why {
+            Refusal::Taken => Self::Taken(id),
+            Refusal::TargetHeld(by) => Self::TargetHeld(by),
+        }
+    }
 }
 
 /// The coordinator has ended: nobody knows whether what was asked for is done.
@@ -101,6 +113,7 @@ pub struct Handle {
 
 enum Ask {
     Submit { submission: Box<Submission>, known: bool, answer: oneshot::Sender<Submitted> },
+    Retry(JobId, oneshot::Sender<Result<(), SubmitError>>),
     Do(Event, oneshot::Sender<()>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
     Explain(JobId, oneshot::Sender<Option<Vec<Line>>>),
@@ -150,8 +163,8 @@ impl Handle {
     }
 
     /// Tries again what failed or was called off.
-    pub async fn retry(&self, job: JobId) -> Result<(), Closed> {
-        self.tell(Event::Retried(job)).await
+    pub async fn retry(&self, job: JobId) -> Result<(), SubmitError> {
+        self.ask(|answer| Ask::Retry(job, answer)).await.ok_or(SubmitError::Closed)?
     }
 
     /// Changes a job's terms. One that has ended keeps its own.
@@ -282,6 +295,13 @@ impl Coordinator {
                 self.apply(vec![event]).await?;
                 let _ = answer.send(());
             }
+            Ask::Retry(job, answer) => {
+                let result = match self.farm.refuses_retry(&job) {
+                    Some(why) => Err(SubmitError::refused(job, why)),
+                    None => self.apply(vec![Event::Retried(job)]).await.map(Ok)?,
+                };
+                drop(answer.send(result));
+            }
             Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
             Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job))),
             Ask::Backlog(answer) => drop(answer.send(self.farm.backlog_ms())),
@@ -289,8 +309,8 @@ impl Coordinator {
                 let id = submission.spec.id.clone();
                 let result = if known && self.outbox.views().watch(&id).is_none() {
                     Ok(None)
-                } else if self.farm.refuses(&submission) {
-                    Err(SubmitError::Taken(id))
+                } else if let Some(why) = self.farm.refuses(&submission) {
+                    Err(SubmitError::refused(id, why))
                 } else {
                     self.apply(vec![Event::Submitted(submission)]).await?;
                     Ok(self.outbox.views().watch(&id))

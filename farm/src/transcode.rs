@@ -245,7 +245,7 @@ async fn submit(engine: &mut Engine, spec: JobSpec, out: &Path) -> Result<watch:
     tokio::select! {
         submitted = handle.submit(spec) => submitted.map_err(|error| match error {
             SubmitError::Wrong(complaints) => Failure::new(Exit::Usage, "recipe", complaints.join("\n  ")),
-            SubmitError::Taken(_) => other_order(out, "a run whose source or folder has since been moved"),
+            SubmitError::Taken(_) | SubmitError::TargetHeld(_) => other_order(out, "a run whose source or folder has since been moved"),
             SubmitError::Closed => Failure::internal(error.to_string()),
         }),
         over = engine.over() => Err(over.err().unwrap_or_else(|| Failure::internal("the worker ended unasked"))),

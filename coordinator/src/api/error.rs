@@ -81,6 +81,17 @@ pub fn taken(job: &str) -> Status {
     Status::with_error_details(Code::AlreadyExists, text, details)
 }
 
+/// Another job's presentation is, or will be, where this one should go.
+pub fn target_held(by: Option<&str>) -> Status {
+    let (mut details, whose) =
+        (reason("TARGET_IN_USE"), by.map_or("another job's".to_owned(), |job| format!("job {job}'s")));
+    if let Some(job) = by {
+        details.set_resource_info("job", job, "", "its presentation is at the target");
+    }
+    let text = format!("the target is {whose}: name another target, or delete that job first");
+    Status::with_error_details(Code::FailedPrecondition, text, details)
+}
+
 /// Not as things stand.
 pub fn precondition(code: &str, text: impl Into<String>) -> Status {
     Status::with_error_details(Code::FailedPrecondition, text, reason(code))

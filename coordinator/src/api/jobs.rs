@@ -62,6 +62,15 @@ async fn wait(
     }
 }
 
+fn not_taken(why: SubmitError) -> Status {
+    match why {
+        SubmitError::Taken(job) => error::taken(job.as_str()),
+        SubmitError::Wrong(complaints) => error::invalid("spec", complaints.join("; ")),
+        SubmitError::TargetHeld(by) => error::target_held(by.as_ref().map(JobId::as_str)),
+        SubmitError::Closed => error::closed(),
+    }
+}
+
 fn full(view: &JobView) -> Response<v1::Job> {
     Response::new(answer::job(view, v1::JobView::Full, v1::JobView::Full))
 }
@@ -80,9 +89,7 @@ impl JobService for Jobs {
             false => call.handle.submit(submission).await.map_err(AgainError::from),
         };
         let views = submitted.map_err(|refused| match refused {
-            AgainError::Refused(SubmitError::Taken(job)) => error::taken(job.as_str()),
-            AgainError::Refused(SubmitError::Wrong(complaints)) => error::invalid("spec", complaints.join("; ")),
-            AgainError::Refused(SubmitError::Closed) => error::closed(),
+            AgainError::Refused(why) => not_taken(why),
             AgainError::Archive(error) => error::unreadable(&error),
         })?;
         let view = views.borrow().clone();
@@ -156,7 +163,7 @@ impl JobService for Jobs {
         if !matches!(views.borrow().state, JobState::Failed(_) | JobState::Cancelled) {
             return Err(error::precondition("JOB_NOT_FAILED", "the job has neither failed nor been cancelled"));
         }
-        call.handle.retry(job).await.map_err(|Closed| error::closed())?;
+        call.handle.retry(job).await.map_err(not_taken)?;
         let view = views.borrow().clone();
         Ok(full(&view))
     }

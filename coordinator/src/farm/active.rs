@@ -192,6 +192,11 @@ impl ActiveJob {
         self.record.state.is_final() && self.record.state != JobState::Completed
     }
 
+    /// Whether what lies at the target is the job's, or will be.
+    pub(super) fn holds_target(&self) -> bool {
+        !self.record.settled || self.record.state == JobState::Completed
+    }
+
     /// For how long the parts of a job that had ended before a restart are still kept.
     fn kept_ms(&self, now_ms: u64) -> u64 {
         let JobRecord { state, spec, ended_ms, erase, .. } = &self.record;

@@ -267,6 +267,7 @@ impl ActiveJob {
         });
         let started_unix_ms = self.record.submitted_ms;
         RunReport {
+            job: self.record.spec.id.clone(),
             started_unix_ms,
             wall_ms: now_ms.saturating_sub(started_unix_ms),
             duration_ms,

@@ -4,7 +4,7 @@
 //! <target>/master.m3u8                  multivariant playlist: leads only to what exists; written last in each round
 //!          manifest.mpd                 DASH, over the same segments; once complete
 //!          presentation.json            the job's certificate; once complete
-//!          run.json                     what differs from run to run
+//!          run.json                     whose it is, and what differs from run to run; written first
 //!          poster.jpg, storyboard.vtt, storyboard/…jpg
 //!          <rendition>/init.<hash>.mp4
 //!                      playlist.m3u8    EVENT while it grows, then VOD
@@ -39,7 +39,7 @@ use outline::Outline;
 
 pub use certificate::Certificate;
 pub use mp4::write_movies;
-pub use run_report::{RunReport, TaskRun};
+pub use run_report::{Owner, RunReport, TaskRun, claim, disclaim};
 
 const MULTIVARIANT: &str = "master.m3u8";
 const MANIFEST: &str = "manifest.mpd";
@@ -234,10 +234,10 @@ async fn keep_only(
     Ok(removed)
 }
 
-/// Removes what a complete presentation has besides media and playlists: poster, storyboard sheets, run report.
+/// Removes what a complete presentation has besides media and playlists: poster, storyboard sheets.
 pub async fn remove_extras(target: &Storage) -> Result<(), StorageError> {
     let sheets = target.list(STORYBOARD).await?.into_iter().filter(|key| key.ends_with(".jpg"));
-    for key in sheets.chain([POSTER.to_owned(), run_report::RUN_REPORT.to_owned()]) {
+    for key in sheets.chain([POSTER.to_owned()]) {
         target.delete(&key).await?;
     }
     Ok(())

@@ -17,9 +17,9 @@ use tracing::{error, info, warn};
 
 use super::Views;
 use crate::archive::{Archive, Archived};
-use crate::farm::{CleanUp, Command, Event, Restored, Round};
+use crate::farm::{CleanUp, Command, Event, Restored, Round, TakeAway};
 use crate::job::{JobState, JobView};
-use crate::publish::{self, PublishError, Publisher};
+use crate::publish::{self, Owner, PublishError, Publisher};
 use crate::store::{Revision, Store, StoreError, Stored};
 use pending::Pending;
 
@@ -279,7 +279,13 @@ async fn publish_round(round: Round, publishers: Publishers, storage: StorageCon
     let Round { job, places, presentation, mut last } = round;
     let target = Storage::open(&places.target, &storage)?;
     let known = publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
-    let mut publisher = known.unwrap_or_else(|| Publisher::new(target.clone()));
+    let mut publisher = match known {
+        Some(publisher) => publisher,
+        None => {
+            publish::claim(&target, &job).await?;
+            Publisher::new(target.clone())
+        }
+    };
     if let Some(last) = last.as_mut().filter(|last| last.movies) {
         last.certificate.movies = publish::write_movies(&target, &presentation).await?;
     }
@@ -294,8 +300,8 @@ async fn publish_round(round: Round, publishers: Publishers, storage: StorageCon
     Ok(published.multivariant)
 }
 
-/// Removes the work objects, and of a job that did not complete the presentation, playlists first. A folder that was
-/// never made is not made now.
+/// Removes the work objects, and of a job that did not complete the presentation, playlists first; what has become another
+/// job's stays. A folder that was never made is not made now.
 async fn clean_up(order: CleanUp, storage: StorageConfig, archive: Option<Arc<Archive>>) -> Result<(), StorageError> {
     if let (Some(tenant), Some(archive)) = (&order.forget, archive) {
         archive.remove(tenant, &order.job).await?;
@@ -303,25 +309,36 @@ async fn clean_up(order: CleanUp, storage: StorageConfig, archive: Option<Arc<Ar
     if let Some(take_away) = &order.take_away
         && let Some(target) = Storage::open_existing(&order.places.target, &storage)?
     {
-        publish::unpublish(&target).await?;
-        if order.keep_parts {
-            return Ok(());
-        }
-        publish::remove_media(&target, &take_away.renditions).await?;
-        for key in &take_away.images {
-            target.delete(key).await?;
-        }
-        if take_away.whole {
-            publish::remove_extras(&target).await?;
-        }
-        if order.forget.is_some() {
-            target.remove_folder().await;
-        }
+        withdraw(&target, &order, take_away).await?;
     }
     match Storage::open_existing(&order.places.work, &storage)? {
         Some(work) if !order.keep_parts => work.clear().await,
         _ => Ok(()),
     }
+}
+
+/// Takes a presentation away, or what has come of it.
+async fn withdraw(target: &Storage, order: &CleanUp, take_away: &TakeAway) -> Result<(), StorageError> {
+    match Owner::find(target, &order.job).await? {
+        Owner::Other => return Ok(()),
+        Owner::Nobody if !take_away.whole => {}
+        Owner::Nobody | Owner::ThisJob => publish::unpublish(target).await?,
+    }
+    if order.keep_parts {
+        return Ok(());
+    }
+    publish::remove_media(target, &take_away.renditions).await?;
+    for key in &take_away.images {
+        target.delete(key).await?;
+    }
+    if take_away.whole {
+        publish::remove_extras(target).await?;
+    }
+    publish::disclaim(target).await?;
+    if order.forget.is_some() {
+        target.remove_folder().await;
+    }
+    Ok(())
 }
 
 /// Says whether a job is in the archive now.

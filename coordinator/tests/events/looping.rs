@@ -12,7 +12,7 @@ use shared::fleet::Directive;
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
 use shared::storage::StorageConfig;
-use shared::task::{Cancellation, Outcome, Places};
+use shared::task::{Cancellation, JobId, Outcome, Places, TenantId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -151,17 +151,47 @@ async fn a_cancelled_job_is_called_off_everywhere() {
     assert!(running.handle.watch(&spec.id).unwrap().borrow().settled);
 }
 
-#[tokio::test]
-async fn a_refused_source_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
-    let queue = running.queue.clone();
-    let worker = TaskTracker::new().spawn(async move {
+/// Refuses the source of one job.
+fn refuse(queue: Arc<dyn Queue>) -> tokio::task::JoinHandle<()> {
+    TaskTracker::new().spawn(async move {
         let delivery = queue.pull().await.unwrap().unwrap();
         let refused = TaskError::new(ErrorKind::Unsupported, "codec", "no decoder for vvc");
         queue.report(report(delivery.task(), Outcome::Failed(refused))).await.unwrap();
         delivery.ack().await.unwrap();
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_job_takes_no_other_jobs_presentation_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let worker = work(running.queue.clone(), usize::MAX);
+    let first = job_in(folder.path());
+    assert_eq!(settled(&running, first.clone()).await, JobState::Completed);
+    worker.abort();
+    let made = files(&folder.path().join("out"));
+
+    let second = JobSpec { id: JobId::new("second").unwrap(), ..first.clone() };
+    let held = running.handle.submit(second.clone()).await.unwrap_err();
+    assert!(matches!(held, SubmitError::TargetHeld(Some(by)) if by == first.id));
+    let stranger = JobSpec { tenant: TenantId::new("other").unwrap(), ..second.clone() };
+    let held = running.handle.submit(stranger).await.unwrap_err();
+    assert!(matches!(held, SubmitError::TargetHeld(None)), "nobody hears of other tenants' jobs");
+
+    let mut view = running.handle.watch(&first.id).unwrap();
+    running.handle.delete(first.id.clone(), false).await.unwrap();
+    while view.changed().await.is_ok() {}
+    let worker = refuse(running.queue.clone());
+    assert_eq!(settled(&running, second).await, JobState::Failed(ErrorKind::Unsupported));
+    worker.await.unwrap();
+    assert!(files(&folder.path().join("out")) == made, "nothing of it was the second job's");
+}
+
+#[tokio::test]
+async fn a_refused_source_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(Arc::new(RedbStore::in_memory().unwrap()));
+    let worker = refuse(running.queue.clone());
     assert_eq!(settled(&running, job_in(folder.path())).await, JobState::Failed(ErrorKind::Unsupported));
     worker.await.unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

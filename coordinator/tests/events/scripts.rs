@@ -1,6 +1,6 @@
 //! One thing goes wrong at a time.
 
-use coordinator::farm::Event;
+use coordinator::farm::{Event, Refusal};
 use coordinator::job::{JobSpec, JobState, ProblemClass, TaskState};
 use coordinator::retry;
 use shared::error::{ErrorKind, TaskError};
@@ -223,7 +223,8 @@ fn a_completed_job_is_not_made_again() {
     world.apply(Event::Submitted(Box::new(spec().into())));
     assert!(world.queue.is_empty() && world.view().settled);
     let other = JobSpec { segment_ms: 4_000, ..spec() };
-    assert!(world.farm.refuses(&other.into()) && !world.farm.refuses(&spec().into()));
+    assert_eq!(world.farm.refuses(&other.into()), Some(Refusal::Taken));
+    assert_eq!(world.farm.refuses(&spec().into()), None);
 }
 
 #[test]

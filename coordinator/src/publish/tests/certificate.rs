@@ -1,5 +1,5 @@
 use shared::source::{Finding, Verdict};
-use shared::task::{Spent, TaskName, WorkerId};
+use shared::task::{JobId, Spent, TaskName, WorkerId};
 
 use super::super::{Certificate, RunReport, TaskRun};
 use super::*;
@@ -75,6 +75,7 @@ async fn certificate_and_run_report_can_be_read_again() {
     assert_eq!(read, certificate);
 
     let report = RunReport {
+        job: JobId::new("job").unwrap(),
         started_unix_ms: 1_700_000_000_000,
         wall_ms: 4000,
         duration_ms: 12_012,
