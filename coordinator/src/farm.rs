@@ -419,7 +419,7 @@ impl Farm {
         let id = submission.spec.id.clone();
         let attempts_before = match self.jobs.get_mut(&id) {
             None => Some(AttemptId(0)),
-            Some(known) => known.resubmit(&submission).then_some(known.record.attempts_before),
+            Some(known) => known.resubmit(&submission, out).then_some(known.record.attempts_before),
         };
         if let Some(attempts_before) = attempts_before {
             let Submission { spec, terms, .. } = submission;
@@ -483,15 +483,28 @@ impl Farm {
         }
         for attempt in &heartbeat.running {
             let TaskId { job, name } = &attempt.task;
-            match self.jobs.get_mut(job).filter(|job| job.wants(*name, attempt.attempt)) {
+            let mut known = self.jobs.get_mut(job);
+            let lives = |job: &mut &mut ActiveJob| {
+                job.wants(*name, attempt.attempt) || job.take_back(*name, attempt.attempt, out)
+            };
+            let wanted = known.as_mut().is_some_and(lives);
+            match known.filter(|_| wanted) {
                 Some(job) => {
                     let queued_ms = job.heard(*name, attempt.attempt, &heartbeat.worker, None, now_ms);
                     queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(*name, queued_ms));
                 }
-                None => out.push(Command::Direct(Directive::Stop(attempt.clone()))),
+                None => self.stop(attempt.clone(), now_ms, out),
             }
         }
         out.extend(self.workers.beat(heartbeat, now_ms).map(Command::Direct));
+    }
+
+    /// Nothing would come of an attempt that runs.
+    fn stop(&mut self, attempt: AttemptRef, now_ms: u64, out: &mut Vec<Command>) {
+        if let Some(job) = self.jobs.get_mut(&attempt.task.job) {
+            job.outlived(now_ms);
+        }
+        out.push(Command::Direct(Directive::Stop(attempt)));
     }
 
     fn lose_workers(&mut self, now_ms: u64, out: &mut Vec<Command>) {
@@ -518,8 +531,7 @@ impl Farm {
         let TaskReport { task: TaskId { job: id, name }, attempt, worker, outcome } = report;
         let known = self.jobs.get_mut(&id).filter(|job| job.knows(name, attempt));
         if matches!(outcome, Outcome::Started) && !known.as_ref().is_some_and(|job| job.wants(name, attempt)) {
-            let attempt = AttemptRef { task: TaskId { job: id, name }, attempt };
-            return out.push(Command::Direct(Directive::Stop(attempt)));
+            return self.stop(AttemptRef { task: TaskId { job: id, name }, attempt }, now_ms, out);
         }
         let Some(job) = known else { return };
         // Most reports only say that an attempt goes on: nothing follows from them.

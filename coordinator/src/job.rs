@@ -103,7 +103,7 @@ impl Terms {
 }
 
 /// A job as it is submitted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Submission {
     /// What is asked for.
     pub spec: JobSpec,
@@ -254,6 +254,12 @@ pub struct JobRecord {
     pub ended_ms: Option<u64>,
     /// A person wants it gone: its record, and with `true` its presentation too.
     pub erase: Option<bool>,
+    /// What it made is being removed, or is gone: there is nothing to go on from.
+    #[serde(default)]
+    pub parts_gone: bool,
+    /// It was asked for again while it was ending.
+    #[serde(default)]
+    pub resubmitted: Option<Box<Submission>>,
 }
 
 /// Something that went wrong, for people and scripts.
@@ -328,6 +334,8 @@ impl JobRecord {
             submitted_ms: now_ms,
             ended_ms: None,
             erase: None,
+            parts_gone: false,
+            resubmitted: None,
         }
     }
 }

@@ -9,8 +9,12 @@ use shared::task::{TaskId, WorkerId};
 
 /// A worker that has missed so many heartbeats is gone.
 const MISSED_HEARTBEATS: u64 = 5;
-/// Silence after which a worker counts as gone.
+/// Silence after which a worker counts as gone, if others are heard meanwhile.
 pub const LOST_AFTER_MS: u64 = MISSED_HEARTBEATS * HEARTBEAT_MS;
+/// Silence of everybody after which all count as gone: until then it may be the queue that is away, and workers go on.
+pub const ALL_LOST_AFTER_MS: u64 = 60_000;
+/// A coordinator that has not looked for so long has not listened either.
+const STALL_MS: u64 = 5_000;
 /// Different tasks that fail one after another on a worker for reasons that are its own.
 const MOST_FAULTS: usize = 3;
 /// How long a worker that was gone is still shown.
@@ -47,6 +51,10 @@ pub struct WorkerView {
 #[derive(Debug, Default)]
 pub struct Workers {
     known: BTreeMap<WorkerId, Known>,
+    /// When silence was last looked for.
+    looked_ms: u64,
+    /// Since when it is looked for without a break.
+    listening_ms: u64,
 }
 
 #[derive(Debug)]
@@ -83,15 +91,25 @@ impl Workers {
     /// Whether it is another process than the one that spoke before: returns what that one ran.
     pub fn began_anew(&mut self, heartbeat: &Heartbeat) -> Option<Vec<AttemptRef>> {
         let view = &mut self.known.get_mut(&heartbeat.worker)?.view;
-        let anew = view.heartbeat.started_ms != heartbeat.started_ms;
+        let before = view.heartbeat.started_ms; // 0: it has not spoken to this coordinator
+        let anew = before != 0 && before != heartbeat.started_ms;
         anew.then(|| std::mem::take(&mut view.heartbeat.running))
     }
 
     /// Marks who has not been heard for too long; returns the attempts they held.
     pub fn lose_silent(&mut self, now_ms: u64) -> Vec<(WorkerId, Vec<AttemptRef>)> {
+        if self.looked_ms + STALL_MS < now_ms {
+            self.listening_ms = now_ms;
+        }
+        self.looked_ms = now_ms;
+        let (listening_ms, newest_ms) = (self.listening_ms, self.views().map(|view| view.heard_ms).max().unwrap_or(0));
+        let silent = |view: &WorkerView| {
+            let since = view.heard_ms.max(listening_ms);
+            since + LOST_AFTER_MS <= newest_ms || since + ALL_LOST_AFTER_MS <= now_ms
+        };
         let mut lost = Vec::new();
         for (id, Known { view, .. }) in &mut self.known {
-            if !view.lost && view.heard_ms + LOST_AFTER_MS <= now_ms {
+            if !view.lost && silent(view) {
                 view.lost = true;
                 lost.push((id.clone(), std::mem::take(&mut view.heartbeat.running)));
             }
@@ -208,6 +226,8 @@ mod tests {
         let b = WorkerId::new("b").unwrap();
         assert_eq!(workers.hold(&b, true), Some(Directive::Hold(b.clone())));
         assert_eq!(workers.slots(Class::Cpu), 2);
+        workers.lose_silent(0);
+        workers.lose_silent(STALL_MS);
         workers.beat(heartbeat("b"), LOST_AFTER_MS);
         assert_eq!(workers.lose_silent(LOST_AFTER_MS).len(), 1);
         assert_eq!(workers.slots(Class::Cpu), 0);

@@ -37,11 +37,11 @@ pub(super) struct ActiveJob {
     /// The chunks from the first one on that are done, joined.
     pub(super) joined: Joined,
     pub(super) publishing: Publishing,
-    /// `Some` iff the state is final and the job is not settled.
+    /// `Some` if the state is final and something is left to remove.
     pub(super) ending: Option<Ending>,
+    /// Attempts of the settled job may write until then.
+    pub(super) litter_until_ms: Option<u64>,
     pub(super) leaving: Leaving,
-    /// It was submitted again while it was ending: it starts over once it is settled.
-    pub(super) resubmitted: Option<Submission>,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
     /// What people see has changed.
@@ -140,8 +140,8 @@ impl ActiveJob {
             joined: Joined::default(),
             publishing: Publishing::default(),
             ending: None,
+            litter_until_ms: None,
             leaving: Leaving::default(),
-            resubmitted: None,
             memory: Memory::default(),
             changed: true,
         }
@@ -159,8 +159,10 @@ impl ActiveJob {
         }
     }
 
+    /// What waited on the queue is gone; what a worker makes already goes on.
     pub(super) fn queue_lost(&mut self) {
-        for task in self.tasks.values_mut().filter(|task| task.record.state == TaskState::Out) {
+        let waiting = |task: &&mut ActiveTask| task.record.state == TaskState::Out && task.holder.is_none();
+        for task in self.tasks.values_mut().filter(waiting) {
             task.wait_until(0);
             self.changed = true;
         }
@@ -181,6 +183,18 @@ impl ActiveJob {
         }
     }
 
+    /// The latest attempt at a task, given up for lost, is alive after all. Says whether it was given up. One at the index
+    /// has told pieces meanwhile that nobody listened to.
+    pub(super) fn take_back(&mut self, name: TaskName, attempt: AttemptId, out: &mut Vec<Command>) -> bool {
+        let given_up =
+            |task: &&mut ActiveTask| task.record.attempt == attempt && task.record.state == TaskState::Waiting;
+        let live = name != TaskName::Index && !self.record.state.is_final() && self.knows(name, attempt);
+        let Some(task) = self.tasks.get_mut(&name).filter(|task| live && given_up(task)) else { return false };
+        task.record.state = TaskState::Out;
+        out.push(Command::SaveTask(Box::new(task.record.clone())));
+        true
+    }
+
     /// The current attempts that this worker makes.
     pub(super) fn held_by(&self, worker: &WorkerId) -> impl Iterator<Item = AttemptRef> {
         let held = self.tasks.values().filter(move |task| task.holder.as_ref() == Some(worker));
@@ -199,8 +213,8 @@ impl ActiveJob {
 
     /// For how long the parts of a job that had ended before a restart are still kept.
     fn kept_ms(&self, now_ms: u64) -> u64 {
-        let JobRecord { state, spec, ended_ms, erase, .. } = &self.record;
-        if *state == JobState::Completed || erase.is_some() {
+        let JobRecord { state, spec, ended_ms, erase, parts_gone, .. } = &self.record;
+        if !matches!(state, JobState::Failed(_)) || erase.is_some() || *parts_gone {
             return 0;
         }
         ended_ms.map_or(0, |ended| ended.saturating_add(spec.keep_parts_ms).saturating_sub(now_ms))
@@ -208,18 +222,26 @@ impl ActiveJob {
 
     /// It was submitted again. Says whether it starts over now; a job that is ending does so when it is settled, which
     /// is soon then.
-    pub(super) fn resubmit(&mut self, submission: &Submission) -> bool {
+    pub(super) fn resubmit(&mut self, submission: &Submission, out: &mut Vec<Command>) -> bool {
         self.changed = true;
         if !submission.again || !self.starts_over() {
             return false;
         }
-        if !self.record.settled {
-            self.resubmitted = Some(submission.clone());
+        let over = self.record.settled && self.ending.is_none();
+        if !over {
+            self.follow_with(submission.clone(), out);
             if let Some(ending) = &mut self.ending {
                 ending.hurry();
             }
         }
-        self.record.settled
+        over
+    }
+
+    /// Remembers what is to follow the job's end.
+    pub(super) fn follow_with(&mut self, submission: Submission, out: &mut Vec<Command>) {
+        self.record.resubmitted = Some(Box::new(submission));
+        self.changed = true;
+        out.push(Command::SaveJob(Box::new(self.record.clone())));
     }
 
     pub(super) fn grid(&self) -> SegmentGrid {
@@ -345,7 +367,8 @@ impl ActiveJob {
         if self.rival_over(name, attempt) {
             return;
         }
-        if self.wants(name, attempt) {
+        let held_by_another = |task: &ActiveTask| task.holder.as_ref().is_some_and(|holder| holder != worker);
+        if self.wants(name, attempt) && !self.tasks.get(&name).is_some_and(held_by_another) {
             let error = TaskError::new(ErrorKind::Transient, retry::WORKER_LOST, format!("worker {worker} is gone"));
             self.count_failure(name, error, Some(worker), now_ms, out);
         }

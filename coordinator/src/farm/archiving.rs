@@ -82,7 +82,7 @@ impl Farm {
 impl ActiveJob {
     /// It has ended, and nobody wants anything of it.
     fn has_only_its_record(&self) -> bool {
-        self.record.settled && self.record.erase.is_none()
+        self.record.settled && self.ending.is_none() && self.record.erase.is_none()
     }
 
     fn may_leave(&self, keep_ms: u64, now_ms: u64) -> bool {

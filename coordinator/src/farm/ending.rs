@@ -18,14 +18,16 @@ const PATIENCE_MS: u64 = 5_000;
 /// Tries to remove what a job leaves behind.
 const MOST_CLEAN_UPS: usize = 8;
 const FIRST_PAUSE_MS: u64 = 500;
+/// After the last word of an attempt that outlived its job, nothing of it is written any more.
+const LITTER_MS: u64 = 10_000;
 
 /// The way from a final state to a settled job.
 #[derive(Debug)]
 pub(super) struct Ending {
     /// Don't wait for attempts any longer.
     deadline_ms: u64,
-    /// A clean-up is under way.
-    cleaning: bool,
+    /// The clean-up that is under way.
+    cleaning: Option<Removal>,
     not_before_ms: u64,
     failures: usize,
     /// The parts of a job that did not complete stay until then.
@@ -34,21 +36,37 @@ pub(super) struct Ending {
     unpublished: bool,
 }
 
+/// What a clean-up removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Removal {
+    /// The presentation as well.
+    presentation: bool,
+    /// Of that the playlists alone.
+    keep_parts: bool,
+    /// What is in the archive as well.
+    archived: bool,
+}
+
 impl Ending {
     pub(super) fn new(now_ms: u64, keep_parts_ms: u64) -> Self {
         Self {
             deadline_ms: now_ms + PATIENCE_MS,
-            cleaning: false,
+            cleaning: None,
             not_before_ms: 0,
             failures: 0,
-            parts_until_ms: now_ms.saturating_add(keep_parts_ms),
+            parts_until_ms: if keep_parts_ms > 0 { now_ms.saturating_add(keep_parts_ms) } else { 0 },
             unpublished: false,
         }
     }
 
     /// Whether everything that was made is still there.
     pub(super) fn keeps_parts(&self) -> bool {
-        !self.cleaning && self.parts_until_ms > 0
+        self.parts_until_ms > 0
+    }
+
+    /// Playlists are being taken away.
+    pub(super) fn is_cleaning(&self) -> bool {
+        self.cleaning.is_some()
     }
 
     /// Nothing is kept any longer.
@@ -106,10 +124,13 @@ impl ActiveJob {
         self.end(JobState::Failed(kind), now_ms, out);
     }
 
-    /// A person called it off.
+    /// A person called it off, or what was to follow its end.
     pub(super) fn cancel(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         if !self.record.state.is_final() {
             self.end(JobState::Cancelled, now_ms, out);
+        } else if self.record.resubmitted.take().is_some() {
+            self.changed = true;
+            out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
     }
 
@@ -118,7 +139,7 @@ impl ActiveJob {
         self.record.ended_ms = Some(now_ms);
         self.reached(milestone(state), now_ms);
         self.become_state(state, out);
-        if self.tasks.values().any(|task| task.record.state == TaskState::Out) {
+        if self.tasks.values().any(|task| task.record.state == TaskState::Out || task.rival.is_some()) {
             let (job, last) = (self.record.spec.id.clone(), self.last_attempt());
             out.push(Command::Direct(Directive::Cancel(Cancellation { job, last })));
         }
@@ -129,23 +150,29 @@ impl ActiveJob {
 
     /// Removes what is left behind, once nobody writes any more.
     pub(super) fn clean_up(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        let running = self.tasks.values().any(|task| task.record.state == TaskState::Out);
+        if self.litter_until_ms.take_if(|until| *until <= now_ms).is_some() && self.record.settled {
+            self.ending = Some(Ending::new(now_ms, 0));
+        }
+        let running = self.tasks.values().any(|task| task.record.state == TaskState::Out || task.rival.is_some());
         // What is on its way into the archive is removed once it is there.
         let writing = self.publishing.is_under_way() || self.leaving.under_way;
-        let unwanted = self.record.state != JobState::Completed || self.record.erase == Some(true);
-        let Some(ending) = &self.ending else { return };
+        let Some(removal) = self.removal(now_ms) else { return };
+        let Some(ending) = &mut self.ending else { return };
         let attempts_over = !running || now_ms >= ending.deadline_ms;
-        if ending.cleaning || writing || !attempts_over || now_ms < ending.not_before_ms {
+        if ending.cleaning.is_some() || writing || !attempts_over || now_ms < ending.not_before_ms {
             return;
         }
-        let keep_parts = unwanted && now_ms < ending.parts_until_ms;
-        if keep_parts && ending.unpublished {
+        if removal.keep_parts && ending.unpublished {
             return;
         }
-        let take_away = unwanted.then(|| self.take_away());
-        if let Some(ending) = &mut self.ending {
-            ending.cleaning = true;
+        ending.cleaning = Some(removal);
+        let Removal { presentation, keep_parts, .. } = removal;
+        if presentation && !keep_parts {
+            ending.parts_until_ms = 0;
+            self.record.parts_gone = true; // whatever happens from now on
+            out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
+        let take_away = presentation.then(|| self.take_away());
         out.push(Command::CleanUp(Box::new(CleanUp {
             job: self.record.spec.id.clone(),
             places: self.record.spec.places.clone(),
@@ -153,6 +180,21 @@ impl ActiveJob {
             take_away,
             forget: self.record.erase.map(|_| self.record.spec.tenant.clone()),
         })));
+    }
+
+    /// What is to be removed of a job that has ended, as things stand.
+    fn removal(&self, now_ms: u64) -> Option<Removal> {
+        let ending = self.ending.as_ref()?;
+        let presentation = self.record.state != JobState::Completed || self.record.erase == Some(true);
+        let keep_parts = presentation && now_ms < ending.parts_until_ms;
+        Some(Removal { presentation, keep_parts, archived: self.record.erase.is_some() })
+    }
+
+    /// An attempt of a settled job has spoken: what it writes until it is stopped is removed later.
+    pub(super) fn outlived(&mut self, now_ms: u64) {
+        if self.record.settled {
+            self.litter_until_ms = Some(now_ms + LITTER_MS);
+        }
     }
 
     fn take_away(&self) -> TakeAway {
@@ -170,18 +212,26 @@ impl ActiveJob {
         }
     }
 
-    /// A clean-up has ended. Returns what was asked for in the meantime.
+    /// A clean-up has ended; more may have to be removed by now. Returns what was asked for in the meantime.
     pub(super) fn cleaned_up(
         &mut self,
         result: Result<(), String>,
         now_ms: u64,
         out: &mut Vec<Command>,
     ) -> Option<Submission> {
+        let wanted = self.removal(now_ms)?;
         let ending = self.ending.as_mut()?;
-        ending.cleaning = false;
-        if result.is_ok() && !ending.unpublished && now_ms < ending.parts_until_ms {
+        let removed = ending.cleaning.take()?;
+        if result.is_ok() && removed.keep_parts {
             ending.unpublished = true;
+            let again = self.record.resubmitted.as_ref().is_some_and(|submission| submission.spec == self.record.spec);
+            if again && ending.keeps_parts() {
+                self.retry(now_ms, out);
+            }
             return None;
+        }
+        if result.is_ok() && removed != wanted {
+            return None; // more is asked for by now
         }
         if let Err(message) = result {
             ending.failures += 1;
@@ -200,7 +250,7 @@ impl ActiveJob {
             });
         }
         self.settle(out);
-        self.resubmitted.take()
+        self.record.resubmitted.take().map(|submission| *submission)
     }
 
     /// Nothing is left to do: only the job's record stays.

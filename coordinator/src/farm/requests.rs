@@ -3,7 +3,7 @@
 use super::Command;
 use super::active::ActiveJob;
 use super::ending::Ending;
-use crate::job::{JobState, Milestone, Moment, TermsChange};
+use crate::job::{JobState, Milestone, Moment, Submission, TermsChange};
 
 impl ActiveJob {
     /// Adds a step to the job's history; whoever saves the record next saves it too.
@@ -13,14 +13,20 @@ impl ActiveJob {
         self.changed = true;
     }
 
-    /// Tries again what failed and keeps what was made. `false`: nothing of the job is left to go on with, or it has not
-    /// failed.
+    /// Tries again what failed and keeps what was made, at once or when its playlists are gone. `false`: nothing of the
+    /// job is left to go on with, or it has not failed.
     pub(super) fn retry(&mut self, now_ms: u64, out: &mut Vec<Command>) -> bool {
-        let kept = self.ending.as_ref().is_some_and(Ending::keeps_parts);
-        if !self.starts_over() || !kept {
+        let Some(ending) = self.ending.as_ref().filter(|ending| ending.keeps_parts()) else { return false };
+        if !self.starts_over() {
             return false;
         }
+        if ending.is_cleaning() {
+            let (spec, terms) = (self.record.spec.clone(), self.record.terms.clone());
+            self.follow_with(Submission { spec, terms, again: true }, out);
+            return true;
+        }
         self.ending = None;
+        self.record.resubmitted = None;
         self.record.ended_ms = None;
         self.record.problems.clear();
         for task in self.tasks.values_mut().filter(|task| !task.is_done()) {
@@ -49,6 +55,7 @@ impl ActiveJob {
     pub(super) fn delete(&mut self, erase: bool, now_ms: u64, out: &mut Vec<Command>) {
         self.cancel(now_ms, out);
         self.record.erase = Some(erase);
+        self.record.resubmitted = None;
         self.changed = true;
         out.push(Command::SaveJob(Box::new(self.record.clone())));
         match &mut self.ending {

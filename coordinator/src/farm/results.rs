@@ -1,6 +1,7 @@
 //! What a task's end means: its receipt is accepted or refused, its failure is made good or ends the job.
 
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::{AttemptRef, Directive};
 use shared::source::Verdict;
 use shared::task::{
     AttemptId, IndexReceipt, Receipt, StoryboardReceipt, StoryboardTask, TaskName, VideoReceipt, VideoTask, Work,
@@ -53,8 +54,10 @@ impl ActiveJob {
         if let Receipt::Index(index) = &receipt {
             let index: IndexReceipt = index.clone();
             if !self.index_ended(attempt, worker, &index, now_ms, out) {
-                self.attempt_over(name, attempt);
-                return Claim::Late;
+                if self.record.state.is_final() {
+                    self.attempt_over(name, attempt);
+                }
+                return Claim::Late; // otherwise another worker makes the same attempt, and is listened to
             }
         }
         let Some(task) = self.tasks.get_mut(&name) else { return Claim::Late };
@@ -62,6 +65,11 @@ impl ActiveJob {
         task.record.state = TaskState::Done(Box::new(accepted));
         task.record.refused = None;
         task.progress = None;
+        // Whoever is slower writes in vain.
+        task.rival = task.rival.map(|rival| if rival == attempt { task.record.attempt } else { rival });
+        if let Some(attempt) = task.rival {
+            out.push(Command::Direct(Directive::Stop(AttemptRef { task: task.record.id.clone(), attempt })));
+        }
         take_lists(&mut task.record.work);
         out.push(Command::SaveTask(Box::new(task.record.clone())));
         self.changed = true;

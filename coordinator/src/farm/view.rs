@@ -35,7 +35,7 @@ impl ActiveJob {
 
     pub(super) fn view(&self, sequence: u64) -> JobView {
         let record = &self.record;
-        let restarted = self.resubmitted.is_some();
+        let restarted = self.record.resubmitted.is_some();
         let Memory { chunks, cpu_ms } = if record.settled { self.memory.clone() } else { self.remembered() };
         let completed = record.state == JobState::Completed;
         JobView {

@@ -24,7 +24,7 @@ fn what_ran_on_a_worker_that_is_gone_is_made_again_and_nothing_is_counted_agains
         world.worker = Some(Heartbeat { running, ..heartbeat() });
         world.wait(1_000);
         world.worker = None;
-        world.wait(workers::LOST_AFTER_MS);
+        world.wait(workers::ALL_LOST_AFTER_MS);
         assert_eq!(world.task(TaskName::Video(0)).failures.last().unwrap().code, retry::WORKER_LOST);
         world.queue.retain(|task| task.id.name == TaskName::Index);
         world.apply(Event::QueueLost);
@@ -101,8 +101,9 @@ fn what_a_worker_has_begun_since_its_last_heartbeat_is_missed_with_it() {
     let mut world = indexed(&source);
     let task = world.take(TaskName::Video(0));
     world.report(report(&task, Outcome::Started));
-    world.worker = None;
-    world.wait(workers::LOST_AFTER_MS);
+    let other = Heartbeat { worker: WorkerId::new("other").unwrap(), ..heartbeat() };
+    world.worker = Some(other);
+    world.wait(workers::LOST_AFTER_MS + HEARTBEAT_MS);
     assert_eq!(world.task(TaskName::Video(0)).failures.last().unwrap().code, retry::WORKER_LOST);
     world.worker = Some(heartbeat());
     world.come_round(&source);
@@ -114,11 +115,11 @@ fn a_worker_that_comes_back_as_another_process_has_lost_what_it_ran() {
     let source = Source::default();
     let mut world = indexed(&source);
     let named = world.take(TaskName::Video(0));
-    world.worker = Some(Heartbeat { running: vec![reference(&named)], ..heartbeat() });
+    world.worker = Some(Heartbeat { running: vec![reference(&named)], started_ms: 1, ..heartbeat() });
     world.wait(1_000);
     let begun = world.take(TaskName::Video(1));
     world.report(report(&begun, Outcome::Started));
-    world.worker = Some(Heartbeat { started_ms: 1, ..heartbeat() });
+    world.worker = Some(Heartbeat { started_ms: 2, ..heartbeat() });
     world.beat();
     for name in [TaskName::Video(0), TaskName::Video(1)] {
         assert_eq!(world.task(name).failures.last().unwrap().code, retry::WORKER_LOST);
@@ -137,6 +138,22 @@ fn an_attempt_that_nobody_wants_is_stopped_at_its_first_word() {
     let ghost = Task { id: TaskId { job: JobId::new("ghost").unwrap(), name: TaskName::Index }, ..task.clone() };
     world.report(report(&ghost, Outcome::Started));
     assert_eq!(world.directives, [&task, &ghost].map(|task| Directive::Stop(reference(task))));
+}
+
+#[test]
+fn what_an_attempt_writes_after_its_job_was_settled_is_removed() {
+    let source = Source::default();
+    let mut world = World::with_job();
+    let index = world.queue.front().unwrap().clone();
+    assert!(world.run(&source));
+    let cleaned = world.cleaned.len();
+    world.report(report(&index, Outcome::Started)); // handed out once more
+    assert_eq!(world.directives, [Directive::Stop(reference(&index))]);
+    world.wait(60_000);
+    world.answer();
+    let orders = &world.cleaned[cleaned..];
+    assert_eq!(orders.len(), 1);
+    assert!(!orders[0].keep_parts && orders[0].take_away.is_none(), "the presentation stays: {orders:?}");
 }
 
 fn reference(task: &Task) -> AttemptRef {
@@ -183,10 +200,42 @@ fn a_straggler_gets_one_rival_and_the_first_of_the_two_counts() {
     let TaskState::Done(accepted) = &world.task(TaskName::Video(0)).state else { panic!("it is not done") };
     assert_eq!(accepted.attempt, slow.attempt);
     let late = world.take(TaskName::Video(0));
-    let running = vec![AttemptRef { task: late.id.clone(), attempt: late.attempt }];
-    world.worker = Some(Heartbeat { running: running.clone(), ..heartbeat() });
+    assert_eq!(world.directives, [Directive::Stop(reference(&late))], "it writes in vain");
+    world.directives.clear();
+    world.worker = Some(Heartbeat { running: vec![reference(&late)], ..heartbeat() });
     world.beat();
-    assert_eq!(world.directives, [Directive::Stop(running[0].clone())]);
+    assert_eq!(world.directives, [Directive::Stop(reference(&late))]);
+}
+
+#[test]
+fn workers_that_nobody_hears_go_on_and_are_believed_when_they_are_heard_again() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let task = world.take(TaskName::Video(0));
+    world.worker = Some(Heartbeat { running: vec![reference(&task)], ..heartbeat() });
+    world.wait(1_000);
+    let beating = world.worker.take();
+    world.wait(3 * workers::LOST_AFTER_MS); // the broker is away
+    assert_eq!(world.task(TaskName::Video(0)).failures, []);
+    world.wait(workers::ALL_LOST_AFTER_MS);
+    assert_eq!(world.task(TaskName::Video(0)).state, TaskState::Waiting);
+    world.worker = beating;
+    world.beat();
+    assert_eq!((world.task(TaskName::Video(0)).state.clone(), &world.directives[..]), (TaskState::Out, &[][..]));
+    assert_eq!(world.task(TaskName::Video(0)).attempt, task.attempt);
+}
+
+#[test]
+fn an_attempt_that_was_given_back_is_not_lost_with_whoever_had_it_first() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let task = world.take(TaskName::Video(0));
+    world.worker = Some(Heartbeat { running: vec![reference(&task)], ..heartbeat() });
+    world.beat();
+    let other = Heartbeat { worker: WorkerId::new("other").unwrap(), running: vec![reference(&task)], ..heartbeat() };
+    world.worker = Some(other);
+    world.wait(workers::LOST_AFTER_MS + HEARTBEAT_MS);
+    assert_eq!((world.task(TaskName::Video(0)).state.clone(), &world.directives[..]), (TaskState::Out, &[][..]));
 }
 
 #[test]

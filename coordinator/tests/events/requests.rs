@@ -14,6 +14,14 @@ const KEPT_MS: u64 = 3_600_000;
 
 /// A world in which the job keeps its parts and has failed of its second chunk.
 fn failed(source: &Source) -> World {
+    let mut world = failing(source);
+    world.answer();
+    world.wait(10_000);
+    world
+}
+
+/// The same while its playlists are being taken away.
+fn failing(source: &Source) -> World {
     let mut world = World::new();
     let spec = JobSpec { keep_parts_ms: KEPT_MS, ..spec() };
     world.apply(Event::Submitted(Box::new(spec.into())));
@@ -26,8 +34,7 @@ fn failed(source: &Source) -> World {
     while let Some(task) = world.queue.pop_front() {
         world.report(report(&task, Outcome::Failed(TaskError::cancelled())));
     }
-    world.answer();
-    world.wait(10_000);
+    assert!(matches!(world.answers.back(), Some(Event::CleanedUp(..))), "{:?}", world.answers);
     world
 }
 
@@ -111,6 +118,76 @@ fn a_deleted_job_is_called_off_removed_and_forgotten() {
         world.answer();
         assert!(world.jobs.is_empty());
         assert_eq!(world.cleaned.last().unwrap().take_away.as_ref().is_some_and(|all| all.whole), taken);
+    }
+}
+
+#[test]
+fn a_job_that_is_erased_while_it_is_tidied_up_is_erased() {
+    let source = Source::default();
+    let mut world = World::with_job();
+    while !matches!(world.answers.front(), Some(Event::CleanedUp(..))) {
+        match (world.answers.pop_front(), world.queue.pop_front()) {
+            (Some(answer), task) => {
+                world.apply(answer);
+                world.queue.extend(task);
+            }
+            (None, Some(task)) => world.reports(source.work(&task)),
+            (None, None) => world.wait(1_000),
+        }
+    }
+    assert_eq!(world.cleaned.last().unwrap().take_away, None, "a job that completed is tidied up");
+    world.apply(Event::Deleted(spec().id, true));
+    world.answer();
+    assert!(world.cleaned.last().unwrap().take_away.as_ref().is_some_and(|all| all.whole));
+    assert!(world.jobs.is_empty());
+}
+
+#[test]
+fn a_job_tried_again_while_its_playlists_go_keeps_what_was_made() {
+    let source = Source::default();
+    for restarted in [false, true] {
+        let mut world = failing(&source);
+        world.apply(Event::Retried(spec().id));
+        if restarted {
+            world.fail_over();
+            world.wait(10_000);
+        }
+        world.answer();
+        assert_eq!(world.state(), JobState::Encoding);
+        assert!(matches!(world.task(TaskName::Video(0)).state, TaskState::Done(_)));
+        assert!(world.run(&source));
+        assert_eq!(world.state(), JobState::Completed);
+    }
+}
+
+#[test]
+fn a_retry_that_has_not_begun_can_be_called_off() {
+    let mut world = failing(&Source::default());
+    world.apply(Event::Retried(spec().id));
+    world.apply(Event::Cancelled(spec().id));
+    world.answer();
+    world.wait(10_000);
+    assert!(matches!(world.state(), JobState::Failed(_)));
+}
+
+#[test]
+fn nothing_goes_on_from_parts_of_which_some_are_gone() {
+    let source = Source::default();
+    for restarted in [false, true] {
+        let mut world = failed(&source);
+        world.now_ms += KEPT_MS;
+        world.wait(500);
+        assert!(!world.cleaned.last().unwrap().keep_parts);
+        world.answers.clear();
+        world.apply(Event::CleanedUp(spec().id, Err("the store went away in the middle".into())));
+        if restarted {
+            world.fail_over();
+        }
+        world.apply(Event::Retried(spec().id));
+        assert!(matches!(world.state(), JobState::Failed(_)));
+        world.wait(60_000);
+        world.answer();
+        assert_eq!(world.names(), ["index"], "it starts over");
     }
 }
 
