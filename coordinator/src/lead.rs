@@ -35,6 +35,8 @@ pub struct Guard {
     key: String,
     created: i64,
     over: CancellationToken,
+    /// The lease may run out then.
+    until: watch::Receiver<Instant>,
 }
 
 impl Guard {
@@ -46,6 +48,11 @@ impl Guard {
     /// Its `create_revision` in this term; every other term has another one.
     pub(crate) fn created(&self) -> i64 {
         self.created
+    }
+
+    /// Whether this is still the term, by the clock: known sooner than by [`Self::over`], when the process stood still.
+    pub fn holds(&self) -> bool {
+        !self.over.is_cancelled() && Instant::now() < *self.until.borrow()
     }
 
     /// Waits until the term is over.
@@ -156,10 +163,12 @@ impl Candidate {
 
     fn begin(&self, key: &KeyValue, ttl: Duration, asked: Instant) -> Term {
         let over = CancellationToken::new();
-        let guard = Guard { key: self.etcd.key(LEADER), created: key.create_revision(), over: over.clone() };
+        let (until, known) = watch::channel(asked + ttl);
+        let (key_name, created) = (self.etcd.key(LEADER), key.create_revision());
+        let guard = Guard { key: key_name, created, over: over.clone(), until: known };
         info!(term = guard.created, "this coordinator leads");
         let mut keeper = JoinSet::new();
-        keeper.spawn(keep(self.etcd.clone(), key.lease(), ttl, asked + ttl, over));
+        keeper.spawn(keep(self.etcd.clone(), key.lease(), ttl, until, over));
         Term { guard, _keeper: keeper }
     }
 }
@@ -172,7 +181,8 @@ enum Seen {
 }
 
 /// Keeps a lease for as long as etcd lets it; then the term is over.
-async fn keep(etcd: Etcd, lease: i64, ttl: Duration, mut until: Instant, over: CancellationToken) {
+async fn keep(etcd: Etcd, lease: i64, ttl: Duration, known: watch::Sender<Instant>, over: CancellationToken) {
+    let mut until = *known.borrow();
     let mut next = until - ttl + ttl / KEEPS;
     let reason = loop {
         sleep_until(next.min(until)).await;
@@ -180,7 +190,10 @@ async fn keep(etcd: Etcd, lease: i64, ttl: Duration, mut until: Instant, over: C
         let mut client = etcd.client();
         match timeout_at(until, etcd.ask(client.lease_keep_alive(lease))).await {
             // The stream is dropped: one question, one answer.
-            Ok(Ok(_)) => (until, next) = (asked + ttl, asked + ttl / KEEPS),
+            Ok(Ok(_)) => {
+                (until, next) = (asked + ttl, asked + ttl / KEEPS);
+                known.send_replace(until);
+            }
             Ok(Err(error)) if error.kind == RequestErrorKind::LeaseGone => break error.reason,
             Ok(Err(error)) => {
                 warn!(%error, "the lease could not be kept; trying again");

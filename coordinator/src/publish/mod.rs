@@ -27,6 +27,7 @@ mod run_report;
 mod storyboard;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use shared::cmaf::CmafError;
@@ -35,6 +36,7 @@ use shared::storage::{Storage, StorageError};
 use shared::task::StoredObject;
 
 use crate::stitch::Presentation;
+use crate::store::{Store, StoreError};
 use outline::Outline;
 
 pub use certificate::Certificate;
@@ -58,6 +60,9 @@ pub enum PublishError {
     /// An object could not be written.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Another coordinator decides by now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A decoder configuration is not well-formed, so there is no init segment.
     #[error("{rendition}: {source}")]
     Init {
@@ -97,6 +102,7 @@ impl PublishError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Storage(error) => matches!(error.fault().kind(), ErrorKind::Transient | ErrorKind::Exhausted),
+            Self::Store(_) => true,
             _ => false,
         }
     }
@@ -116,12 +122,19 @@ pub struct Publisher {
     target: Storage,
     /// What the store holds of ours, by key.
     written: HashMap<String, StoredObject>,
+    /// Says before each object whether it may still be written.
+    store: Option<Arc<dyn Store>>,
 }
 
 impl Publisher {
     /// For the presentation at `target`.
     pub fn new(target: Storage) -> Self {
-        Self { target, written: HashMap::new() }
+        Self { target, written: HashMap::new(), store: None }
+    }
+
+    /// Writes nothing more once this store says that another coordinator decides.
+    pub fn asking(self, store: Arc<dyn Store>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// Writes what has changed: init segments, media playlists, I-frame playlists; when everything is there also the
@@ -166,11 +179,12 @@ impl Publisher {
     }
 
     /// Says whether the object had to be written.
-    async fn write(&mut self, key: String, bytes: Bytes) -> Result<bool, StorageError> {
+    async fn write(&mut self, key: String, bytes: Bytes) -> Result<bool, PublishError> {
         let object = StoredObject::of(key, &bytes);
         if self.written.get(&object.key) == Some(&object) {
             return Ok(false);
         }
+        self.store.as_ref().map_or(Ok(()), |store| store.check())?;
         self.target.put(&object.key, bytes).await?;
         self.written.insert(object.key.clone(), object);
         Ok(true)

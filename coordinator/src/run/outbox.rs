@@ -128,6 +128,7 @@ impl Outbox {
         self.save(&mut pending).await?;
         let mut pushes = Vec::new();
         for command in rest {
+            self.store.check()?;
             match command {
                 Command::Enqueue(task, lane) => pushes.push((*task, lane)),
                 command => self.start(command).await,
@@ -171,7 +172,8 @@ impl Outbox {
             }
             Command::Publish(round) => {
                 let (job, publishers) = (round.job.clone(), self.publishers.clone());
-                self.beside(publish_round(*round, publishers, self.storage.clone()), move |result| match result {
+                let publishing = publish_round(*round, publishers, self.storage.clone(), self.store.clone());
+                self.beside(publishing, move |result| match result {
                     Ok(Ok(multivariant)) => Event::Published { job, multivariant },
                     Ok(Err(error)) => {
                         let transient = error.may_pass();
@@ -275,7 +277,12 @@ fn log(view: &JobView) {
 }
 
 /// Writes a round; says whether there is a multivariant playlist.
-async fn publish_round(round: Round, publishers: Publishers, storage: StorageConfig) -> Result<bool, PublishError> {
+async fn publish_round(
+    round: Round,
+    publishers: Publishers,
+    storage: StorageConfig,
+    store: Arc<dyn Store>,
+) -> Result<bool, PublishError> {
     let Round { job, places, presentation, mut last } = round;
     let target = Storage::open(&places.target, &storage)?;
     let known = publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
@@ -283,7 +290,7 @@ async fn publish_round(round: Round, publishers: Publishers, storage: StorageCon
         Some(publisher) => publisher,
         None => {
             publish::claim(&target, &job).await?;
-            Publisher::new(target.clone())
+            Publisher::new(target.clone()).asking(store)
         }
     };
     if let Some(last) = last.as_mut().filter(|last| last.movies) {

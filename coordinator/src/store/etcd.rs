@@ -207,6 +207,10 @@ impl Store for EtcdStore {
         LONGEST_RECORD
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        if self.guard.holds() { Ok(()) } else { Err(self.deposed()) }
+    }
+
     async fn load(&self) -> Result<Vec<Stored>, StoreError> {
         let mut pause = FIRST_PAUSE;
         loop {

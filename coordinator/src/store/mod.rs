@@ -101,6 +101,14 @@ pub trait Store: Send + Sync + 'static {
     /// Longest value it takes, in bytes.
     fn longest_record(&self) -> usize;
 
+    /// Whether this process still decides. To be asked before what nobody refuses: a message, an object.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`].
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// All records, by key.
     async fn load(&self) -> Result<Vec<Stored>, StoreError>;
 

@@ -51,7 +51,9 @@ async fn a_term_outlives_a_restart_of_etcd_but_not_its_lease() {
     assert!(over.is_err(), "the lease was not kept after the restart");
     server.kill();
     let began = Instant::now();
+    assert!(leader.store.check().is_ok());
     leader.term.guard().over().await;
+    assert!(leader.store.check().is_err());
     assert!(began.elapsed() <= SHORT * 2, "{:?}", began.elapsed());
     server.restart();
     let began = Instant::now();
@@ -106,6 +108,7 @@ async fn leader_process() {
                 println!("made");
             }
             Err(StoreError::Deposed { .. }) => {
+                assert!(leader.store.check().is_err(), "what etcd refuses is known here");
                 refused += 1;
                 println!("refused");
                 if refused == WRITES_AFTER {

@@ -1,11 +1,14 @@
 //! What lies in the target after each round.
 
+use std::sync::Arc;
+
 use shared::task::StoredObject;
 
 use super::super::{PublishError, sweep, unpublish};
 use super::*;
 use crate::stitch::fixture::{ladder, segment, video_stream};
 use crate::stitch::{AudioTrack, Storyboard, VideoTrack};
+use crate::store::{Change, Revision, Store, StoreError, Stored};
 
 #[tokio::test]
 async fn the_multivariant_playlist_waits_for_every_rendition() {
@@ -169,4 +172,33 @@ async fn ten_hours_of_four_rungs_are_published() {
     let mpd = dash_mpd_core::parse(&text(&storage, "manifest.mpd").await).unwrap();
     let lists = mpd.periods[0].adaptations.iter().flat_map(|set| &set.representations);
     assert!(lists.map(|list| list.SegmentList.as_ref().unwrap().segment_urls.len()).eq([6000; 5]));
+}
+
+#[tokio::test]
+async fn nothing_is_written_once_another_coordinator_decides() {
+    struct Deposed;
+
+    #[async_trait::async_trait]
+    impl Store for Deposed {
+        fn longest_record(&self) -> usize {
+            0
+        }
+
+        fn check(&self) -> Result<(), StoreError> {
+            Err(StoreError::Deposed { place: "here".to_owned() })
+        }
+
+        async fn load(&self) -> Result<Vec<Stored>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn commit(&self, _: Vec<Change>) -> Result<Vec<Revision>, StoreError> {
+            self.check().map(|()| Vec::new())
+        }
+    }
+
+    let (_folder, storage) = target();
+    let error = Publisher::new(storage.clone()).asking(Arc::new(Deposed)).publish(&small(), None).await.unwrap_err();
+    assert!(matches!(&error, PublishError::Store(StoreError::Deposed { .. })), "{error}");
+    assert_eq!(storage.list("").await.unwrap(), [] as [&str; 0]);
 }

@@ -16,8 +16,9 @@ use tracing::{debug, error};
 
 use super::backoff::Backoff;
 use super::link::Link;
+use crate::error::{ErrorKind, TaskError};
 use crate::queue::QueueError;
-use crate::task::TaskReport;
+use crate::task::{Outcome, TaskReport};
 use crate::wire::{LARGEST_MESSAGE_BYTES, encode_report};
 
 /// Room for the headers of a part.
@@ -38,7 +39,7 @@ pub(super) struct Sender {
 impl Sender {
     /// Sends a report. A result is tried until the broker has it; of a sign of life nothing is lost.
     pub async fn send(&self, link: &Link, report: &TaskReport) -> Result<(), QueueError> {
-        let bytes = encode_report(report);
+        let mut bytes = encode_report(report);
         if report.outcome.is_sign_of_life() {
             if let Err(error) = link.say(link.names.life_of(&report.worker), bytes).await {
                 debug!(task = %report.task, %error, "sign of life not sent");
@@ -46,8 +47,7 @@ impl Sender {
             return Ok(());
         }
         if bytes.len() > LARGEST_MESSAGE_BYTES {
-            let size = bytes.len();
-            return Err(QueueError(format!("a report of {size} bytes: at most {LARGEST_MESSAGE_BYTES} are read")));
+            bytes = encode_report(&too_long(report, bytes.len()));
         }
         let id = format!("{}.{}", link.session, self.sent.fetch_add(1, Ordering::Relaxed));
         let parts = split(bytes.into(), link.client.max_payload().saturating_sub(HEADER_BYTES).max(1));
@@ -62,6 +62,14 @@ impl Sender {
         }
         Ok(())
     }
+}
+
+/// What is said instead of a report that nobody reads: its job fails, and its worker goes on.
+fn too_long(report: &TaskReport, size: usize) -> TaskReport {
+    let TaskReport { task, attempt, worker, .. } = report;
+    let text = format!("a report of {size} bytes: at most {LARGEST_MESSAGE_BYTES} are read");
+    let outcome = Outcome::Failed(TaskError::new(ErrorKind::Unsupported, "record_too_long", text));
+    TaskReport { task: task.clone(), attempt: *attempt, worker: worker.clone(), outcome }
 }
 
 async fn publish(link: &Link, message: PublishMessage) {
@@ -134,6 +142,7 @@ impl Assembly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{AttemptId, JobId, TaskId, TaskName, WorkerId};
     use async_nats::HeaderMap;
 
     fn message(payload: &Bytes, part: Option<&str>) -> Message {
@@ -166,6 +175,22 @@ mod tests {
         assert_eq!(assembly.take(&message(&parts[0], Some("1/3")), "a".into()), None, "the same part again");
         let whole = assembly.take(&message(&parts[1], Some("2/3")), "b".into());
         assert_eq!(whole, Some((Bytes::from_static(b"abcdefg"), vec!["a".into(), "b".into(), "c".into()])));
+    }
+
+    #[test]
+    fn what_nobody_would_read_is_said_to_have_failed() {
+        let text = "long".repeat(LARGEST_MESSAGE_BYTES / 4);
+        let long = TaskReport {
+            task: TaskId { job: JobId::new("job").unwrap(), name: TaskName::Index },
+            attempt: AttemptId(3),
+            worker: WorkerId::new("w").unwrap(),
+            outcome: Outcome::Failed(TaskError::input("undecodable", text)),
+        };
+        let size = encode_report(&long).len();
+        assert!(size > LARGEST_MESSAGE_BYTES);
+        let said = crate::wire::decode_report(&encode_report(&too_long(&long, size))).unwrap();
+        assert_eq!((&said.task, said.attempt, &said.worker), (&long.task, long.attempt, &long.worker));
+        assert!(matches!(said.outcome, Outcome::Failed(error) if error.code == "record_too_long"));
     }
 
     #[test]
