@@ -55,7 +55,12 @@ pub async fn again<T>(work: impl AsyncFn() -> Result<T, QueueError>) -> T {
 }
 
 async fn push_again(coordinator: &NatsQueue, job: &str) {
-    again(async || coordinator.push(task(job), NORMAL).await).await;
+    let attempts = AtomicU32::new(1);
+    again(async || {
+        let attempt = AttemptId(attempts.fetch_add(1, Ordering::Relaxed));
+        coordinator.push(Task { attempt, ..task(job) }, NORMAL).await
+    })
+    .await;
 }
 
 /// A coordinator that has opened the queue, and a worker.
@@ -228,12 +233,13 @@ async fn a_stream_that_is_full_refuses_tasks() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_pushed_twice_is_handed_out_once() {
+async fn a_task_that_is_pushed_twice_is_handed_out_once_and_that_is_said() {
     let Some(broker) = broker() else { return };
     let (coordinator, worker) = pair(&config(broker.port())).await;
-    for job in ["a", "a", "b"] {
-        coordinator.push(task(job), NORMAL).await.unwrap();
-    }
+    coordinator.push(task("a"), NORMAL).await.unwrap();
+    let said = coordinator.push(task("a"), NORMAL).await.unwrap_err().to_string();
+    assert_eq!(said, "queue: a/index/1 was offered before");
+    coordinator.push(task("b"), NORMAL).await.unwrap();
     assert_eq!(pull_job(&worker).await, "a");
     assert_eq!(pull_job(&worker).await, "b");
 }
@@ -248,17 +254,25 @@ async fn hear_undeliverable(coordinator: &NatsQueue) -> AttemptRef {
 
 #[tokio::test]
 async fn the_coordinator_hears_of_tasks_that_the_broker_gives_up() {
-    let Some(broker) = broker() else { return };
+    let Some(mut broker) = broker() else { return };
     let config = NatsConfig { max_deliver: 2, ..config(broker.port()) };
     let (coordinator, worker) = pair(&config).await;
-    coordinator.push(task("bounces"), NORMAL).await.unwrap();
-    pull(&worker).await.give_back().await.unwrap();
-    pull(&worker).await.give_back().await.unwrap();
-    let (undeliverable, job) = tokio::join!(hear_undeliverable(&coordinator), async {
-        coordinator.push(task("next"), NORMAL).await.unwrap();
-        pull_job(&worker).await
-    });
-    assert_eq!((undeliverable, job.as_str()), (attempt("bounces", 1), "next"));
+    let bounce = async || {
+        coordinator.push(task("bounces"), NORMAL).await.unwrap();
+        pull(&worker).await.give_back().await.unwrap();
+        pull(&worker).await.give_back().await.unwrap();
+        let (undeliverable, job) = tokio::join!(hear_undeliverable(&coordinator), async {
+            coordinator.push(task("next"), NORMAL).await.unwrap();
+            pull_job(&worker).await
+        });
+        assert_eq!((undeliverable, job.as_str()), (attempt("bounces", 1), "next"));
+    };
+    bounce().await;
+    broker.kill();
+    std::fs::remove_dir_all(broker.folder().join("store")).unwrap();
+    broker.restart();
+    hear(&coordinator, |incoming| (incoming == Incoming::Lost).then_some(())).await;
+    bounce().await; // as the first task of a stream again
 }
 
 #[tokio::test]
@@ -285,6 +299,23 @@ async fn the_coordinator_hears_how_many_tasks_wait() {
     }
     let _held = pull(&worker).await;
     hear(&coordinator, |incoming| (incoming == Incoming::Depth(2)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_lane_that_is_gone_is_made_anew_and_what_waits_there_counts() {
+    let Some(mut broker) = broker() else { return };
+    let config = config(broker.port());
+    let coordinator = connect(&config).await;
+    coordinator.open().await.unwrap();
+    let depth = |incoming| if let Incoming::Depth(depth) = incoming { Some(depth) } else { None };
+    assert_eq!(hear(&coordinator, depth).await, 0);
+    coordinator.push(task("a"), NORMAL).await.unwrap();
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&config.urls[0]).await.unwrap());
+    let tasks = format!("{}-tasks", config.prefix);
+    jetstream.delete_consumer_from_stream("cpu-normal", tasks).await.unwrap();
+    broker.kill();
+    broker.restart(); // so that it is looked after now
+    assert_eq!(hear(&coordinator, depth).await, 1);
 }
 
 /// 20 h of audio in segments of 2 s: 4 MiB, where the broker takes messages of 1 MiB.

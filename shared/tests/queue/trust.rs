@@ -82,8 +82,8 @@ async fn a_password_opens_and_a_wrong_one_is_refused() {
 /// As documented in `queue/nats/streams.rs`.
 fn worker_permissions(prefix: &str) -> String {
     format!(
-        r#"publish: ["$JS.API.CONSUMER.MSG.NEXT.{prefix}-tasks.*", "$JS.ACK.{prefix}-tasks.>", "{prefix}.report",
-        "{prefix}.life.*", "{prefix}.worker.*", "{prefix}.wake.*"],
+        r#"publish: ["$JS.API.CONSUMER.MSG.NEXT.{prefix}-tasks.*", "$JS.ACK.{prefix}-tasks.>", "$JS.API.INFO",
+        "{prefix}.report", "{prefix}.life.*", "{prefix}.worker.*", "{prefix}.wake.*"],
         subscribe: ["{prefix}.direct", "{prefix}.wake.*", "_INBOX.>"]"#
     )
 }
@@ -107,6 +107,7 @@ async fn a_worker_needs_few_permissions_and_gets_no_further() {
     coordinator.push(task("a"), NORMAL).await.unwrap();
     pull(&worker).await.give_back().await.unwrap();
     let delivery = pull(&worker).await;
+    worker.check().await.unwrap();
     worker.report(report("a", Outcome::Started)).await.unwrap();
     worker.report(result(1)).await.unwrap();
     delivery.ack().await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::AccountErrorKind;
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, ContextBuilder, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event, Subject};
 use bytes::Bytes;
@@ -122,16 +123,16 @@ impl Link {
         changes
     }
 
-    /// Puts a message into the stream of its subject; returns its place there. When this fails, it may be there all the
-    /// same.
-    pub async fn store(&self, subject: String, message: PublishMessage) -> Result<u64, QueueError> {
+    /// Puts a message into the stream of its subject; returns its place there, and whether it is that of an earlier one of
+    /// the same id. When this fails, it may be there all the same.
+    pub async fn store(&self, subject: String, message: PublishMessage) -> Result<PublishAck, QueueError> {
         self.require_connection()?;
         let mut changes = self.changes();
         let failed = |error: &(dyn Error + 'static)| QueueError(chain(error));
         let sent = self.jetstream.send_publish(subject, message).await.map_err(|error| failed(&error))?;
         tokio::select! {
             biased;
-            stored = sent.into_future() => stored.map(|ack| ack.sequence).map_err(|error| failed(&error)),
+            stored = sent.into_future() => stored.map_err(|error| failed(&error)),
             _ = changes.changed() => Err(QueueError("the connection to the broker was lost".into())),
         }
     }

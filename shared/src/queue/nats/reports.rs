@@ -115,7 +115,10 @@ impl Assembly {
         }
         let fresh = || Partial { since: Instant::now(), parts: vec![None; count] };
         let partial = self.partial.entry(report.to_owned()).or_insert_with(fresh);
-        *partial.parts.get_mut(number - 1)? = Some((message.payload.clone(), id));
+        let Some(part) = partial.parts.get_mut(number - 1) else {
+            return Some((Bytes::new(), vec![id])); // of more parts than the first one said
+        };
+        *part = Some((message.payload.clone(), id));
         if partial.parts.iter().any(Option::is_none) {
             return None;
         }
@@ -191,6 +194,13 @@ mod tests {
         let said = crate::wire::decode_report(&encode_report(&too_long(&long, size))).unwrap();
         assert_eq!((&said.task, said.attempt, &said.worker), (&long.task, long.attempt, &long.worker));
         assert!(matches!(said.outcome, Outcome::Failed(error) if error.code == "record_too_long"));
+    }
+
+    #[test]
+    fn a_part_that_does_not_fit_is_handled_as_no_report() {
+        let (mut assembly, part) = (Assembly::default(), Bytes::from_static(b"x"));
+        assert_eq!(assembly.take(&message(&part, Some("1/2")), "a".into()), None);
+        assert_eq!(assembly.take(&message(&part, Some("3/3")), "c".into()), Some((Bytes::new(), vec!["c".into()])));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! A worker's account at the broker needs no more than these, so it can't hear results, push tasks or remove anything:
 //!
 //! ```text
-//! publish    $JS.API.CONSUMER.MSG.NEXT.PREFIX-tasks.*  $JS.ACK.PREFIX-tasks.>
+//! publish    $JS.API.CONSUMER.MSG.NEXT.PREFIX-tasks.*  $JS.ACK.PREFIX-tasks.>  $JS.API.INFO
 //!            PREFIX.report  PREFIX.life.*  PREFIX.worker.*  PREFIX.wake.*
 //! subscribe  PREFIX.direct  PREFIX.wake.*  _INBOX.>
 //! ```

@@ -161,7 +161,9 @@ impl Tail {
                             return Err(QueueError("a message was lost on its way".into()).into());
                         }
                         expected += 1;
-                        let id = format!("{}.{}", self.stream, info.stream_sequence);
+                        // A stream that is made anew counts from 1 again.
+                        let (at, made) = (info.stream_sequence, info.published.unix_timestamp_nanos());
+                        let id = format!("{}.{at}.{made}", self.stream);
                         self.take(interpret, message.message, id, reply).await?;
                         backoff.reset();
                     }

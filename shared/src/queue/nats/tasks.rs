@@ -30,12 +30,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LANE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Offers a task; returns its place in the stream.
+///
+/// # Errors
+/// An attempt that was offered before is no task any more, for all that is known.
 pub(super) async fn push(link: &Link, task: &Task, lane: Lane) -> Result<u64, QueueError> {
     let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
     let message = PublishMessage::build().message_id(message_id(&attempt)).payload(encode_task(task).into());
-    let place = link.store(link.names.lane(lane), message).await?;
+    let stored = link.store(link.names.lane(lane), message).await?;
+    if stored.duplicate {
+        return Err(QueueError(format!("{} was offered before", message_id(&attempt))));
+    }
     wake(link, lane.class).await;
-    Ok(place)
+    Ok(stored.sequence)
 }
 
 /// Under this id the broker stores an attempt once.

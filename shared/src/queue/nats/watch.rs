@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use tokio::sync::mpsc;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::backoff::Backoff;
 use super::link::Link;
@@ -110,8 +110,8 @@ impl Watch {
             match stream.consumer_info(&consumer).await {
                 Ok(info) => depth += info.num_pending,
                 Err(error) => {
-                    warn!(consumer, %error, "a lane is gone; making it anew");
-                    self.link.ensure().await?;
+                    self.link.ensure().await?; // in case that it is gone
+                    return Err(failed("consumer", &consumer, &error));
                 }
             }
         }
