@@ -242,6 +242,8 @@ pub struct Farm {
     jobs: BTreeMap<JobId, ActiveJob>,
     workers: Workers,
     taken: Taken,
+    /// The highest attempt number of jobs that are gone.
+    forgotten: AttemptId,
     /// Of the last view.
     sequence: u64,
     /// How long jobs that have ended are kept here; `None`: for ever.
@@ -254,8 +256,8 @@ impl Farm {
     /// A farm without jobs.
     pub fn new(config: FarmConfig) -> Self {
         let (jobs, workers) = (BTreeMap::new(), Workers::default());
-        let taken = Taken::default();
-        Self { config, jobs, workers, taken, sequence: 0, keep_finished_ms: None, look_ms: 0 }
+        let (taken, forgotten) = (Taken::default(), AttemptId(0));
+        Self { config, jobs, workers, taken, forgotten, sequence: 0, keep_finished_ms: None, look_ms: 0 }
     }
 
     /// Jobs are put away so many milliseconds after their end.
@@ -418,7 +420,7 @@ impl Farm {
     fn submit(&mut self, submission: Submission, now_ms: u64, out: &mut Vec<Command>) {
         let id = submission.spec.id.clone();
         let attempts_before = match self.jobs.get_mut(&id) {
-            None => Some(AttemptId(0)),
+            None => Some(self.attempts_before(now_ms)),
             Some(known) => known.resubmit(&submission, out).then_some(known.record.attempts_before),
         };
         if let Some(attempts_before) = attempts_before {
@@ -427,6 +429,12 @@ impl Farm {
             out.push(Command::SaveJob(Box::new(record.clone())));
             self.jobs.insert(id, ActiveJob::new(record, Vec::new()));
         }
+    }
+
+    /// A job may have had a life that nobody remembers but workers and the queue: its attempts count on from the clock, and
+    /// from what was forgotten since the coordinator started.
+    fn attempts_before(&self, now_ms: u64) -> AttemptId {
+        self.forgotten.max(AttemptId((now_ms / 1000) as u32)) // enough until 2106
     }
 
     fn retry(&mut self, id: &JobId, now_ms: u64, out: &mut Vec<Command>) {
@@ -445,6 +453,7 @@ impl Farm {
             return;
         }
         if let Some(mut job) = self.jobs.remove(id) {
+            self.forgotten = self.forgotten.max(job.last_attempt());
             job.reached(Milestone::Deleted, now_ms);
             out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
             out.push(Command::ForgetJob(id.clone()));

@@ -245,8 +245,8 @@ pub struct JobRecord {
     pub audio: Vec<AudioRendition>,
     /// What went wrong, bounded by [`MOST_PROBLEMS`]. A job may complete in spite of them.
     pub problems: Vec<Problem>,
-    /// The highest attempt number of the job's earlier lives, 0 in its first: it may fail, or be called off, and start
-    /// over.
+    /// No attempt of the job's earlier lives has a higher number: it may fail, be called off or be deleted, and start over.
+    /// In its first, and after it was forgotten, the seconds of UNIX time of its submission.
     pub attempts_before: AttemptId,
     /// When it was submitted, in milliseconds of UNIX time.
     pub submitted_ms: u64,

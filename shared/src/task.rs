@@ -71,7 +71,8 @@ impl Default for TenantId {
     }
 }
 
-/// Which try at a task: 1 is the first. A job that starts over counts on, so a number is never used twice.
+/// Which try at a task, from 1. Each is above those before it; the first one's number means nothing. A job that starts over
+/// counts on, so a number is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId(pub u32);
 

@@ -281,6 +281,11 @@ impl ActiveJob {
         self.tasks.values().map(|task| task.record.attempt).max().unwrap_or(self.record.attempts_before)
     }
 
+    /// Which try of this life it is: 1 is the first.
+    pub(super) fn ordinal(&self, attempt: AttemptId) -> u32 {
+        attempt.0.saturating_sub(self.record.attempts_before.0)
+    }
+
     /// What can be done without anybody's help.
     pub(super) fn advance(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         if self.record.state == JobState::Probing && !self.tasks.contains_key(&TaskName::Index) {

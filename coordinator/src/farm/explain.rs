@@ -87,12 +87,13 @@ impl ActiveJob {
         let mut say = |at_ms, text| lines.push(Line { at_ms, about: about.clone(), text });
         for failure in &task.record.failures {
             let by = failure.worker.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
-            let text = format!("Attempt {} by {by} failed: {} ({}).", failure.attempt.0, failure.message, failure.code);
+            let attempt = self.ordinal(failure.attempt);
+            let text = format!("Attempt {attempt} by {by} failed: {} ({}).", failure.message, failure.code);
             say(Some(failure.at_ms), text);
         }
-        let attempt = task.record.attempt.0;
+        let attempt = self.ordinal(task.record.attempt);
         match &task.record.state {
-            TaskState::Done(accepted) => say(Some(accepted.at_ms), done(accepted)),
+            TaskState::Done(accepted) => say(Some(accepted.at_ms), done(accepted, self.ordinal(accepted.attempt))),
             TaskState::Out if task.begun_ms.is_some() => {
                 let so_far = task.progress.map_or(0, |progress| progress.done_ms) as f64 / 1000.0;
                 say(None, format!("Attempt {attempt} is running; {so_far:.1} s of presentation are made."));
@@ -105,8 +106,8 @@ impl ActiveJob {
     }
 }
 
-fn done(accepted: &Accepted) -> String {
-    let Accepted { attempt, worker, receipt, .. } = accepted;
+fn done(accepted: &Accepted, attempt: u32) -> String {
+    let Accepted { worker, receipt, .. } = accepted;
     let seconds = spent(receipt).wall_ms as f64 / 1000.0;
     let made = match receipt {
         Receipt::Index(index) => format!("read {} bytes", index.bytes),
@@ -114,5 +115,5 @@ fn done(accepted: &Accepted) -> String {
         Receipt::Audio(audio) => format!("encoded {} samples", audio.samples),
         Receipt::Storyboard(storyboard) => format!("made {} storyboard sheets", storyboard.sheets.len()),
     };
-    format!("Attempt {} by {worker} {made} in {seconds:.1} s.", attempt.0)
+    format!("Attempt {attempt} by {worker} {made} in {seconds:.1} s.")
 }

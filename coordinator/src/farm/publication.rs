@@ -259,7 +259,7 @@ impl ActiveJob {
         let tasks = self.tasks.values().filter_map(|task| match &task.record.state {
             TaskState::Done(accepted) => Some(TaskRun {
                 name: task.record.id.name,
-                attempts: task.record.attempt.0 - self.record.attempts_before.0,
+                attempts: self.ordinal(task.record.attempt),
                 worker: accepted.worker.clone(),
                 spent: spent(&accepted.receipt),
             }),

@@ -192,6 +192,29 @@ fn nothing_goes_on_from_parts_of_which_some_are_gone() {
 }
 
 #[test]
+fn a_job_that_was_forgotten_and_is_asked_for_again_uses_no_attempt_number_twice() {
+    let mut world = World::with_job();
+    let forget = |world: &mut World| {
+        let attempt = world.take(TaskName::Index);
+        world.apply(Event::Deleted(spec().id, true));
+        world.report(report(&attempt, Outcome::Failed(TaskError::cancelled())));
+        world.answer();
+        assert!(world.jobs.is_empty());
+        attempt.attempt
+    };
+    let first = forget(&mut world);
+    world.apply(Event::Submitted(Box::new(spec().into())));
+    let second = forget(&mut world);
+    assert!(second > first, "in the same second");
+    world.power_cycle();
+    world.wait(10_000);
+    world.apply(Event::Submitted(Box::new(spec().into())));
+    let lines = world.farm.explain(&spec().id).unwrap();
+    assert_eq!(lines.last().unwrap().text, "Attempt 1 waits on the queue for a free slot.");
+    assert!(world.take(TaskName::Index).attempt > second, "by the clock alone");
+}
+
+#[test]
 fn an_idempotent_submission_leaves_a_failed_job_as_it_is() {
     let mut world = failed(&Source::default());
     let spec = JobSpec { keep_parts_ms: KEPT_MS, ..spec() };
