@@ -87,7 +87,7 @@ pub trait Delivery: Send + Sync {
     /// The task.
     fn task(&self) -> &Task;
 
-    /// Frames have advanced: don't hand it to anybody else yet.
+    /// It is in good hands: don't give it to anybody else yet. Say so as often as you like.
     async fn still_working(&self) -> Result<(), QueueError>;
 
     /// Its report is on the way; forget it.

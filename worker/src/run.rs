@@ -9,6 +9,7 @@ mod fetch;
 mod inputs;
 mod presence;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::HEARTBEAT_MS;
 use shared::queue::{Delivery, Queue, QueueError};
-use shared::task::{Outcome, Spent, TaskReport, WorkerId};
+use shared::task::{Outcome, Spent, Task, TaskReport, WorkerId};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -36,6 +37,9 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// more, and taking one task after the other would only spoil them.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// How often the queue is told that an attempt goes on. It passes on as much of that as it needs.
+const RENEW_EVERY: Duration = Duration::from_millis(200);
 
 /// Why a worker ends before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -218,14 +222,27 @@ impl SlotLoop {
 
     /// Runs one attempt and answers for it. A queue that does not answer ends the worker.
     async fn serve(&mut self, delivery: Box<dyn Delivery>, opened: Result<(), TaskError>) -> Result<(), QueueError> {
-        let task = delivery.task();
+        let longest = self.shared.config.attempt_timeout() * 2; // its inputs have as long as its slot
+        let answer = tokio::select! {
+            biased;
+            answer = self.try_once(delivery.task(), opened) => answer?,
+            Err(error) = renew(&*delivery, longest) => return Err(error),
+        };
+        match answer {
+            Answer::Ack => delivery.ack().await,
+            Answer::GiveBack => delivery.give_back().await,
+        }
+    }
+
+    /// Runs one attempt and reports how it ended.
+    async fn try_once(&mut self, task: &Task, opened: Result<(), TaskError>) -> Result<Answer, QueueError> {
         let shared = self.shared.clone();
         let Some(running) = shared.presence.begin(task) else {
             info!(task = %task.id, attempt = task.attempt.0, "delivered once more; it runs here already");
-            return delivery.ack().await;
+            return Ok(Answer::Ack);
         };
         info!(task = %task.id, attempt = task.attempt.0, "attempt started");
-        let attempt = Attempt::new(&self.shared, &*delivery, &self.abort);
+        let attempt = Attempt::new(&self.shared, task, &self.abort);
         let result = match (opened, &mut self.slot) {
             (Ok(()), Some(slot)) => attempt.run(slot).await,
             (Ok(()), None) => Err(Stop::Failed(TaskError::bug("a slot that was opened is gone"))),
@@ -250,7 +267,7 @@ impl SlotLoop {
             }
             Err(Stop::Aborted) => {
                 info!(task = %task.id, attempt = task.attempt.0, "attempt given back");
-                return delivery.give_back().await;
+                return Ok(Answer::GiveBack);
             }
             Err(Stop::Queue(error)) => return Err(error),
         };
@@ -259,11 +276,29 @@ impl SlotLoop {
         tokio::select! {
             biased;
             sent = self.shared.queue.report(report) => sent?,
-            () = self.abort.cancelled() => return delivery.give_back().await,
+            () = self.abort.cancelled() => return Ok(Answer::GiveBack),
         }
         drop(running); // after the report, so that no heartbeat leaves it out before
-        delivery.ack().await
+        Ok(Answer::Ack)
     }
+}
+
+/// What becomes of a delivery.
+enum Answer {
+    Ack,
+    GiveBack,
+}
+
+/// Keeps a task from being handed to somebody else while it is tried. What a source that is far away, or a store that is
+/// slow, can take is longer than any sign of progress may stay out; but every request has a time-out, and a slot that
+/// stands still is killed, so an attempt that lasts longer than `longest` hangs.
+async fn renew(delivery: &dyn Delivery, longest: Duration) -> Result<Infallible, QueueError> {
+    let ends = Instant::now() + longest;
+    while Instant::now() < ends {
+        tokio::time::sleep(RENEW_EVERY).await;
+        delivery.still_working().await?;
+    }
+    std::future::pending().await
 }
 
 /// A storyboard hands thousands of tiles to its slot, more than the customary soft limit of 1024.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
-use shared::queue::{Delivery, QueueError};
+use shared::queue::QueueError;
 use shared::source::SourceInfo;
 use shared::storage::{Storage, StorageConfig, is_plain_key};
 use shared::task::{IndexReport, Outcome, Progress, Receipt, StoredObject, Task, TaskReport};
@@ -39,7 +39,6 @@ impl From<TaskError> for Stop {
 pub struct Attempt<'a> {
     shared: &'a Shared,
     task: &'a Task,
-    delivery: &'a dyn Delivery,
     abort: &'a CancellationToken,
     target: Prefix,
     work: Prefix,
@@ -48,12 +47,11 @@ pub struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    /// An attempt at the task of `delivery`.
-    pub fn new(shared: &'a Shared, delivery: &'a dyn Delivery, abort: &'a CancellationToken) -> Self {
-        let task = delivery.task();
+    /// An attempt at `task`.
+    pub fn new(shared: &'a Shared, task: &'a Task, abort: &'a CancellationToken) -> Self {
         let prefix = |uri: &str| Prefix::new(uri, &shared.config.storage);
         let (target, work) = (prefix(&task.places.target), prefix(&task.places.work));
-        Self { shared, task, delivery, abort, target, work, unsent: None, sent_at: Instant::now() }
+        Self { shared, task, abort, target, work, unsent: None, sent_at: Instant::now() }
     }
 
     /// Runs it. Unless this succeeds, the slot is spent.
@@ -82,7 +80,6 @@ impl<'a> Attempt<'a> {
             if self.sent_at.elapsed() >= self.shared.config.progress_interval() {
                 self.sent_at = Instant::now();
                 self.send_progress().await?;
-                self.delivery.still_working().await.map_err(Stop::Queue)?;
             }
         }
     }

@@ -5,6 +5,7 @@
 mod attempts;
 mod processes;
 mod program;
+mod renewal;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
