@@ -28,6 +28,8 @@ pub const LONGEST_REQUEST_ID: usize = 128;
 /// Highest priority; the lowest is its negative.
 pub const HIGHEST_PRIORITY: i32 = 100;
 const LONGEST_PRESET: usize = 32;
+/// Most paths of a mask: there are three to name.
+const MOST_PATHS: usize = 8;
 const DEFAULT_SEGMENT_MS: u32 = 6_000;
 
 /// What the service knows besides the request.
@@ -99,7 +101,10 @@ pub(super) fn terms_change(request: &v1::UpdateJobRequest) -> Result<TermsChange
     if paths.is_empty() {
         wrong.add("update_mask", "names nothing");
     }
-    for path in paths {
+    if paths.len() > MOST_PATHS {
+        wrong.add("update_mask", format!("names {} paths, the most is {MOST_PATHS}", paths.len()));
+    }
+    for path in paths.iter().take(MOST_PATHS) {
         match path.as_str() {
             "priority" => change.priority = Some(priority(asked.priority, &mut wrong)),
             "deadline" => change.deadline_ms = Some(deadline_ms(asked.deadline.as_ref(), &mut wrong)),
