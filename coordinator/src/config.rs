@@ -70,7 +70,7 @@ pub struct EtcdConfig {
     /// How long after its death a leader is followed by another coordinator, in seconds. Default: 5.
     pub lease_s: u64,
     /// Address of this coordinator's API for the other coordinators, which forward calls to it while it leads. Default:
-    /// empty, which is `http://` (`https://` with TLS) and the address the API listens on.
+    /// empty, which is `http://` (`https://` with TLS) and the address the API listens on, unless that is all of them.
     pub advertise: String,
 }
 
@@ -131,6 +131,17 @@ impl Config {
         let weights = weights.then(|| "weights: a share of 0 is none at all".to_owned());
         let mut complaints = [self.log.complaints(), self.etcd.complaints()].concat();
         complaints.extend(weights);
+        let rules = [
+            (
+                !self.api.listen.ip().is_unspecified() || !self.etcd.advertise.is_empty(),
+                "etcd.advertise: api.listen says no address that other coordinators could call: give one".to_owned(),
+            ),
+            (
+                !self.api.places.work.is_empty(),
+                "api.places.work: give a place that all workers and coordinators can read and write".to_owned(),
+            ),
+        ];
+        complaints.extend(rules.into_iter().filter(|(holds, _)| !holds).map(|(_, complaint)| complaint));
         complaints.extend(table("api", api));
         complaints.extend(table("nats", self.nats.check()));
         complaints
@@ -233,8 +244,11 @@ mod tests {
             lease_s: 1,
             ..EtcdConfig::default()
         };
-        let config = Config { etcd, ..Config::default() };
-        assert_eq!(config.complaints().len(), 7, "{:#?}", config.complaints());
-        assert!(Config::default().complaints().is_empty());
+        let mut config = Config { etcd, ..Config::default() };
+        config.api.listen = SocketAddr::from(([0, 0, 0, 0], 7600));
+        assert_eq!(config.complaints().len(), 10, "{:#?}", config.complaints());
+        let mut config = Config::default();
+        config.api.places.work = "s3://work".into();
+        assert_eq!(config.complaints(), [""; 0]);
     }
 }

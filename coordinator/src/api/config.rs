@@ -46,7 +46,8 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The authority of client certificates, and of other coordinators; none: clients need no certificate.
+    /// The authority of client certificates, and of other coordinators; none: clients need no certificate, and those of
+    /// other coordinators should be of an authority known to browsers.
     pub client_ca: Option<PathBuf>,
 }
 
