@@ -14,6 +14,7 @@ use coordinator::lead::{Candidate, Term, follow};
 use coordinator::metrics::Metrics;
 use coordinator::run::{Coordinator, CoordinatorConfig};
 use coordinator::store::etcd::{Etcd, EtcdStore};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use shared::queue::metered::MeteredQueue;
 use shared::queue::nats::NatsQueue;
 use shared::shutdown::Shutdown;
@@ -45,6 +46,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // What else this user runs is not to read credentials from its memory or environment.
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("credentials can't be kept from other processes: {error}");
+        return ExitCode::FAILURE;
+    }
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
         Err(complaints) => {

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::config::WorkerConfig;
 use worker::run::{Worker, WorkerError};
+use worker::slot::hide_from_slots;
 
 use crate::exit::{Exit, Failure};
 use crate::meter::MeteredQueue;
@@ -64,6 +65,8 @@ impl Engine {
         slots: Option<NonZeroUsize>,
         archive: impl FnOnce(&StorageConfig) -> Option<Archive>,
     ) -> Result<Self, Failure> {
+        hide_from_slots()
+            .map_err(|error| Failure::internal(format!("keeping this process from its slots: {error}")))?;
         let store = Arc::new(RedbStore::open(&hidden.join(STATE)).map_err(state_failure)?);
         let queue = Arc::new(MeteredQueue::default());
         let mut config = WorkerConfig::default();

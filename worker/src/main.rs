@@ -54,6 +54,10 @@ fn main() -> ExitCode {
     if let Some(Command::Slot) = args.command {
         return worker::child::run_child(); // blocking code: no runtime, no thread besides
     }
+    if let Err(error) = worker::slot::hide_from_slots() {
+        eprintln!("credentials can't be kept from slots: {error}");
+        return ExitCode::FAILURE;
+    }
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
         Err(complaints) => {

@@ -100,6 +100,15 @@ pub enum Step {
     Done(Receipt),
 }
 
+/// Keeps slots, and whatever else this user runs, from reading this process's memory and environment, where credentials are.
+/// Slots themselves are not kept from anything by it. To be called before there are any.
+///
+/// # Errors
+/// The system doesn't do it.
+pub fn hide_from_slots() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 impl Slot {
     /// Starts a child. Call it inside a runtime with I/O and time.
     pub async fn open(config: Arc<WorkerConfig>, spawner: &Spawner) -> io::Result<Self> {
@@ -347,4 +356,15 @@ fn credible(mut error: TaskError) -> TaskError {
     let end = error.message.floor_char_boundary(LONGEST_ERROR_BYTES);
     error.message.truncate(end);
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+    #[test]
+    fn a_worker_that_hides_is_not_read_by_others() {
+        super::hide_from_slots().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 }
