@@ -12,6 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
+use tracing::warn;
 
 use crate::exit::{Exit, Failure};
 use crate::progress::{print_json, print_text};
@@ -95,6 +96,9 @@ impl Remote {
             header.ok_or_else(|| wrong(format!("{KEY_VARIABLE} is no key: it has characters that none has")))
         });
         let key = Key(key.transpose()?);
+        if key.0.is_some() && is_in_clear(&address) {
+            warn!("{KEY_VARIABLE} goes to {address} unencrypted: anybody on the way can use it; give an https: server");
+        }
         let channel = endpoint.connect().await.map_err(|error| unreachable(&address, &chain(&error)))?;
         Ok(InterceptedService::new(channel, key))
     }
@@ -157,6 +161,14 @@ client!(jobs: job_service_client::JobServiceClient);
 client!(fleet: fleet_service_client::FleetServiceClient);
 client!(profiles: profile_service_client::ProfileServiceClient);
 
+/// Whether what is sent there can be read on the way.
+fn is_in_clear(address: &str) -> bool {
+    let uri: Option<tonic::transport::Uri> = address.parse().ok();
+    let host = uri.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
+    let ip: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    address.starts_with("http:") && host != "localhost" && !ip.is_some_and(|ip| ip.is_loopback())
+}
+
 fn unreachable(address: &str, why: &str) -> Failure {
     let help = if why.contains("peer certificate") {
         "name the authority that the server's certificate comes from with --ca"
@@ -202,5 +214,18 @@ impl From<Status> for Failure {
         let text =
             if violations.is_empty() { status.message().to_owned() } else { lines.collect::<Vec<_>>().join("\n  ") };
         Failure::new(exit, &code, text).help(help)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_this_host_may_hear_a_key_in_clear() {
+        for clear in ["http://farm.example:7600", "http://10.0.0.1:7600", "http://[fe80::1]:7600"] {
+            assert!(super::is_in_clear(clear), "{clear}");
+        }
+        for fine in ["https://farm.example", "http://127.0.0.1:7600", "http://[::1]:7600", "http://localhost:7600"] {
+            assert!(!super::is_in_clear(fine), "{fine}");
+        }
     }
 }

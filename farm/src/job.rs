@@ -276,7 +276,9 @@ async fn get(remote: &Remote, id: String, wait_for: Option<v1::JobState>) -> Res
         request.set_timeout(WAIT);
         let job = client.get_job(request).await?.into_inner();
         if wait_for.is_none_or(|wanted| job.state() >= wanted) || job.end_time.is_some() {
-            return show(remote, &job);
+            show(remote, &job)?;
+            let missed = wait_for.is_some_and(|wanted| wanted != job.state()) && job.end_time.is_some();
+            return if missed { watch::end(&job, remote.json) } else { Ok(Exit::Done) };
         }
     }
 }

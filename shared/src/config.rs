@@ -109,9 +109,22 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     }
 }
 
-/// Settings as a file that says the same.
+/// Settings as a file that says the same, but for logins in URLs.
 pub fn print<T: Serialize>(config: &T) -> String {
-    toml::to_string(config).expect("settings should be plain data")
+    without_logins(&toml::to_string(config).expect("settings should be plain data"))
+}
+
+/// `scheme://user:password@host` as `scheme://…@host`.
+fn without_logins(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', '"', '\'', ',', ' ', '\n', '?', '#']).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at);
+        shown.push_str(if host > 0 { "://…" } else { "://" });
+        shown.push_str(&part[host..]);
+    }
+    shown
 }
 
 /// What a sample file lacks to be the manual of `T`, whose structs stand in `sources`: every key is there with its default,
@@ -196,6 +209,12 @@ mod tests {
         }
         assert_eq!(read::<Outer>("number = 7").unwrap(), Outer { number: 7, inner: Inner::default() });
         assert!(read::<Outer>("number =").is_err());
+    }
+
+    #[test]
+    fn logins_in_urls_are_not_printed() {
+        let text = "urls = [\"nats://me:p@ss@a:1/x\", \"nats://b:2\"]\nfrom = 'a@b'\n";
+        assert_eq!(without_logins(text), "urls = [\"nats://…@a:1/x\", \"nats://b:2\"]\nfrom = 'a@b'\n");
     }
 
     #[test]

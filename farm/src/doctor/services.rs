@@ -5,6 +5,9 @@ use shared::storage::{Storage, StorageConfig, StorageError};
 
 use super::{Finding, Grade};
 
+/// Never written: it is asked whether it could be.
+#[cfg(feature = "cluster")]
+const ETCD_KEY: &str = "/farm/doctor";
 /// Written, read and deleted again.
 const KEY: &str = "farm-doctor/trial";
 const RIGHTS: &str = "its credentials need to read, write, list and delete below this place";
@@ -43,10 +46,12 @@ pub(super) async fn etcd(url: &str) -> Finding {
 
 #[cfg(feature = "cluster")]
 async fn try_etcd(url: &str) -> Result<String, etcd_client::Error> {
+    use etcd_client::{Compare, CompareOp, Txn, TxnOp};
     let mut client = etcd_client::Client::connect([url], None).await?;
     let version = client.status().await?.version().to_owned();
-    client.put(KEY, "trial", None).await?;
-    client.delete(KEY, None).await?;
+    // Asks to write, on a condition that never holds: rights and quorum are shown, and nothing is left or found there.
+    let never = Compare::version(ETCD_KEY, CompareOp::Less, 0);
+    client.txn(Txn::new().when([never]).and_then([TxnOp::put(ETCD_KEY, "trial", None)])).await?;
     Ok(version)
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn run(remote: &Remote, id: String, bars: MultiProgress) -> Res
     }
     screen.end();
     let job = last.ok_or_else(|| Failure::internal("the farm said nothing about the job"))?;
-    if screen.json { Ok(exit_of(&job)) } else { end(&job) }
+    end(&job, remote.json)
 }
 
 /// One stream, to its end.
@@ -84,14 +84,15 @@ fn exit_of(job: &v1::Job) -> Exit {
     }
 }
 
-fn end(job: &v1::Job) -> Result<Exit, Failure> {
+/// Ends a command by how the job has; says why it failed, unless that was printed as JSON.
+pub(super) fn end(job: &v1::Job, json: bool) -> Result<Exit, Failure> {
     let exit = exit_of(job);
     match job.problems.iter().rfind(|problem| problem.fatal) {
-        Some(problem) => {
+        Some(problem) if !json => {
             let text = format!("{}: {} ({})", job.id, problem.text, problem.scope);
             Err(Failure::new(exit, &problem.code, text).help(problem.advice.as_str()))
         }
-        None => Ok(exit),
+        _ => Ok(exit),
     }
 }
 
