@@ -47,10 +47,10 @@ use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, Ta
 use crate::archive::Archived;
 use crate::job::{JobRecord, JobSpec, JobView, Milestone, Submission, TaskRecord, TaskState, TermsChange};
 use crate::publish::{Certificate, RunReport};
-use crate::schedule::{self, Backlog, Weights};
+use crate::schedule::{self, Backlog, Waiting, Weights};
 use crate::stitch::Presentation;
 use crate::workers::{Hold, WorkerView, Workers};
-use active::ActiveJob;
+use active::{ActiveJob, ActiveTask};
 pub use explain::Line;
 use results::Claim;
 use taken::Taken;
@@ -617,11 +617,13 @@ fn urgency(name: TaskName) -> Urgency {
 
 fn backlog(job: &ActiveJob, now_ms: u64) -> Option<Backlog<'_>> {
     let in_hand = job.in_hand();
-    let ready = |task: &&active::ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
+    let waiting =
+        |task: &ActiveTask| Waiting { name: task.record.id.name, length_ms: stragglers::length_ms(&task.record.work) };
+    let ready = |task: &&ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
     // The last attempts of a job that has ended still hold slots.
     let waiting = match job.record.state.is_final() {
         true => Vec::new(),
-        false => job.tasks.values().filter(ready).map(|task| task.record.id.name).collect(),
+        false => job.tasks.values().filter(ready).map(waiting).collect(),
     };
     (in_hand > 0 || !waiting.is_empty()).then_some(Backlog {
         job: &job.record.spec.id,

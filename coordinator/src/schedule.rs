@@ -6,9 +6,11 @@
 //! - Between tenants: whoever has least in hand for its weight, so nobody's backlog delays another's first chunk.
 //! - Between the jobs of a tenant: the higher priority, then those whose deadline presses, then whoever has least in hand,
 //!   then the older one.
-//! - Within a job: the index; the first chunk and the audio, which make it playable; the other chunks in order of time;
-//!   the storyboard, which needs them all.
+//! - Within a job: the index; the first chunk and the audio, which make it playable; the other chunks in waves, as many in
+//!   each as the farm can hold, in order of time; the storyboard, which needs them all. Within a wave the longest chunk goes
+//!   first, so that a job does not end with most slots waiting for one of them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use shared::task::{JobId, TaskId, TaskName, TenantId};
@@ -37,17 +39,27 @@ pub struct Backlog<'a> {
     /// Its tasks that are queued or running.
     pub in_hand: usize,
     /// Its tasks that may be handed out, in any order.
-    pub waiting: Vec<TaskName>,
+    pub waiting: Vec<Waiting>,
+}
+
+/// A task that may be handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which task of the job.
+    pub name: TaskName,
+    /// Milliseconds of presentation of a chunk; 0 where that is not known, and for other tasks.
+    pub length_ms: u64,
 }
 
 /// The tasks to hand out now to a farm of so many slots, in order.
 pub fn pick(slots: usize, weights: &Weights, mut backlogs: Vec<Backlog<'_>>) -> Vec<TaskId> {
     let in_hand: usize = backlogs.iter().map(|backlog| backlog.in_hand).sum();
-    let free = (slots * IN_HAND_PER_SLOT).saturating_sub(in_hand);
+    let wave = slots * IN_HAND_PER_SLOT;
+    let free = wave.saturating_sub(in_hand);
     let mut held: BTreeMap<&TenantId, usize> = BTreeMap::new();
     for backlog in &mut backlogs {
         *held.entry(backlog.tenant).or_default() += backlog.in_hand;
-        backlog.waiting.sort_by_key(|name| std::cmp::Reverse(rank(*name)));
+        backlog.waiting.sort_by_key(|task| Reverse(rank(*task, wave)));
     }
     let share = |tenant: &TenantId, held: &BTreeMap<&TenantId, usize>| {
         let weight = weights.get(tenant).copied().unwrap_or(1).max(1) as usize;
@@ -56,25 +68,26 @@ pub fn pick(slots: usize, weights: &Weights, mut backlogs: Vec<Backlog<'_>>) -> 
     let mut picked = Vec::new();
     while picked.len() < free {
         let next = backlogs.iter_mut().filter(|backlog| !backlog.waiting.is_empty()).min_by_key(|one| {
-            let urgency = (std::cmp::Reverse(one.priority), !one.pressed);
+            let urgency = (Reverse(one.priority), !one.pressed);
             (share(one.tenant, &held), one.tenant, urgency, one.in_hand, one.submitted_ms, one.job)
         });
         let Some(next) = next else { break };
-        picked.extend(next.waiting.pop().map(|name| TaskId { job: next.job.clone(), name }));
+        picked.extend(next.waiting.pop().map(|task| TaskId { job: next.job.clone(), name: task.name }));
         next.in_hand += 1;
         *held.entry(next.tenant).or_default() += 1;
     }
     picked
 }
 
-/// Lower is sooner.
-fn rank(name: TaskName) -> (u8, u32) {
-    match name {
-        TaskName::Index => (0, 0),
-        TaskName::Video(0) => (1, 0),
-        TaskName::Audio(track) => (2, track),
-        TaskName::Video(chunk) => (3, chunk),
-        TaskName::Storyboard => (4, 0),
+/// Lower is sooner, where so many chunks make a wave.
+fn rank(task: Waiting, wave: usize) -> (u8, usize, Reverse<u64>, u32) {
+    let alone = |place, number| (place, 0, Reverse(0), number);
+    match task.name {
+        TaskName::Index => alone(0, 0),
+        TaskName::Video(0) => alone(1, 0),
+        TaskName::Audio(track) => alone(2, track),
+        TaskName::Video(chunk) => (3, chunk as usize / wave.max(1), Reverse(task.length_ms), chunk),
+        TaskName::Storyboard => alone(4, 0),
     }
 }
 
@@ -87,6 +100,7 @@ mod tests {
     }
 
     fn backlog<'a>(job: &'a JobId, tenant: &'a TenantId, waiting: Vec<TaskName>) -> Backlog<'a> {
+        let waiting = waiting.into_iter().map(|name| Waiting { name, length_ms: 0 }).collect();
         Backlog { job, tenant, priority: 0, pressed: false, submitted_ms: 0, in_hand: 0, waiting }
     }
 
@@ -110,6 +124,25 @@ mod tests {
         let expected = ["index", "video-000000", "audio-000000", "audio-000001", "video-000001", "video-000002"];
         assert_eq!(names(&picked)[..6], expected.map(|name| format!("a/{name}")));
         assert_eq!(names(&picked)[6], "a/storyboard");
+    }
+
+    #[test]
+    fn chunks_go_out_in_waves_and_the_longest_of_a_wave_first() {
+        let (job, tenant) = (JobId::new("a").unwrap(), TenantId::default());
+        let lengths = [6, 18, 24, 18, 24, 21, 30];
+        let chunk = |(number, length_ms)| Waiting { name: TaskName::Video(number), length_ms };
+        let waiting = |in_hand| (0..).zip(lengths).map(chunk).filter(|task| !picked_before(task, in_hand)).collect();
+        let pick_with = |in_hand| {
+            let backlog = Backlog { waiting: waiting(in_hand), ..backlog(&job, &tenant, vec![]) };
+            names(&pick(2, &Weights::new(), vec![backlog]))
+        };
+        let numbers = |numbers: [u32; 4]| numbers.map(|number| format!("a/video-{number:06}"));
+        assert_eq!(pick_with(&[]), numbers([0, 2, 1, 3]));
+        assert_eq!(pick_with(&[0, 2, 3]), numbers([1, 6, 4, 5]));
+    }
+
+    fn picked_before(task: &Waiting, numbers: &[u32]) -> bool {
+        numbers.iter().any(|number| task.name == TaskName::Video(*number))
     }
 
     #[test]
