@@ -3,6 +3,9 @@
 #   make demo     build, transcode a real clip, check the result, say how to watch it
 #   make test     formatting, lints, documentation, licences, every test
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
+#   make bench-control
+#                 how much the coordinator, NATS and etcd carry, with workers that make nothing (6 minutes);
+#                 `target/release/control --help` for one part of it
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
 #                 1,050 SIGKILLs of workers and slots and 100 of leaders under load, leaders that stand still for 30 s;
@@ -13,7 +16,7 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench corpus chaos packages test-packages players servers
+.PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -126,6 +129,11 @@ bench: packages $(BENCH)/venv/made
 	target/release/publish
 	benches/transcode.py $(ARGS)
 	benches/quality.py
+
+# The bench starts the coordinator that lies beside it.
+bench-control: packages servers
+	cargo build --release --locked -p benches -p coordinator --bins
+	target/release/control all $(ARGS)
 
 corpus: packages
 	cargo test --release --locked -p farm --test corpus -- --ignored --nocapture

@@ -3,8 +3,8 @@
 use coordinator::farm::{Command, Event};
 use coordinator::job::{JobState, Milestone, Submission, Terms};
 use shared::task::*;
+use shared::testing::synthetic::{Source, report};
 
-use crate::worker::{Source, report};
 use crate::world::{KEEP_FINISHED_MS, World, spec};
 
 /// A world whose job is whole; nothing is left to do.

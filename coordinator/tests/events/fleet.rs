@@ -7,8 +7,8 @@ use coordinator::{retry, workers};
 use shared::error::TaskError;
 use shared::fleet::{AttemptRef, Directive, HEARTBEAT_MS, Heartbeat};
 use shared::task::*;
+use shared::testing::synthetic::{Source, report};
 
-use crate::worker::{Source, report};
 use crate::world::{World, heartbeat, indexed, spec};
 
 /// After which an attempt that has left the queue, and of which nobody has said a word, is made again.

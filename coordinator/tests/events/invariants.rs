@@ -4,8 +4,8 @@ use coordinator::job::JobState;
 use shared::cmaf::DecoderConfig;
 use shared::error::ErrorKind;
 use shared::task::*;
+use shared::testing::synthetic::{Source, report};
 
-use crate::worker::{Source, report};
 use crate::world::{World, indexed};
 
 /// Checked at every single `Enqueue` of a whole job.

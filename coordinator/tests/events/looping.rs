@@ -13,10 +13,10 @@ use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
 use shared::storage::StorageConfig;
 use shared::task::{Cancellation, JobId, Outcome, Places, TenantId};
+use shared::testing::synthetic::{Source, report};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::worker::{Source, report};
 use crate::world::{heartbeat, spec};
 
 struct Running {

@@ -7,5 +7,4 @@ mod looping;
 mod requests;
 mod restart;
 mod scripts;
-mod worker;
 mod world;

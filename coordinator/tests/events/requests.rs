@@ -6,8 +6,8 @@ use coordinator::farm::Event;
 use coordinator::job::{JobSpec, JobState, Milestone, Submission, TaskState, Terms, TermsChange};
 use shared::error::TaskError;
 use shared::task::*;
+use shared::testing::synthetic::{Source, report};
 
-use crate::worker::{Source, report};
 use crate::world::{World, spec};
 
 const KEPT_MS: u64 = 3_600_000;

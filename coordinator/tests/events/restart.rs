@@ -2,10 +2,9 @@
 
 use coordinator::farm::Round;
 use coordinator::job::JobState;
-
 use shared::source::Verdict;
+use shared::testing::synthetic::Source;
 
-use crate::worker::Source;
 use crate::world::World;
 
 fn whole(world: &World) -> &Round {

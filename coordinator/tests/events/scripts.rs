@@ -7,8 +7,8 @@ use shared::error::{ErrorKind, TaskError};
 use shared::fleet::AttemptRef;
 use shared::source::Verdict;
 use shared::task::*;
+use shared::testing::synthetic::{Source, report};
 
-use crate::worker::{Source, report};
 use crate::world::{SILENCE_MS, World, indexed, spec};
 
 fn fatal(world: &World) -> (&str, &str) {

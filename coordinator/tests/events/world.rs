@@ -10,8 +10,7 @@ use coordinator::profile::Profile;
 use coordinator::workers::Hold;
 use shared::fleet::{Class, Directive, Heartbeat, Standing};
 use shared::task::*;
-
-use crate::worker::Source;
+use shared::testing::synthetic::Source;
 
 /// How long jobs stay after their end.
 pub const KEEP_FINISHED_MS: u64 = 3 * 24 * 3_600_000;

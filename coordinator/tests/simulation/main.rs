@@ -4,8 +4,6 @@
 //!
 //! `FARM_SEEDS=100000 cargo test --release -p coordinator --test simulation` tries so many seeds; `FARM_SEED=n` one.
 
-#[path = "../events/worker.rs"]
-mod worker;
 mod world;
 
 use coordinator::job::JobState;

@@ -11,8 +11,7 @@ use coordinator::workers::Hold;
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
 use shared::task::*;
-
-use crate::worker::{Source, report};
+use shared::testing::synthetic::{Source, report};
 
 const JOBS: usize = 3;
 const WORKERS: usize = 3;

@@ -4,7 +4,6 @@
 pub mod build;
 pub mod client;
 mod program;
-mod servers;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use proto::v1;
 use shared::storage::{Storage, StorageConfig};
 use shared::testing::s3::{BUCKET, S3Server};
-use shared::testing::{Server, free_port};
+use shared::testing::{Server, free_port, servers};
 use tempfile::TempDir;
 
 use client::Client;

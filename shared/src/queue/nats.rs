@@ -54,7 +54,7 @@ pub struct NatsQueue {
     link: Arc<Link>,
     puller: tasks::Puller,
     closed: CancellationToken,
-    sender: reports::Sender,
+    sender: Arc<reports::Sender>,
     known: Arc<Mutex<Known>>,
     /// `None` until it is opened.
     listener: Mutex<Option<Arc<Listener>>>,
@@ -65,16 +65,25 @@ pub struct NatsQueue {
 impl NatsQueue {
     /// Connects to the first server that answers. A worker takes tasks of `classes`.
     pub async fn connect(config: &NatsConfig, classes: &[Class]) -> Result<Self, QueueError> {
-        let link = Link::connect(config).await?;
-        Ok(Self {
+        Ok(Self::over(Link::connect(config).await?, classes, Arc::default()))
+    }
+
+    /// One more worker over the same connection: it waits for tasks of `classes` in a line of its own.
+    pub fn another(&self, classes: &[Class]) -> Self {
+        Self::over(self.link.clone(), classes, self.sender.clone())
+    }
+
+    /// All that send over one connection number their reports together.
+    fn over(link: Arc<Link>, classes: &[Class], sender: Arc<reports::Sender>) -> Self {
+        Self {
             puller: tasks::Puller::new(link.clone(), classes),
             link,
             closed: CancellationToken::new(),
-            sender: reports::Sender::default(),
+            sender,
             known: Arc::default(),
             listener: Mutex::default(),
             directives: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     /// Whether there is a broker now, and one that can be trusted.

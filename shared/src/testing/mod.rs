@@ -7,6 +7,8 @@ pub mod broker;
 pub mod certificates;
 pub mod proxy;
 pub mod s3;
+pub mod servers;
+pub mod synthetic;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -5,9 +5,10 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::SystemTime;
 
-/// Beside the farm's own program: cargo puts all of a build there.
+/// Where cargo puts all programs of a build: above the folder of its tests.
 pub fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_farm")).with_file_name(name)
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().with_file_name(name)
 }
 
 /// Builds the programs, unless a build of the whole workspace just has.

@@ -1,13 +1,14 @@
-//! The servers of a cluster: NATS and etcd, alone or three of a kind.
+//! The servers of a farm: NATS and etcd, alone or three of a kind.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use shared::testing::{Server, free_port, page};
+use super::{START_TIMEOUT, Server, free_port, page, pause};
 
-use super::{PATIENCE, pause};
-
-/// Servers that keep what they are told on disk before they answer. `None` if they are not installed.
+/// NATS servers with JetStream that keep what they are told on disk before they answer. `None` if they are not installed.
+///
+/// # Panics
+/// If they are not ready in time.
 pub fn nats(count: usize) -> Option<Vec<Server>> {
     let ports: Vec<[u16; 3]> = (0..count).map(|_| [free_port(), free_port(), free_port()]).collect();
     let routes: Vec<String> = ports.iter().map(|[_, _, route]| format!("nats://127.0.0.1:{route}")).collect();
@@ -24,7 +25,7 @@ pub fn nats(count: usize) -> Option<Vec<Server>> {
                 settings += &format!("cluster {{ name: farm, listen: \"127.0.0.1:{route}\", routes: [{routes}] }}\n");
             }
             let file = folder.join("nats.conf");
-            std::fs::write(&file, settings).unwrap();
+            std::fs::write(&file, settings).expect("the temporary folder should be writable");
             vec!["-c".to_owned(), file.display().to_string()]
         })
     };
@@ -36,6 +37,9 @@ pub fn nats(count: usize) -> Option<Vec<Server>> {
 }
 
 /// Members of one etcd. `None` if it is not installed.
+///
+/// # Panics
+/// If they are not ready in time.
 pub fn etcd(count: usize) -> Option<Vec<Server>> {
     let url = |port: u16| format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
     let ports: Vec<[u16; 2]> = (0..count).map(|_| [free_port(), free_port()]).collect();
@@ -66,7 +70,7 @@ pub fn etcd(count: usize) -> Option<Vec<Server>> {
 fn wait_for(port: u16, path: &str, fine: &str) {
     let began = Instant::now();
     while !page(port, path).contains(fine) {
-        assert!(began.elapsed() < PATIENCE, "{path}: {}", page(port, path));
+        assert!(began.elapsed() < START_TIMEOUT, "{path}: {}", page(port, path));
         pause();
     }
 }

@@ -1,44 +1,56 @@
 //! A worker that makes nothing and claims what a real one would: numbered segments of a source that does not exist.
+//!
+//! The core's event scripts, the simulation and the bench of the control plane work with it. The coordinator believes what it
+//! says: every receipt passes the checks of a real one.
 
+use crate::cmaf::DecoderConfig;
+use crate::index::{AudioRun, Gop, ListRef};
+use crate::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
+use crate::storage::segment_object;
+use crate::task::{
+    AudioReceipt, AudioTask, IndexReceipt, IndexReport, Outcome, Receipt, SegmentInfo, Spent, StoredObject,
+    StoryboardReceipt, StoryboardTask, Task, TaskReport, TrackPart, VideoReceipt, VideoTask, Work, WorkerId,
+};
+use crate::time::{FrameRate, MediaTime, Timescale};
 use bytes::Bytes;
-use shared::cmaf::DecoderConfig;
-use shared::index::{AudioRun, Gop, ListRef};
-use shared::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
-use shared::storage::segment_object;
-use shared::task::*;
-use shared::time::{FrameRate, MediaTime, Timescale};
 
 /// Ticks per second of the video.
 const TICKS: u32 = 1000;
 /// Ticks per frame of the video.
 const FRAME: i64 = 40;
+/// Ticks per GOP of the video.
 const GOP: i64 = 2_000;
 const PRIMING: u64 = 1024;
+/// Of a real encoder, since init segments are made from it.
 const AVCC: &str = "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
 
 /// What the source is.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Length of both streams.
+    /// Length of both streams, in milliseconds.
     pub length_ms: i64,
+    /// What the index says of it in the end.
     pub verdict: Verdict,
     /// Frames of the first segment that the decoder does not give back.
     pub missing_frames: u64,
     /// What it is recognised by.
     pub mark: Option<String>,
+    /// GOPs, of two seconds each, that a piece of the index tells of.
+    pub gops_a_piece: usize,
 }
 
 impl Default for Source {
     fn default() -> Self {
-        Self { length_ms: 60_000, verdict: Verdict::Standard, missing_frames: 0, mark: None }
+        Self { length_ms: 60_000, verdict: Verdict::Standard, missing_frames: 0, mark: None, gops_a_piece: 4 }
     }
 }
 
 fn scale(ticks_per_second: u32) -> Timescale {
-    Timescale::new(ticks_per_second).unwrap()
+    Timescale::new(ticks_per_second).expect("a rate should be above 0")
 }
 
 impl Source {
+    /// What the index says of it first.
     pub fn info(&self) -> SourceInfo {
         let video = VideoStream {
             index: 0,
@@ -90,8 +102,13 @@ impl Source {
         (0..(self.length_ms + GOP - 1) / GOP).map(gop).collect()
     }
 
-    /// All reports of an attempt at `task`, in order.
+    /// All reports of an attempt at `task` by a worker of the name `worker`, in order.
     pub fn work(&self, task: &Task) -> Vec<TaskReport> {
+        self.outcomes(task).into_iter().map(|outcome| report(task, outcome)).collect()
+    }
+
+    /// What an attempt at `task` says, in order.
+    pub fn outcomes(&self, task: &Task) -> Vec<Outcome> {
         let mut outcomes = vec![Outcome::Started];
         match &task.work {
             Work::Index(_) => outcomes.extend(self.index()),
@@ -99,13 +116,14 @@ impl Source {
             Work::Audio(work) => outcomes.push(Outcome::Done(Receipt::Audio(self.audio(work)))),
             Work::Storyboard(work) => outcomes.push(Outcome::Done(Receipt::Storyboard(storyboard(work)))),
         }
-        outcomes.into_iter().map(|outcome| report(task, outcome)).collect()
+        outcomes
     }
 
     fn index(&self) -> Vec<Outcome> {
         let piece = Outcome::Index;
         let mut outcomes = vec![piece(IndexReport::Source(self.info()))];
-        outcomes.extend(self.gops().chunks(4).map(|gops| piece(IndexReport::Gops(gops.to_vec()))));
+        outcomes
+            .extend(self.gops().chunks(self.gops_a_piece.max(1)).map(|gops| piece(IndexReport::Gops(gops.to_vec()))));
         let run =
             AudioRun { start: 0, end: self.length_ms * 48, list: ListRef { stream: 1, part: 0, offset: 0, len: 1 } };
         outcomes.push(piece(IndexReport::Audio { stream: 1, runs: vec![run] }));
@@ -122,14 +140,16 @@ impl Source {
         let parts = task.renditions.iter().map(|rendition| TrackPart {
             rendition: rendition.name.clone(),
             timescale: scale(TICKS),
-            config: DecoderConfig::Avc(shared::hex::decode(AVCC).unwrap()),
+            config: DecoderConfig::Avc(crate::hex::decode(AVCC).expect("it should be hexadecimal")),
             segments: segments(&rendition.name, task, &frames, missing),
             encoder: "fake".into(),
         });
-        let images = task.images.unwrap();
-        let tile = |n: u64| (n, StoredObject::of(format!("tiles/{n:06}.jpg"), &Bytes::from_static(b"tile")));
-        let interval = i64::from(images.tile_interval_ms);
-        let tiles = (0..).take_while(|n| n * interval < end).filter(|n| n * interval >= task.start);
+        let tile =
+            |n: i64| (n.unsigned_abs(), StoredObject::of(format!("tiles/{n:06}.jpg"), &Bytes::from_static(b"tile")));
+        let interval = task.images.map(|images| i64::from(images.tile_interval_ms));
+        let first = |interval: i64| (task.start + interval - 1) / interval;
+        let tiles = interval.map(|interval| (first(interval)..).take_while(move |n| n * interval < end).map(tile));
+        let poster = task.images.and_then(|images| images.poster_at);
         VideoReceipt {
             parts: parts.collect(),
             frames_expected: frames.len() as u64,
@@ -137,8 +157,8 @@ impl Source {
             first_pts: frames.first().copied(),
             last_pts: frames.last().copied(),
             decode_errors: 0,
-            tiles: tiles.map(|n| tile(n as u64)).collect(),
-            poster: images.poster_at.map(|_| StoredObject::of("poster.jpg", &Bytes::from_static(b"poster"))),
+            tiles: tiles.into_iter().flatten().collect(),
+            poster: poster.map(|_| StoredObject::of("poster.jpg", &Bytes::from_static(b"poster"))),
             spent: Spent { wall_ms: 10, cpu_ms: 20 },
         }
     }
@@ -214,7 +234,8 @@ fn storyboard(task: &StoryboardTask) -> StoryboardReceipt {
     StoryboardReceipt { sheets: (0..sheets).map(sheet).collect(), spent: Spent::default() }
 }
 
+/// What a worker of the name `worker` says about its attempt at `task`.
 pub fn report(task: &Task, outcome: Outcome) -> TaskReport {
-    let worker = WorkerId::new("worker").unwrap();
+    let worker = WorkerId::new("worker").expect("it should be a name");
     TaskReport { task: task.id.clone(), attempt: task.attempt, worker, outcome }
 }
