@@ -272,7 +272,7 @@ impl Farm {
         let starts_over = |known: &ActiveJob| *again && known.starts_over();
         match self.jobs.get(&spec.id) {
             Some(known) if starts_over(known) => self.holder(spec),
-            Some(known) => (known.record.spec != *spec).then_some(Refusal::Taken),
+            Some(known) => (!known.record.is_asked_for_by(submission)).then_some(Refusal::Taken),
             None => self.holder(spec),
         }
     }
@@ -280,6 +280,20 @@ impl Farm {
     /// Whether a job can't be tried again: its target has become another's.
     pub fn refuses_retry(&self, id: &JobId) -> Option<Refusal> {
         self.jobs.get(id).filter(|job| job.starts_over()).and_then(|job| self.holder(&job.record.spec))
+    }
+
+    /// A settled job is tidied up once more if attempts have outlived it; by then its target may be another's.
+    fn spare_others(&self, out: &mut [Command]) {
+        let others = |id: &JobId| {
+            self.jobs.get(id).is_some_and(|job| job.record.settled && self.holder(&job.record.spec).is_some())
+        };
+        for command in out {
+            if let Command::CleanUp(order) = command
+                && others(&order.job)
+            {
+                order.take_away = None;
+            }
+        }
     }
 
     /// Another job's target is its own until it is deleted or put away, or has failed and left nothing.
@@ -304,6 +318,7 @@ impl Farm {
             self.take_in(event, now_ms, &mut out);
         }
         self.finish(now_ms, &mut out);
+        self.spare_others(&mut out);
         out
     }
 
@@ -424,8 +439,7 @@ impl Farm {
             Some(known) => known.resubmit(&submission, out).then_some(known.record.attempts_before),
         };
         if let Some(attempts_before) = attempts_before {
-            let Submission { spec, terms, .. } = submission;
-            let record = JobRecord::new(spec, terms, attempts_before, now_ms);
+            let record = JobRecord::new(submission, attempts_before, now_ms);
             out.push(Command::SaveJob(Box::new(record.clone())));
             self.jobs.insert(id, ActiveJob::new(record, Vec::new()));
         }
@@ -440,8 +454,8 @@ impl Farm {
     fn retry(&mut self, id: &JobId, now_ms: u64, out: &mut Vec<Command>) {
         let Some(job) = self.jobs.get_mut(id).filter(|job| job.starts_over()) else { return };
         if !job.retry(now_ms, out) {
-            let (spec, terms) = (job.record.spec.clone(), job.record.terms.clone());
-            self.submit(Submission { spec, terms, again: true }, now_ms, out);
+            let JobRecord { spec, terms, words, .. } = job.record.clone();
+            self.submit(Submission { spec, terms, words, again: true }, now_ms, out);
         }
         self.with(id, now_ms, out, |_, _| {});
     }

@@ -109,6 +109,8 @@ pub struct Submission {
     pub spec: JobSpec,
     /// And how.
     pub terms: Terms,
+    /// What tells the words it was asked for in from others; `None`: the content itself.
+    pub words: Option<String>,
     /// A job of that id that failed or was cancelled starts over; otherwise it stays as it is.
     pub again: bool,
 }
@@ -116,7 +118,7 @@ pub struct Submission {
 impl From<JobSpec> for Submission {
     /// At the usual terms; starts over what failed.
     fn from(spec: JobSpec) -> Self {
-        Self { spec, terms: Terms::default(), again: true }
+        Self { spec, terms: Terms::default(), words: None, again: true }
     }
 }
 
@@ -225,6 +227,8 @@ pub struct JobRecord {
     pub spec: JobSpec,
     /// And how.
     pub terms: Terms,
+    /// [`Submission::words`].
+    pub words: Option<String>,
     /// Its steps so far, in order.
     pub history: Vec<Moment>,
     /// Where it stands.
@@ -316,10 +320,12 @@ impl From<ErrorKind> for ProblemClass {
 
 impl JobRecord {
     /// A job that has just been submitted.
-    pub fn new(spec: JobSpec, terms: Terms, attempts_before: AttemptId, now_ms: u64) -> Self {
+    pub fn new(submission: Submission, attempts_before: AttemptId, now_ms: u64) -> Self {
+        let Submission { spec, terms, words, again: _ } = submission;
         Self {
             spec,
             terms,
+            words,
             history: vec![Moment { at_ms: now_ms, what: Milestone::Accepted }],
             state: JobState::Probing,
             settled: false,
@@ -336,6 +342,15 @@ impl JobRecord {
             erase: None,
             parts_gone: false,
             resubmitted: None,
+        }
+    }
+
+    /// Whether this is what is asked for. In the same words it is, though the farm's own part may be another today: its
+    /// profiles, its place of work.
+    pub fn is_asked_for_by(&self, submission: &Submission) -> bool {
+        match (&self.words, &submission.words) {
+            (Some(then), Some(now)) => then == now,
+            _ => self.spec == submission.spec,
         }
     }
 }

@@ -142,8 +142,23 @@ impl Handle {
     }
 
     /// All jobs that `wanted` says yes to, by id.
-    pub fn list(&self, wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
-        self.views.list(wanted)
+    pub fn list(&self, mut wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
+        self.gather(|view| wanted(view).then(|| view.clone()))
+    }
+
+    /// What `pick` makes of all jobs, by id, each as it is when its turn comes: other jobs go on meanwhile.
+    pub fn gather<T>(&self, mut pick: impl FnMut(&JobView) -> Option<T>) -> Vec<T> {
+        let views: Vec<_> = self.views.inner().latest.values().map(watch::Sender::subscribe).collect();
+        views.iter().filter_map(|view| pick(&view.borrow())).collect()
+    }
+
+    /// As [`Self::gather`], all of them as they are at one moment, and before them those of [`Self::deleted`]. Nothing changes
+    /// until `pick` has seen all.
+    pub fn gather_at_once<T>(&self, mut pick: impl FnMut(&JobView) -> Option<T>) -> Vec<T> {
+        let jobs = self.views.inner();
+        let mut picked: Vec<T> = jobs.deleted.iter().filter_map(&mut pick).collect();
+        picked.extend(jobs.latest.values().filter_map(|view| pick(&view.borrow())));
+        picked
     }
 
     /// Changes whenever a view does; its value means nothing.
@@ -377,11 +392,6 @@ impl Views {
 
     fn watch(&self, job: &JobId) -> Option<watch::Receiver<JobView>> {
         self.inner().latest.get(job).map(watch::Sender::subscribe)
-    }
-
-    fn list(&self, mut wanted: impl FnMut(&JobView) -> bool) -> Vec<JobView> {
-        let jobs = self.inner();
-        jobs.latest.values().filter(|view| wanted(&view.borrow())).map(|view| view.borrow().clone()).collect()
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Jobs> {

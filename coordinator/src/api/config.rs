@@ -34,6 +34,10 @@ pub struct ApiConfig {
     pub keep_finished_seconds: u64,
     /// How long jobs that were put away are kept, in days. 0: until somebody else removes them, such as a rule of the bucket.
     pub archive_days: u32,
+    /// Jobs of one tenant that may be under way; more are refused.
+    pub max_unfinished_jobs: usize,
+    /// Probes of one tenant at once; more are refused.
+    pub max_probes: usize,
     /// Where sources and presentations may be.
     pub places: PlacesConfig,
 }
@@ -63,6 +67,8 @@ impl Default for ApiConfig {
             keep_failed_seconds: 3_600,
             keep_finished_seconds: 3 * 24 * 3_600,
             archive_days: 30,
+            max_unfinished_jobs: 10_000,
+            max_probes: 32,
             places: PlacesConfig::default(),
         }
     }

@@ -25,6 +25,7 @@ use tower::{Layer, Service, ServiceExt};
 use super::auth::{Callers, Identity, Scope};
 use super::error;
 use super::leader::{Forward, Leader};
+use crate::job::JobView;
 use crate::run::Handle;
 
 /// Time for a call that names none.
@@ -95,6 +96,11 @@ impl Call {
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
         request.extensions().get::<Self>().cloned().ok_or_else(|| error::internal("the call did not come by the door"))
     }
+
+    /// Whether the caller may know of this job.
+    pub fn owns(&self, view: &JobView) -> bool {
+        view.tenant == self.identity.tenant && !view.terms.is_probe()
+    }
 }
 
 /// The door, for every service behind it.
@@ -134,7 +140,7 @@ impl Door {
                     request.extensions_mut().insert(Call { identity, handle, until, stream });
                     Ok(answer(inside.oneshot(request).await))
                 }
-                Some(Leader::At(address)) => self.forward.to(&address, &identity, request).await,
+                Some(Leader::At(address)) => self.forward.to(&address, rpc.stream, &identity, request).await,
                 None => Err(error::unavailable("NO_LEADER", "no coordinator decides at the moment")),
             }
         };

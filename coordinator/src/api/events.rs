@@ -73,9 +73,13 @@ impl EventService for Events {
 impl Subscription {
     /// What has happened so far is not told.
     fn skip(&mut self) {
-        for view in self.views() {
-            self.cursor = self.cursor.max(view.sequence);
-            self.told.insert(view.id, view.history.len());
+        let call = &self.call;
+        let all = call
+            .handle
+            .gather_at_once(|view| call.owns(view).then(|| (view.id.clone(), view.sequence, view.history.len())));
+        for (job, sequence, steps) in all {
+            self.cursor = self.cursor.max(sequence);
+            self.told.insert(job, steps);
         }
     }
 
@@ -103,10 +107,15 @@ impl Subscription {
 
     /// Gathers the steps that are new.
     fn look(&mut self) {
-        let mut views = self.views();
-        let seen: BTreeSet<&JobId> = views.iter().map(|view| &view.id).collect();
+        let (call, cursor, mut seen) = (&self.call, self.cursor, BTreeSet::new());
+        let mut views = call.handle.gather_at_once(|view| {
+            let ours = call.owns(view);
+            if ours {
+                seen.insert(view.id.clone()); // a job that was deleted may be known again
+            }
+            (ours && view.sequence > cursor).then(|| view.clone())
+        });
         self.told.retain(|job, _| seen.contains(job));
-        views.retain(|view| view.sequence > self.cursor);
         views.sort_by_key(|view| view.sequence);
         for view in views {
             self.gather(&view);
@@ -131,13 +140,6 @@ impl Subscription {
             time: Some(answer::time(moment.at_ms)),
             job: Some(job.clone()),
         }));
-    }
-
-    fn views(&self) -> Vec<JobView> {
-        let tenant = &self.call.identity.tenant;
-        let mut views = self.call.handle.deleted(|view| view.tenant == *tenant);
-        views.extend(self.call.handle.list(|view| view.tenant == *tenant && !view.terms.is_probe()));
-        views
     }
 }
 

@@ -79,11 +79,18 @@ fn full(view: &JobView) -> Response<v1::Job> {
 impl JobService for Jobs {
     async fn create_job(&self, request: Request<v1::CreateJobRequest>) -> Result<Response<v1::Job>, Status> {
         let call = Call::of(&request)?;
-        let Shared { places, shelf, keep_parts_ms, .. } = &*self.0;
+        let Shared { places, shelf, keep_parts_ms, max_unfinished_jobs, .. } = &*self.0;
         let rules = Rules { places, shelf, keep_parts_ms: *keep_parts_ms };
         let request = request.into_inner();
         let named = !request.request_id.is_empty();
         let submission = rules.submission(request, &call.identity.tenant)?;
+        let known = call.handle.watch(&submission.spec.id).is_some();
+        let unfinished =
+            || call.handle.gather_at_once(|view| (call.owns(view) && !view.state.is_final()).then_some(()));
+        if !known && unfinished().len() >= *max_unfinished_jobs {
+            let text = format!("{max_unfinished_jobs} jobs are under way: let some end first");
+            return Err(error::exhausted("TOO_MANY_JOBS", text));
+        }
         let submitted = match named {
             true => call.handle.submit_again(submission).await,
             false => call.handle.submit(submission).await.map_err(AgainError::from),
@@ -118,9 +125,11 @@ impl JobService for Jobs {
         let request = request.into_inner();
         let query = Query::new(&request)?;
         let wanted = request.view();
-        let views = call.handle.list(|view| view.tenant == call.identity.tenant && !view.terms.is_probe());
-        let jobs = views.iter().map(|view| answer::job(view, wanted, v1::JobView::Basic));
-        let (jobs, next_page_token) = query.page(jobs.filter(|job| query.wants(job)).collect());
+        let jobs = call.handle.gather(|view| {
+            let job = call.owns(view).then(|| answer::job(view, wanted, v1::JobView::Basic));
+            job.filter(|job| query.wants(job))
+        });
+        let (jobs, next_page_token) = query.page(jobs);
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
     }
 

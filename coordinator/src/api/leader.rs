@@ -16,6 +16,11 @@ use crate::run::Handle;
 
 const CONNECT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Connections for streams, and as many for other calls. They take turns: one carries [`CALLS_PER_CONNECTION`] calls, and
+/// what is more waits, so that all connections together carry what one process serves.
+///
+/// [`CALLS_PER_CONNECTION`]: super::CALLS_PER_CONNECTION
+const CONNECTIONS: usize = super::door::MOST_STREAMS / super::CALLS_PER_CONNECTION as usize;
 /// On a call that has been forwarded: it is not forwarded again.
 const FORWARDED: &str = "farm-forwarded";
 /// On a forwarded call of somebody known by a certificate, which only the first coordinator saw.
@@ -44,7 +49,31 @@ impl fmt::Debug for Leader {
 #[derive(Clone, Default)]
 pub struct Forward {
     tls: Option<ClientTlsConfig>,
-    known: Arc<Mutex<Option<(String, Channel)>>>,
+    known: Arc<Mutex<Option<Known>>>,
+}
+
+/// The coordinator that calls go to.
+struct Known {
+    address: String,
+    streams: Turns,
+    calls: Turns,
+}
+
+/// Connections that are made when they are first used.
+struct Turns {
+    channels: Vec<Channel>,
+    next: usize,
+}
+
+impl Turns {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self { channels: (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect(), next: 0 }
+    }
+
+    fn take(&mut self) -> Channel {
+        self.next = (self.next + 1) % CONNECTIONS;
+        self.channels[self.next].clone()
+    }
 }
 
 impl Forward {
@@ -57,6 +86,7 @@ impl Forward {
     pub(super) async fn to(
         &self,
         address: &str,
+        stream: bool,
         identity: &Identity,
         mut request: http::Request<Body>,
     ) -> Result<http::Response<Body>, Status> {
@@ -67,15 +97,20 @@ impl Forward {
         let failed = |why: &dyn fmt::Display| {
             error::unavailable("LEADER_UNREACHABLE", format!("the leader at {address} can't be reached: {why}"))
         };
-        let channel = self.channel(address).map_err(|error| failed(&error))?;
+        let channel = self.channel(address, stream).map_err(|error| failed(&error))?;
         channel.oneshot(request).await.map_err(|error| failed(&error))
     }
 
-    fn channel(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
+    fn channel(&self, address: &str, stream: bool) -> Result<Channel, tonic::transport::Error> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, channel)) = known.as_ref().filter(|(to, _)| to == address) {
-            return Ok(channel.clone());
-        }
+        let known = match known.take().filter(|known| known.address == address) {
+            Some(same) => known.insert(same),
+            None => known.insert(self.open(address)?),
+        };
+        Ok(if stream { known.streams.take() } else { known.calls.take() })
+    }
+
+    fn open(&self, address: &str) -> Result<Known, tonic::transport::Error> {
         let mut endpoint = Endpoint::from_shared(address.to_owned())?
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(KEEP_ALIVE)
@@ -83,9 +118,8 @@ impl Forward {
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(tls.clone())?;
         }
-        let channel = endpoint.connect_lazy();
-        *known = Some((address.to_owned(), channel.clone()));
-        Ok(channel)
+        let (streams, calls) = (Turns::new(&endpoint), Turns::new(&endpoint));
+        Ok(Known { address: address.to_owned(), streams, calls })
     }
 }
 

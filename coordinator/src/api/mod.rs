@@ -91,6 +91,8 @@ struct Shared {
     places: PlacesConfig,
     shelf: Arc<Shelf>,
     keep_parts_ms: u64,
+    max_unfinished_jobs: usize,
+    max_probes: usize,
     shutdown: CancellationToken,
 }
 
@@ -129,6 +131,8 @@ impl Api {
             places: config.places.clone(),
             shelf: Arc::new(shelf),
             keep_parts_ms: config.keep_failed_seconds.saturating_mul(1000),
+            max_unfinished_jobs: config.max_unfinished_jobs,
+            max_probes: config.max_probes,
             shutdown,
         };
         let door = Door::new(callers, leader, Forward::new(client_tls));

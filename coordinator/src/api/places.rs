@@ -1,11 +1,16 @@
 //! Where sources may be read and presentations written. A request names places; the configuration says which are allowed.
 
 use serde::{Deserialize, Serialize};
+use shared::task::TenantId;
 
 /// Longest URI, in bytes.
 pub const LONGEST_URI: usize = 2048;
 
-/// What is allowed.
+/// In a prefix, stands for the name of the tenant who asks.
+const TENANT: &str = "{tenant}";
+
+/// What is allowed. `{tenant}` in a prefix stands for the name of the tenant who asks; without it all tenants may read the
+/// same sources and write the same targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlacesConfig {
@@ -31,19 +36,19 @@ impl PlacesConfig {
     ///
     /// # Errors
     /// Why it can't be one, or may not.
-    pub fn source(&self, uri: &str) -> Result<String, String> {
-        allowed(uri, &self.sources)
+    pub fn source(&self, uri: &str, tenant: &TenantId) -> Result<String, String> {
+        allowed(uri, &self.sources, tenant)
     }
 
     /// The prefix of a job's presentation.
     ///
     /// # Errors
     /// As [`Self::source`].
-    pub fn target(&self, uri: &str, job: &str) -> Result<String, String> {
+    pub fn target(&self, uri: &str, tenant: &TenantId, job: &str) -> Result<String, String> {
         match (uri, self.default_target.trim_end_matches('/')) {
             ("", "") => Err("empty, and this farm has no place of its own for presentations".to_owned()),
-            ("", own) => Ok(format!("{own}/{job}")),
-            (uri, _) => allowed(uri.trim_end_matches('/'), &self.targets),
+            ("", own) => Ok(format!("{}/{job}", own.replace(TENANT, tenant.as_str()))),
+            (uri, _) => allowed(uri.trim_end_matches('/'), &self.targets, tenant),
         }
     }
 
@@ -53,9 +58,9 @@ impl PlacesConfig {
     }
 }
 
-fn allowed(uri: &str, prefixes: &[String]) -> Result<String, String> {
+fn allowed(uri: &str, prefixes: &[String], tenant: &TenantId) -> Result<String, String> {
     let uri = plain(uri)?;
-    if prefixes.iter().any(|prefix| is_below(&uri, prefix)) {
+    if prefixes.iter().any(|prefix| is_below(&uri, &prefix.replace(TENANT, tenant.as_str()))) {
         return Ok(uri);
     }
     Err(format!("{uri:?} is not below any place that this farm allows"))
@@ -137,20 +142,41 @@ mod tests {
         }
     }
 
+    fn tenant() -> TenantId {
+        TenantId::new("red").unwrap()
+    }
+
     #[test]
     fn what_is_below_an_allowed_place_passes_in_one_spelling() {
         let same = ["s3://uploads/a b/ü.mov", "https://cdn.example/a.mp4?Signature=x/../y", "https://[::1]:8080/a"];
         for uri in same {
-            assert_eq!(config().source(uri).as_deref(), Ok(uri));
+            assert_eq!(config().source(uri, &tenant()).as_deref(), Ok(uri));
         }
         for uri in ["/srv/in/a.mov", "file:/srv/in/a.mov", "file:///srv/in/a.mov"] {
-            assert_eq!(config().source(uri).as_deref(), Ok("file:/srv/in/a.mov"));
+            assert_eq!(config().source(uri, &tenant()).as_deref(), Ok("file:/srv/in/a.mov"));
         }
-        assert_eq!(config().source("file:/mnt/x").as_deref(), Ok("file:/mnt/x"));
-        assert_eq!(config().target("s3://out/vod/7/", "j").as_deref(), Ok("s3://out/vod/7"));
-        assert_eq!(config().target("", "j").as_deref(), Ok("file:/data/out/j"));
+        assert_eq!(config().source("file:/mnt/x", &tenant()).as_deref(), Ok("file:/mnt/x"));
+        assert_eq!(config().target("s3://out/vod/7/", &tenant(), "j").as_deref(), Ok("s3://out/vod/7"));
+        assert_eq!(config().target("", &tenant(), "j").as_deref(), Ok("file:/data/out/j"));
         assert_eq!(config().work("j"), "s3://work/j");
-        assert!(PlacesConfig::default().target("", "j").is_err());
+        assert!(PlacesConfig::default().target("", &tenant(), "j").is_err());
+    }
+
+    #[test]
+    fn tenants_may_have_places_of_their_own() {
+        let config = PlacesConfig {
+            sources: vec!["s3://uploads/{tenant}/".into()],
+            default_target: "s3://out/{tenant}".into(),
+            ..config()
+        };
+        let red = tenant();
+        assert!(config.source("s3://uploads/red/a.mov", &red).is_ok());
+        for other in
+            ["s3://uploads/blue/a.mov", "s3://uploads/a.mov", "s3://uploads/redder/a.mov", "s3://uploads/{tenant}/a"]
+        {
+            assert!(config.source(other, &red).is_err(), "{other}");
+        }
+        assert_eq!(config.target("", &red, "j").as_deref(), Ok("s3://out/red/j"));
     }
 
     #[test]
@@ -187,7 +213,7 @@ mod tests {
             &long,
         ];
         for uri in hostile {
-            assert!(config().source(uri).is_err(), "{uri:?}");
+            assert!(config().source(uri, &tenant()).is_err(), "{uri:?}");
         }
     }
 }

@@ -53,7 +53,7 @@ impl Probes {
             growing_ms: None,
             keep_parts_ms: 0,
         };
-        Ok(Submission { spec, terms: Terms::of_probe(), again: false })
+        Ok(Submission { spec, terms: Terms::of_probe(), words: None, again: false })
     }
 }
 
@@ -62,8 +62,16 @@ impl ProbeService for Probes {
     async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResult>, Status> {
         let call = Call::of(&request)?;
         let mut wrong = Violations::default();
-        let source = wrong.take("source", self.shared.places.source(&request.get_ref().source));
+        let source = wrong.take("source", self.shared.places.source(&request.get_ref().source, &call.identity.tenant));
         wrong.check()?;
+        let most = self.shared.max_probes;
+        let ours = |view: &JobView| view.tenant == call.identity.tenant && view.terms.is_probe();
+        if call.handle.gather_at_once(|view| ours(view).then_some(())).len() >= most {
+            return Err(error::exhausted(
+                "TOO_MANY_PROBES",
+                format!("{most} probes are under way: let some end first"),
+            ));
+        }
         let submission = self.submission(source.unwrap_or_default(), call.identity.tenant)?;
         let until = call.until.unwrap_or_else(Instant::now) - MARGIN;
         let probing = self.running.spawn(probe(call.handle, submission, until));

@@ -58,17 +58,16 @@ impl Rules<'_> {
         let rungs = answer::rungs("spec.rungs", &asked.rungs, profile.as_ref(), &mut wrong);
         let preset = wrong.take("spec.preset", preset(&asked.preset, profile.as_ref()));
         let segment_ms = wrong.take("spec.segment", segment_ms(asked.segment.as_ref()));
-        let source = wrong.take("spec.source", self.places.source(&asked.source));
-        let target = wrong.take("spec.target", self.places.target(&asked.target, id.as_str()));
+        let source = wrong.take("spec.source", self.places.source(&asked.source, tenant));
+        let target = wrong.take("spec.target", self.places.target(&asked.target, tenant, id.as_str()));
         let terms = Terms {
             priority: priority(asked.priority, &mut wrong),
             deadline_ms: deadline_ms(asked.deadline.as_ref(), &mut wrong),
             labels: labels(&asked.labels, &mut wrong),
         };
         wrong.check()?;
-        // Another request under the same request id is told by its place of work, which makes it another spec.
-        let body = Sha256::digest(asked.encode_to_vec());
-        let work = self.places.work(&format!("{id}-{}", shared::hex::encode(&body[..8])));
+        let words = shared::hex::encode(&Sha256::digest(asked.encode_to_vec())[..16]);
+        let work = self.places.work(&format!("{id}-{}", &words[..16]));
         let spec = || {
             Some(JobSpec {
                 id,
@@ -84,7 +83,7 @@ impl Rules<'_> {
             })
         };
         let spec = spec().ok_or_else(|| error::internal("what was not complained of should be there"))?;
-        Ok(Submission { spec, terms, again: false })
+        Ok(Submission { spec, terms, words: Some(words), again: false })
     }
 }
 

@@ -208,7 +208,7 @@ impl ActiveJob {
 
     /// Whether what lies at the target is the job's, or will be.
     pub(super) fn holds_target(&self) -> bool {
-        !self.record.settled || self.record.state == JobState::Completed
+        !self.record.settled || self.ending.is_some() || self.record.state == JobState::Completed
     }
 
     /// For how long the parts of a job that had ended before a restart are still kept.

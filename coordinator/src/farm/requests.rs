@@ -3,7 +3,7 @@
 use super::Command;
 use super::active::ActiveJob;
 use super::ending::Ending;
-use crate::job::{JobState, Milestone, Moment, Submission, TermsChange};
+use crate::job::{JobRecord, JobState, Milestone, Moment, Submission, TermsChange};
 
 impl ActiveJob {
     /// Adds a step to the job's history; whoever saves the record next saves it too.
@@ -21,8 +21,8 @@ impl ActiveJob {
             return false;
         }
         if ending.is_cleaning() {
-            let (spec, terms) = (self.record.spec.clone(), self.record.terms.clone());
-            self.follow_with(Submission { spec, terms, again: true }, out);
+            let JobRecord { spec, terms, words, .. } = self.record.clone();
+            self.follow_with(Submission { spec, terms, words, again: true }, out);
             return true;
         }
         self.ending = None;

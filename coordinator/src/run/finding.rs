@@ -88,7 +88,7 @@ impl Handle {
         let (tenant, id) = (submission.spec.tenant.clone(), submission.spec.id.clone());
         loop {
             let known = match self.find(&tenant, &id).await? {
-                Some(Found::PutAway(archived)) if archived.record.spec == submission.spec => {
+                Some(Found::PutAway(archived)) if archived.record.is_asked_for_by(&submission) => {
                     return Ok(Found::PutAway(archived).views());
                 }
                 Some(Found::PutAway(_)) => return Err(SubmitError::Taken(id).into()),

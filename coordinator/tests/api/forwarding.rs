@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use coordinator::api::Leader;
 use coordinator::api::auth::Scope;
+use coordinator::api::{CALLS_PER_CONNECTION, Leader};
 use proto::v1;
+use proto::v1::event_service_client::EventServiceClient;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -39,6 +40,25 @@ async fn a_follower_answers_as_the_leader_does() {
     while let Some(update) = changes.message().await.unwrap() {
         assert_eq!(update.job.unwrap().id, made.id);
     }
+}
+
+#[tokio::test]
+async fn open_streams_through_a_follower_leave_room_for_calls() {
+    let mut stand = Stand::new().await;
+    let leader = stand.serve_here(vec![]).await;
+    let elsewhere = config(stand.folder.path(), vec![]);
+    let follower = stand.serve(elsewhere, Some(Leader::At(leader))).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let client = EventServiceClient::new(channel(&follower).await);
+        for _ in 0..CALLS_PER_CONNECTION * 3 / 5 {
+            open.push(client.clone().subscribe(v1::SubscribeRequest::default()).await.unwrap());
+        }
+    }
+    assert!(open.len() > CALLS_PER_CONNECTION as usize);
+    let mut client = jobs(&follower).await;
+    let listed = tokio::time::timeout(Duration::from_secs(20), client.list_jobs(v1::ListJobsRequest::default())).await;
+    assert!(listed.unwrap().is_ok());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is asked for and what is answered.
 
 use coordinator::api::auth::Scope;
+use coordinator::api::{ApiConfig, Leader};
 use proto::v1;
 use proto::v1::event_service_client::EventServiceClient;
 use proto::v1::fleet_service_client::FleetServiceClient;
@@ -9,7 +10,7 @@ use proto::v1::profile_service_client::ProfileServiceClient;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use super::stand::{Stand, channel, create, jobs, key, with_key};
+use super::stand::{Stand, channel, config, create, jobs, key, with_key};
 
 fn get(id: &str) -> v1::GetJobRequest {
     v1::GetJobRequest { job_id: id.into(), ..Default::default() }
@@ -160,6 +161,19 @@ async fn updates_at_once_change_what_each_names() {
     assert!(one.is_ok() && other.is_ok());
     let spec = client.get_job(get(&id)).await.unwrap().into_inner().spec.unwrap();
     assert_eq!((spec.priority, spec.labels.len()), (5, 1));
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_jobs_under_way_and_no_more() {
+    let mut stand = Stand::new().await;
+    let config = ApiConfig { max_unfinished_jobs: 1, ..config(stand.folder.path(), vec![]) };
+    let leader = Leader::Here(stand.handle.clone());
+    let mut client = jobs(&stand.serve(config, Some(leader)).await).await;
+    client.create_job(create("r1", "/in/a.mov")).await.unwrap();
+    let refused = client.create_job(create("r2", "/in/a.mov")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "TOO_MANY_JOBS");
+    assert!(client.create_job(create("r1", "/in/a.mov")).await.is_ok(), "that one is no other");
 }
 
 #[tokio::test]

@@ -143,6 +143,30 @@ fn a_job_that_is_erased_while_it_is_tidied_up_is_erased() {
 }
 
 #[test]
+fn what_outlived_a_job_is_no_reason_to_tidy_up_a_target_that_is_anothers() {
+    for taken in [false, true] {
+        let mut world = World::with_job();
+        let task = world.take(TaskName::Index);
+        world.apply(Event::Cancelled(spec().id));
+        world.wait(10_000);
+        world.answer();
+        assert!(world.view().settled);
+        if taken {
+            let other = JobSpec { id: JobId::new("other").unwrap(), ..spec() };
+            assert_eq!(world.farm.refuses(&other.clone().into()), None);
+            world.apply(Event::Submitted(Box::new(other.into())));
+        }
+        let before = world.cleaned.len();
+        world.report(report(&task, Outcome::Started));
+        while world.cleaned.len() == before {
+            world.wait(10_000);
+        }
+        let last = world.cleaned.last().unwrap();
+        assert_eq!((last.job.clone(), last.take_away.is_none()), (spec().id, taken));
+    }
+}
+
+#[test]
 fn a_job_tried_again_while_its_playlists_go_keeps_what_was_made() {
     let source = Source::default();
     for restarted in [false, true] {

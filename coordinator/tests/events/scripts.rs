@@ -1,7 +1,7 @@
 //! One thing goes wrong at a time.
 
 use coordinator::farm::{Event, Refusal};
-use coordinator::job::{JobSpec, JobState, ProblemClass, TaskState};
+use coordinator::job::{JobRecord, JobSpec, JobState, ProblemClass, Submission, TaskState};
 use coordinator::retry;
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::AttemptRef;
@@ -225,6 +225,17 @@ fn a_completed_job_is_not_made_again() {
     let other = JobSpec { segment_ms: 4_000, ..spec() };
     assert_eq!(world.farm.refuses(&other.into()), Some(Refusal::Taken));
     assert_eq!(world.farm.refuses(&spec().into()), None);
+}
+
+#[test]
+fn the_same_words_mean_the_same_job_whatever_the_farm_adds() {
+    let asked = |words: &str, keep_parts_ms| {
+        let spec = JobSpec { keep_parts_ms, ..spec() };
+        Submission { words: Some(words.to_owned()), ..spec.into() }
+    };
+    let record = JobRecord::new(asked("a", 0), AttemptId(0), 0);
+    assert!(record.is_asked_for_by(&asked("a", 7)));
+    assert!(!record.is_asked_for_by(&asked("b", 0)));
 }
 
 #[test]
