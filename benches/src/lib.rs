@@ -48,7 +48,7 @@ impl Film {
         let grid = SegmentGrid::new(SEGMENT_MS).expect("six seconds should be a segment duration");
         let chunk = |number| chunk(grid, segments, number * SEGMENTS_PER_CHUNK);
         let chunks: Vec<_> = (0..segments.div_ceil(SEGMENTS_PER_CHUNK)).map(chunk).collect();
-        let spent = Spent { wall_ms: 1, cpu_ms: 1 };
+        let spent = Spent::new(1, 1);
         let source = SourceInfo {
             container: "mov,mp4,m4a,3gp,3g2,mj2".to_owned(),
             size_bytes: Some(1 << 34),
@@ -149,7 +149,7 @@ fn chunk(grid: SegmentGrid, segments: u64, first: u64) -> (VideoTask, VideoRecei
         decode_errors: 0,
         tiles: Vec::new(),
         poster: None,
-        spent: Spent { wall_ms: 1, cpu_ms: 1 },
+        spent: Spent::new(1, 1),
     };
     let task = VideoTask {
         stream: video_stream(),
@@ -210,7 +210,7 @@ fn audio(grid: SegmentGrid, segments: u64) -> (AudioTask, AudioReceipt) {
         filled: 0,
         dropped: 0,
         decode_errors: 0,
-        spent: Spent { wall_ms: 1, cpu_ms: 1 },
+        spent: Spent::new(1, 1),
     };
     let task = AudioTask { stream: audio_stream(), lists: Vec::new(), grid, segment_count: segments, rendition };
     (task, receipt)

@@ -47,11 +47,11 @@ use shared::task::{AttemptId, JobId, Outcome, Places, Task, TaskId, TaskName, Ta
 use crate::archive::Archived;
 use crate::job::{JobRecord, JobSpec, JobView, Milestone, Submission, TaskRecord, TaskState, TermsChange};
 use crate::publish::{Certificate, RunReport};
-use crate::schedule::{self, Backlog, Waiting, Weights};
+use crate::schedule::{self, Waiting, Weights};
 use crate::stitch::Presentation;
 use crate::workers::{Hold, WorkerView, Workers};
 use active::{ActiveJob, ActiveTask};
-pub use explain::Line;
+pub use explain::{Backlog, Line};
 use results::Claim;
 use taken::Taken;
 
@@ -519,7 +519,11 @@ impl Farm {
                 None => self.stop(attempt.clone(), now_ms, out),
             }
         }
+        let (worker, held) = (heartbeat.worker.clone(), self.workers.is_held(&heartbeat.worker));
         out.extend(self.workers.beat(heartbeat, now_ms).map(Command::Direct));
+        if held && !self.workers.is_held(&worker) {
+            out.push(Command::SaveHold(worker, None));
+        }
     }
 
     /// Nothing would come of an attempt that runs.
@@ -567,36 +571,27 @@ impl Farm {
             }
             Outcome::Index(piece) => job.index_piece(attempt, &worker, piece, now_ms, out),
             Outcome::Done(receipt) => match job.done(name, attempt, &worker, receipt, now_ms, out) {
-                Claim::Accepted => self.workers.succeeded(&worker),
-                Claim::Refused => {
-                    let task = job.id(name);
-                    Self::distrust(&mut self.workers, &worker, &task, ErrorKind::Bug, "wrong_receipt", out);
+                claim @ (Claim::Accepted | Claim::Confirmed) => {
+                    let confirmed = claim == Claim::Confirmed;
+                    let told = self.workers.succeeded(&worker, &job.id(name), confirmed, now_ms);
+                    told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
+                }
+                Claim::Refused(code) => {
+                    let told = self.workers.failed(&worker, &job.id(name), ErrorKind::Bug, code, now_ms);
+                    told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
                 }
                 Claim::Late => {}
             },
             Outcome::Failed(error) => {
-                let task = job.id(name);
-                Self::distrust(&mut self.workers, &worker, &task, error.kind, &error.code, out);
+                let told = self.workers.failed(&worker, &job.id(name), error.kind, &error.code, now_ms);
+                told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
+                if error.kind == ErrorKind::Unsupported {
+                    job.look_elsewhere(name, &worker, &self.workers);
+                }
                 job.attempt_failed(name, attempt, Some(&worker), error, now_ms, out);
             }
         }
         job.advance(now_ms, out);
-    }
-
-    /// A worker on which one task after another fails gets no more of them.
-    fn distrust(
-        workers: &mut Workers,
-        worker: &WorkerId,
-        task: &TaskId,
-        kind: ErrorKind,
-        code: &str,
-        out: &mut Vec<Command>,
-    ) {
-        if let Some(directive) = workers.failed(worker, task, kind, code) {
-            let hold = workers.get(worker).and_then(|view| view.hold.clone());
-            out.push(Command::SaveHold(worker.clone(), hold));
-            out.push(Command::Direct(directive));
-        }
     }
 
     /// Hands out what fits into the queue: all saves first, so that they are one transaction.
@@ -611,7 +606,8 @@ impl Farm {
         let mut tasks = Vec::new();
         for id in picked {
             let Some(job) = self.jobs.get_mut(&id.job) else { continue };
-            if let Some((record, task)) = job.hand_out(id.name, now_ms) {
+            if let Some((record, mut task)) = job.hand_out(id.name, now_ms) {
+                task.avoid = self.workers.to_avoid(&record);
                 out.push(Command::SaveTask(Box::new(record)));
                 let lane = Lane { class: Class::Cpu, urgency: urgency(id.name) };
                 tasks.push(Command::Enqueue(Box::new(task), lane));
@@ -619,6 +615,15 @@ impl Farm {
         }
         out.extend(tasks);
     }
+}
+
+/// Tells a worker to hold, and remembers that.
+fn hold(workers: &Workers, directive: Directive, out: &mut Vec<Command>) {
+    if let Directive::Hold(worker) = &directive {
+        let hold = workers.get(worker).and_then(|view| view.hold.clone());
+        out.push(Command::SaveHold(worker.clone(), hold));
+    }
+    out.push(Command::Direct(directive));
 }
 
 /// What makes a job playable does not wait behind other jobs' later chunks.
@@ -629,7 +634,7 @@ fn urgency(name: TaskName) -> Urgency {
     }
 }
 
-fn backlog(job: &ActiveJob, now_ms: u64) -> Option<Backlog<'_>> {
+fn backlog(job: &ActiveJob, now_ms: u64) -> Option<schedule::Backlog<'_>> {
     let in_hand = job.in_hand();
     let waiting =
         |task: &ActiveTask| Waiting { name: task.record.id.name, length_ms: stragglers::length_ms(&task.record.work) };
@@ -639,7 +644,7 @@ fn backlog(job: &ActiveJob, now_ms: u64) -> Option<Backlog<'_>> {
         true => Vec::new(),
         false => job.tasks.values().filter(ready).map(waiting).collect(),
     };
-    (in_hand > 0 || !waiting.is_empty()).then_some(Backlog {
+    (in_hand > 0 || !waiting.is_empty()).then_some(schedule::Backlog {
         job: &job.record.spec.id,
         tenant: &job.record.spec.tenant,
         priority: job.record.terms.priority,

@@ -15,6 +15,7 @@ use coordinator::metrics::Metrics;
 use coordinator::run::{Coordinator, CoordinatorConfig};
 use coordinator::store::etcd::{Etcd, EtcdStore};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use shared::program::{self, Failure};
 use shared::queue::metered::MeteredQueue;
 use shared::queue::nats::NatsQueue;
 use shared::shutdown::Shutdown;
@@ -22,7 +23,7 @@ use shared::telemetry::{self, Readiness};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// Pause after a term that ended badly, so that another coordinator can try.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -41,9 +42,6 @@ struct Args {
     print_config: bool,
 }
 
-/// The program could not begin, or could not go on.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     // What else this user runs is not to read credentials from its memory or environment.
@@ -51,26 +49,7 @@ fn main() -> ExitCode {
         eprintln!("credentials can't be kept from other processes: {error}");
         return ExitCode::FAILURE;
     }
-    let config = match Config::load(args.config.as_deref()) {
-        Ok(config) => config,
-        Err(complaints) => {
-            eprintln!("{complaints}");
-            return ExitCode::from(2);
-        }
-    };
-    if args.print_config {
-        print!("{}", shared::config::print(&config));
-        return ExitCode::SUCCESS;
-    }
-    config.log.start();
-    let ended = tokio::runtime::Runtime::new().map_err(Failure::from).and_then(|runtime| runtime.block_on(run(config)));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            error!(%failure, "the coordinator can't go on");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(Config::load(args.config.as_deref()), args.print_config, |config| &config.log, run)
 }
 
 /// From the first socket to the last lease.
@@ -85,7 +64,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let pages = TcpListener::bind(config.http_listen).await?;
     let (leader, known) = watch::channel(None);
     let api = Api::bind(&config.api, known, shutdown.draining.clone()).await?;
-    let etcd = Etcd::connect(&config.etcd, metrics.etcd_errors.clone()).await?;
+    let etcd = Etcd::connect(&config.etcd, metrics.etcd_errors.clone(), metrics.etcd_seconds.clone()).await?;
     let (address, found) = watch::channel(None);
     let ended = CancellationToken::new();
     let pages = telemetry::serve(pages, registry, readiness.clone(), ended.clone());

@@ -1,17 +1,17 @@
-//! Every metric of a coordinator. While it does not lead, the gauges are empty and the counters stand still.
+//! Every metric of a coordinator; `deploy/METRICS.md` lists them. While it does not lead, the gauges are empty and the counters stand still.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 use shared::fleet::{Heartbeat, Standing};
 use shared::queue::Incoming;
-use shared::queue::metered::Meter;
+use shared::queue::metered::{Call, Meter};
 use shared::task::TaskReport;
-use shared::telemetry::{AttemptMetrics, register};
+use shared::telemetry::{ANSWER_SECONDS, AttemptMetrics, register};
 
 use crate::run::Handle;
-use crate::workers::WorkerView;
+use crate::workers::{Hold, Load, WorkerView};
 
 /// How often jobs and workers are counted.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -27,13 +27,18 @@ pub struct Metrics {
     pub fenced_writes: IntCounter,
     /// Requests to etcd that failed.
     pub etcd_errors: IntCounter,
+    /// Time until etcd had answered, by whether it did what it was asked for.
+    pub etcd_seconds: HistogramVec,
     queue_errors: IntCounter,
+    queue_seconds: HistogramVec,
     queued_tasks: IntGauge,
+    queue_age_seconds: GaugeVec,
     jobs: IntGaugeVec,
     workers: IntGaugeVec,
     slots: IntGauge,
     running_attempts: IntGauge,
     backlog_seconds: GaugeVec,
+    work_seconds: GaugeVec,
     attempts: AttemptMetrics,
 }
 
@@ -43,39 +48,30 @@ impl Metrics {
     /// # Panics
     /// If it has them already.
     pub fn new(registry: &Registry) -> Self {
+        let gauge = |name, help| register(registry, IntGauge::with_opts(opts(name, help)));
+        let gauges = |name, help, label| register(registry, IntGaugeVec::new(opts(name, help), &[label]));
+        let by_class = |name, help| register(registry, GaugeVec::new(opts(name, help), &["class"]));
+        let counter = |name, help| register(registry, IntCounter::with_opts(opts(name, help)));
+        let answers = |name, help, label| {
+            let opts = HistogramOpts { common_opts: opts(name, help), buckets: ANSWER_SECONDS.to_vec() };
+            register(registry, HistogramVec::new(opts, &[label]))
+        };
         Self {
-            leader: register(registry, IntGauge::with_opts(opts("leader", "1 while this coordinator leads."))),
-            terms: register(
-                registry,
-                IntCounter::with_opts(opts("terms_total", "Times this coordinator began to lead.")),
-            ),
-            fenced_writes: register(
-                registry,
-                IntCounter::with_opts(opts("fenced_writes_total", "Writes refused because another coordinator leads.")),
-            ),
-            etcd_errors: register(
-                registry,
-                IntCounter::with_opts(opts("etcd_errors_total", "Requests to etcd that failed; they are made again.")),
-            ),
-            queue_errors: register(
-                registry,
-                IntCounter::with_opts(opts("nats_errors_total", "Messages to workers that NATS did not take.")),
-            ),
-            queued_tasks: register(
-                registry,
-                IntGauge::with_opts(opts("queued_tasks", "Tasks on the queue that wait for a worker.")),
-            ),
-            jobs: register(registry, IntGaugeVec::new(opts("jobs", "Jobs by state."), &["state"])),
-            workers: register(registry, IntGaugeVec::new(opts("workers", "Workers by what they do."), &["standing"])),
-            slots: register(registry, IntGauge::with_opts(opts("slots", "Slots of the workers that take tasks."))),
-            running_attempts: register(
-                registry,
-                IntGauge::with_opts(opts("running_attempts", "Attempts that workers say they run.")),
-            ),
-            backlog_seconds: register(
-                registry,
-                GaugeVec::new(opts("backlog_seconds", "Presentation time that waits or is encoded."), &["class"]),
-            ),
+            leader: gauge("leader", "1 while this coordinator leads."),
+            terms: counter("terms_total", "Times this coordinator began to lead."),
+            fenced_writes: counter("fenced_writes_total", "Writes refused because another coordinator leads."),
+            etcd_errors: counter("etcd_errors_total", "Requests to etcd that failed; they are made again."),
+            etcd_seconds: answers("etcd_seconds", "Time until etcd had answered, by outcome.", "outcome"),
+            queue_errors: counter("nats_errors_total", "Messages to workers that NATS did not take."),
+            queue_seconds: answers("nats_seconds", "Time until NATS had taken or refused a message, by kind.", "call"),
+            queued_tasks: gauge("queued_tasks", "Tasks on the queue that wait for a worker."),
+            queue_age_seconds: by_class("queue_age_seconds", "Since when the oldest task waits on the queue."),
+            jobs: gauges("jobs", "Jobs by state.", "state"),
+            workers: gauges("workers", "Workers by what they do.", "standing"),
+            slots: gauge("slots", "Slots of the workers that take tasks."),
+            running_attempts: gauge("running_attempts", "Attempts that workers say they run."),
+            backlog_seconds: by_class("backlog_seconds", "Presentation time that is not encoded yet."),
+            work_seconds: by_class("work_seconds", "Time that one slot needs for it, at the speed of those who work."),
             attempts: AttemptMetrics::new(registry, "farm_coordinator"),
         }
     }
@@ -91,9 +87,14 @@ impl Metrics {
                 false
             });
             self.count_jobs(&states);
-            self.count_workers(&handle.workers().await);
-            for (class, ms) in handle.backlog_ms().await {
-                self.backlog_seconds.with_label_values(&[class.as_str()]).set(ms as f64 / 1000.0);
+            let workers = handle.workers().await;
+            self.count_workers(&workers);
+            for (class, backlog) in handle.backlog().await {
+                let class_label = [class.as_str()];
+                let load = Load::of(class, backlog.left_ms, &workers);
+                self.backlog_seconds.with_label_values(&class_label).set(backlog.left_ms as f64 / 1000.0);
+                self.queue_age_seconds.with_label_values(&class_label).set(backlog.oldest_ms as f64 / 1000.0);
+                self.work_seconds.with_label_values(&class_label).set(load.queued_seconds);
             }
         }
     }
@@ -123,7 +124,9 @@ impl Metrics {
         self.leader.set(0);
         self.jobs.reset();
         self.workers.reset();
-        self.backlog_seconds.reset();
+        for gauge in [&self.backlog_seconds, &self.queue_age_seconds, &self.work_seconds] {
+            gauge.reset();
+        }
         for gauge in [&self.slots, &self.running_attempts, &self.queued_tasks] {
             gauge.set(0);
         }
@@ -143,6 +146,10 @@ impl Meter for Metrics {
 
     fn beaten(&self, _: &Heartbeat) {}
 
+    fn answered(&self, call: Call, time: Duration) {
+        self.queue_seconds.with_label_values(&[call.as_str()]).observe(time.as_secs_f64());
+    }
+
     fn failed(&self) {
         self.queue_errors.inc();
     }
@@ -151,7 +158,9 @@ impl Meter for Metrics {
 fn standing(view: &WorkerView) -> &'static str {
     match (view.lost, &view.hold, view.heartbeat.standing) {
         (true, ..) => "lost",
-        (false, Some(_), _) | (false, None, Standing::Holding) => "holding",
+        (false, Some(Hold::Quarantined(_)), _) => "quarantined",
+        (false, Some(Hold::Cordoned), _) | (false, None, Standing::Holding) => "holding",
+        (false, None, Standing::Working) if view.heartbeat.classes.is_empty() => "unproven",
         (false, None, Standing::Working) => "working",
         (false, None, Standing::Draining) => "draining",
     }
@@ -164,11 +173,10 @@ fn opts(name: &str, help: &str) -> Opts {
 #[cfg(test)]
 mod tests {
     use prometheus::TextEncoder;
-    use shared::fleet::Class;
     use shared::task::WorkerId;
 
     use super::*;
-    use crate::workers::{Hold, Workers};
+    use crate::workers::Workers;
 
     #[test]
     fn workers_and_jobs_are_counted_and_forgotten() {
@@ -176,18 +184,7 @@ mod tests {
         let metrics = Metrics::new(&registry);
         let mut workers = Workers::default();
         for name in ["a", "b"] {
-            let heartbeat = Heartbeat {
-                worker: WorkerId::new(name).unwrap(),
-                build: String::new(),
-                host: String::new(),
-                classes: vec![Class::Cpu],
-                slots: 3,
-                running: vec![],
-                standing: Standing::Working,
-                speed_ms_per_s: 0,
-                started_ms: 0,
-            };
-            workers.beat(heartbeat, 0);
+            workers.beat(Heartbeat { slots: 3, ..shared::testing::heartbeat(name) }, 0);
         }
         workers.restore(WorkerId::new("c").unwrap(), Hold::Cordoned, 0);
         workers.hold(&WorkerId::new("b").unwrap(), true);

@@ -3,7 +3,7 @@
 //! | [`ErrorKind`] | then |
 //! |---|---|
 //! | `Input` | the job fails: the source is broken or not what it says |
-//! | `Unsupported` | the job fails: there is no other machine to ask yet |
+//! | `Unsupported` | at once elsewhere, if there is a worker that has proven other abilities than those that can't, up to [`MOST_UNSUPPORTED`] times; else the job fails |
 //! | `Transient` | again after a pause that doubles, up to [`MOST_TRANSIENT`] times |
 //! | the same, but an object store or web server does not answer ([`OUTAGES`]) | again after pauses of at most 8 s, up to [`MOST_OUTAGE`] times, for some five minutes: it comes back, and the source can't help it |
 //! | `Exhausted` | again after a longer pause, up to [`MOST_EXHAUSTED`] times: memory and disk come back |
@@ -27,8 +27,12 @@ pub const OUTAGES: [&str; 2] = [Fault::Transient.code(), SERVER_DOWN];
 pub const MOST_OUTAGE: usize = 50;
 /// Code of a failure that is nobody's but the worker's: it is gone.
 pub const WORKER_LOST: &str = "worker_lost";
+/// Code of a receipt that came too soon to be believed; nobody has failed yet.
+pub const IMPLAUSIBLE: &str = "implausible";
 /// Workers that may be lost over one task: beyond that, the task is what kills them.
 pub const MOST_LOST: usize = 20;
+/// Retries where another worker may be able to do what one could not.
+pub const MOST_UNSUPPORTED: usize = 3;
 /// Retries after memory, disk or encoder sessions ran out.
 pub const MOST_EXHAUSTED: usize = 8;
 /// Retries after crashes, stalls or wrong receipts on different workers.
@@ -51,8 +55,9 @@ pub enum Decision {
     GiveUp,
 }
 
-/// Decides after the last of `failures`; they are all of one task, in order.
-pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
+/// Decides after the last of `failures`; they are all of one task, in order. `elsewhere`: there is a worker that may be able
+/// to do what those could not.
+pub fn decide(task: &TaskId, failures: &[Failure], elsewhere: bool) -> Decision {
     let Some(last) = failures.last() else { return Decision::AgainAfter(0) };
     let lost = |failure: &Failure| failure.code == WORKER_LOST;
     let outage = |failure: &Failure| OUTAGES.contains(&failure.code.as_str());
@@ -63,6 +68,7 @@ pub fn decide(task: &TaskId, failures: &[Failure]) -> Decision {
     let (most, first_pause_ms) = match last.kind {
         ErrorKind::Transient if lost(last) => (MOST_LOST, 0),
         ErrorKind::Transient if outage(last) => return during_outage(times, &seed),
+        ErrorKind::Unsupported if elsewhere => (MOST_UNSUPPORTED, 0),
         ErrorKind::Input | ErrorKind::Unsupported => return Decision::GiveUp,
         ErrorKind::Transient | ErrorKind::Cancelled => (MOST_TRANSIENT, FIRST_PAUSE_MS),
         ErrorKind::Exhausted => (MOST_EXHAUSTED, FIRST_LONG_PAUSE_MS),
@@ -81,6 +87,12 @@ pub fn during_outage(times: usize, seed: &str) -> Decision {
         0..=MOST_OUTAGE => Decision::AgainAfter(pause_ms(FIRST_PAUSE_MS, times.min(MOST_OUTAGE_DOUBLINGS + 1), seed)),
         _ => Decision::GiveUp,
     }
+}
+
+/// Whether the failure may be its worker's own: the next attempt is better made elsewhere.
+pub fn blames_worker(failure: &Failure) -> bool {
+    let own = matches!(failure.kind, ErrorKind::Bug | ErrorKind::Exhausted | ErrorKind::Unsupported);
+    own || failure.code == IMPLAUSIBLE
 }
 
 /// Whether all these bugs showed on one worker.
@@ -107,7 +119,7 @@ pub fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::Input => "Check the source with `farm probe`; a fresh copy or a remux may cure it.",
         ErrorKind::Unsupported => "Use a build of FFmpeg that has the codec, or another profile.",
         ErrorKind::Transient => "See that source and target can be read and written, then run it again: it continues.",
-        ErrorKind::Exhausted => "Free memory or disk, or use fewer slots, then run it again: it continues.",
+        ErrorKind::Exhausted => "Free memory or disk, or use fewer slots, then run it again.",
         ErrorKind::Cancelled => "Run it again: it continues.",
         ErrorKind::Bug => "Run it again; if it fails at the same place, report it with the source.",
     }
@@ -136,7 +148,7 @@ mod tests {
     }
 
     fn retries(kind: ErrorKind) -> usize {
-        (1..).take_while(|n| decide(&task(0), &failures(&vec![kind; *n])) != Decision::GiveUp).count()
+        (1..).take_while(|n| decide(&task(0), &failures(&vec![kind; *n]), false) != Decision::GiveUp).count()
     }
 
     #[test]
@@ -148,14 +160,14 @@ mod tests {
                 failures
             };
             let pauses: Vec<u64> = (1..)
-                .map_while(|times| match decide(&task(0), &failed(times)) {
+                .map_while(|times| match decide(&task(0), &failed(times), false) {
                     Decision::AgainAfter(ms) => Some(ms),
                     Decision::GiveUp => None,
                 })
                 .collect();
             assert!(pauses.iter().sum::<u64>() > 200_000 && pauses.iter().all(|ms| *ms <= 8_000), "{pauses:?}");
             let other = [failed(MOST_OUTAGE), failures(&[ErrorKind::Transient; MOST_TRANSIENT])].concat();
-            assert_ne!(decide(&task(0), &other), Decision::GiveUp, "they are counted apart");
+            assert_ne!(decide(&task(0), &other, false), Decision::GiveUp, "they are counted apart");
         }
     }
 
@@ -167,16 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn what_one_worker_can_t_do_another_is_asked_for() {
+        let failed = |times: usize| failures(&vec![ErrorKind::Unsupported; times]);
+        assert_eq!(decide(&task(0), &failed(1), true), Decision::AgainAfter(0));
+        assert_eq!(decide(&task(0), &failed(1), false), Decision::GiveUp);
+        assert_eq!(decide(&task(0), &failed(MOST_UNSUPPORTED + 1), true), Decision::GiveUp);
+    }
+
+    #[test]
     fn kinds_are_counted_apart() {
         use ErrorKind::*;
         let mixed = [Transient, Transient, Bug, Transient, Transient, Transient];
-        assert_ne!(decide(&task(0), &failures(&mixed)), Decision::GiveUp);
-        assert_eq!(decide(&task(0), &failures(&[Bug, Transient, Bug])), Decision::GiveUp);
+        assert_ne!(decide(&task(0), &failures(&mixed), false), Decision::GiveUp);
+        assert_eq!(decide(&task(0), &failures(&[Bug, Transient, Bug]), false), Decision::GiveUp);
     }
 
     #[test]
     fn pauses_double_are_bounded_and_differ_between_tasks() {
-        let pause = |chunk, times| match decide(&task(chunk), &failures(&vec![ErrorKind::Transient; times])) {
+        let pause = |chunk, times| match decide(&task(chunk), &failures(&vec![ErrorKind::Transient; times]), false) {
             Decision::AgainAfter(ms) => ms,
             Decision::GiveUp => panic!("gave up"),
         };

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::archive::Archive;
-use crate::farm::{Event, Farm, FarmConfig, Line, Refusal, Restored};
+use crate::farm::{Backlog, Event, Farm, FarmConfig, Line, Refusal, Restored};
 use crate::job::{JobView, Submission, TermsChange};
 use crate::schedule::Weights;
 use crate::store::{Store, StoreError};
@@ -117,7 +117,7 @@ enum Ask {
     Do(Event, oneshot::Sender<()>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
     Explain(JobId, oneshot::Sender<Option<Vec<Line>>>),
-    Backlog(oneshot::Sender<BTreeMap<Class, u64>>),
+    Backlog(oneshot::Sender<BTreeMap<Class, Backlog>>),
 }
 
 /// `None`: the job is not known, and was to be.
@@ -212,8 +212,8 @@ impl Handle {
         self.ask(|answer| Ask::Explain(job, answer)).await.flatten()
     }
 
-    /// Milliseconds of presentation that wait to be encoded or are being, by what they need of a machine.
-    pub async fn backlog_ms(&self) -> BTreeMap<Class, u64> {
+    /// What is left to do, by what it needs of a machine.
+    pub async fn backlog(&self) -> BTreeMap<Class, Backlog> {
         self.ask(Ask::Backlog).await.unwrap_or_default()
     }
 
@@ -319,7 +319,7 @@ impl Coordinator {
             }
             Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
             Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job))),
-            Ask::Backlog(answer) => drop(answer.send(self.farm.backlog_ms())),
+            Ask::Backlog(answer) => drop(answer.send(self.farm.backlog(self.clock.now_ms()))),
             Ask::Submit { submission, known, answer } => {
                 let id = submission.spec.id.clone();
                 let result = if known && self.outbox.views().watch(&id).is_none() {

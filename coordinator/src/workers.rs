@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use shared::error::ErrorKind;
 use shared::fleet::{AttemptRef, Class, Directive, HEARTBEAT_MS, Heartbeat, Standing};
-use shared::task::{TaskId, WorkerId};
+use shared::task::{JobId, Task, TaskId, Work, WorkerId};
+
+use crate::job::TaskRecord;
+use crate::retry::blames_worker;
 
 /// A worker that has missed so many heartbeats is gone.
 const MISSED_HEARTBEATS: u64 = 5;
@@ -15,8 +18,13 @@ pub const LOST_AFTER_MS: u64 = MISSED_HEARTBEATS * HEARTBEAT_MS;
 pub const ALL_LOST_AFTER_MS: u64 = 60_000;
 /// A coordinator that has not looked for so long has not listened either.
 const STALL_MS: u64 = 5_000;
-/// Different tasks that fail one after another on a worker for reasons that are its own.
+/// Different tasks that fail one after another on a worker for reasons that may be its own.
 const MOST_FAULTS: usize = 3;
+/// For so long a worker is quarantined at least, and twice as long each time in a row.
+const FIRST_QUARANTINE_MS: u64 = 30_000;
+const LONGEST_QUARANTINE_MS: u64 = 3_600_000;
+/// Speed of a slot of which nothing is known: real time.
+const UNKNOWN_SPEED_MS_PER_S: u32 = 1_000;
 /// How long a worker that was gone is still shown.
 const SHOWN_MS: u64 = 15 * 60_000;
 
@@ -47,6 +55,14 @@ pub struct WorkerView {
     pub failed: u64,
 }
 
+impl WorkerView {
+    /// Whether it takes tasks of this class.
+    pub fn takes(&self, class: Class) -> bool {
+        let working = self.heartbeat.standing == Standing::Working && self.hold.is_none() && !self.lost;
+        working && self.heartbeat.classes.contains(&class)
+    }
+}
+
 /// All workers.
 #[derive(Debug, Default)]
 pub struct Workers {
@@ -60,28 +76,68 @@ pub struct Workers {
 #[derive(Debug)]
 struct Known {
     view: WorkerView,
-    /// Tasks that failed here since the last success, for reasons that are the worker's own.
-    faults: BTreeSet<TaskId>,
+    /// Tasks that failed here since the last success, for reasons that may be the worker's own; whether another worker has
+    /// made them since.
+    faults: BTreeMap<TaskId, bool>,
+    /// Quarantines since the last success.
+    quarantines: u32,
+    /// `None`: there is none, or it was put under it before a restart and has not spoken since.
+    quarantine: Option<Quarantine>,
+}
+
+/// How a worker gets out again.
+#[derive(Debug, Clone, Copy)]
+struct Quarantine {
+    /// It has to prove itself once more than so many times,
+    proofs: u32,
+    /// and no sooner than now.
+    until_ms: u64,
+}
+
+impl Known {
+    fn new(view: WorkerView) -> Self {
+        Self { view, faults: BTreeMap::new(), quarantines: 0, quarantine: None }
+    }
+
+    fn pause_ms(&self) -> u64 {
+        (FIRST_QUARANTINE_MS << self.quarantines.saturating_sub(1).min(16)).min(LONGEST_QUARANTINE_MS)
+    }
+
+    /// What a worker under quarantine is told, and whether it is let out: it has proven since that it works. One that can't
+    /// say so stays, and its abilities say why.
+    fn on_probation(&mut self, now_ms: u64) -> Option<Directive> {
+        let Heartbeat { worker, standing, proofs, classes, .. } = &self.view.heartbeat;
+        let begin = Quarantine { proofs: *proofs, until_ms: now_ms + self.pause_ms() };
+        let quarantine = self.quarantine.get_or_insert(begin);
+        quarantine.proofs = quarantine.proofs.min(*proofs); // a process that began anew counts from 0
+        if *standing == Standing::Working {
+            return Some(Directive::Hold(worker.clone()));
+        }
+        if *proofs == quarantine.proofs {
+            return Some(Directive::Prove(worker.clone()));
+        }
+        if classes.is_empty() || now_ms < quarantine.until_ms {
+            return None;
+        }
+        let released = Directive::Release(worker.clone());
+        (self.quarantine, self.view.hold) = (None, None);
+        self.faults.clear();
+        Some(released)
+    }
 }
 
 impl Workers {
     /// A worker has spoken. Returns what it must be told again: a directive may have been lost.
     pub fn beat(&mut self, heartbeat: Heartbeat, now_ms: u64) -> Option<Directive> {
         let id = heartbeat.worker.clone();
-        let known = self.known.entry(id.clone()).or_insert_with(|| Known {
-            view: WorkerView {
-                heartbeat: heartbeat.clone(),
-                heard_ms: now_ms,
-                lost: false,
-                hold: None,
-                done: 0,
-                failed: 0,
-            },
-            faults: BTreeSet::new(),
+        let known = self.known.entry(id.clone()).or_insert_with(|| {
+            let heartbeat = heartbeat.clone();
+            Known::new(WorkerView { heartbeat, heard_ms: now_ms, lost: false, hold: None, done: 0, failed: 0 })
         });
         let view = &mut known.view;
         (view.heard_ms, view.lost, view.heartbeat) = (now_ms, false, heartbeat);
         match (view.heartbeat.standing, &view.hold) {
+            (_, Some(Hold::Quarantined(_))) => known.on_probation(now_ms),
             (Standing::Working, Some(_)) => Some(Directive::Hold(id)),
             (Standing::Holding, None) => Some(Directive::Release(id)),
             _ => None,
@@ -121,40 +177,100 @@ impl Workers {
 
     /// Attempts that can run at once on everybody who takes tasks of this class.
     pub fn slots(&self, class: Class) -> usize {
-        let working = self.views().filter(|view| {
-            !view.lost
-                && view.hold.is_none()
-                && view.heartbeat.standing == Standing::Working
-                && view.heartbeat.classes.contains(&class)
-        });
-        working.map(|view| view.heartbeat.slots as usize).sum()
+        self.views().filter(|view| view.takes(class)).map(|view| view.heartbeat.slots as usize).sum()
     }
 
-    /// An attempt has ended well.
-    pub fn succeeded(&mut self, worker: &WorkerId) {
+    /// An attempt has ended well; `confirmed`: it claims what an attempt elsewhere had claimed before. Returns what must be
+    /// said to those who are not trusted any more.
+    pub fn succeeded(&mut self, worker: &WorkerId, task: &TaskId, confirmed: bool, now_ms: u64) -> Vec<Directive> {
         if let Some(known) = self.known.get_mut(worker) {
             known.view.done += 1;
+            known.quarantines = 0;
             known.faults.clear();
         }
+        let mut blamed = Vec::new();
+        for (id, known) in &mut self.known {
+            match known.faults.get_mut(task) {
+                Some(_) if confirmed => drop(known.faults.remove(task)),
+                Some(made_elsewhere) => {
+                    *made_elsewhere = true;
+                    blamed.push(id.clone());
+                }
+                None => {}
+            }
+        }
+        let judge = |id: WorkerId| self.judge(&id, "what others could do", now_ms);
+        blamed.into_iter().filter_map(judge).collect()
     }
 
     /// An attempt has failed, or its receipt was refused. Returns a directive if the worker is not trusted any more: it
     /// would empty the queue by failing fast (a black hole).
-    pub fn failed(&mut self, worker: &WorkerId, task: &TaskId, kind: ErrorKind, code: &str) -> Option<Directive> {
+    pub fn failed(
+        &mut self,
+        worker: &WorkerId,
+        task: &TaskId,
+        kind: ErrorKind,
+        code: &str,
+        now_ms: u64,
+    ) -> Option<Directive> {
         let known = self.known.get_mut(worker).filter(|_| kind != ErrorKind::Cancelled)?;
         known.view.failed += 1;
-        // A worker that ran out of something rests by itself until there is more of it.
-        let own = matches!(kind, ErrorKind::Bug | ErrorKind::Unsupported);
-        if !own || known.view.hold.is_some() {
+        // A worker that ran out of something rests by itself until there is more of it; what it can't do at all goes to one
+        // that can.
+        if kind != ErrorKind::Bug {
             return None;
         }
-        known.faults.insert(task.clone());
-        if known.faults.len() < MOST_FAULTS {
+        known.faults.entry(task.clone()).or_insert(false);
+        self.judge(worker, code, now_ms)
+    }
+
+    /// Whether a worker is to blame for its faults: not if all are of one job and nobody has made any of them elsewhere
+    /// (the job may be what crashes workers), and not if there is nobody else to do the work.
+    fn judge(&mut self, worker: &WorkerId, code: &str, now_ms: u64) -> Option<Directive> {
+        let others = self.views().any(|view| view.takes(Class::Cpu) && view.heartbeat.worker != *worker);
+        let known = self.known.get_mut(worker)?;
+        let jobs: BTreeSet<&JobId> = known.faults.keys().map(|task| &task.job).collect();
+        let own = jobs.len() > 1 || known.faults.values().any(|made_elsewhere| *made_elsewhere);
+        if known.faults.len() < MOST_FAULTS || !own || !others || known.view.hold.is_some() {
             return None;
         }
-        let reason = format!("{MOST_FAULTS} tasks failed here one after another, the last with {code}");
+        let reason = format!("{} tasks failed here one after another, the last with {code}", known.faults.len());
         known.view.hold = Some(Hold::Quarantined(reason));
+        known.quarantines += 1;
+        let (proofs, until_ms) = (known.view.heartbeat.proofs, now_ms + known.pause_ms());
+        known.quarantine = Some(Quarantine { proofs, until_ms });
         Some(Directive::Hold(worker.clone()))
+    }
+
+    /// Who should leave a task to others: on whom it failed for reasons that may be theirs, last of all those who lack what
+    /// it needs. Nobody, if there is nobody else.
+    pub fn to_avoid(&self, task: &TaskRecord) -> Vec<WorkerId> {
+        let blamed = task.failures.iter().rev().filter(|failure| blames_worker(failure));
+        let failed = blamed.filter_map(|failure| failure.worker.as_ref());
+        let needs = needs(&task.work);
+        let lacks = |view: &&WorkerView| {
+            view.heartbeat.abilities.iter().any(|one| one.lack.is_some() && needs.contains(&one.name.as_str()))
+        };
+        let lacking = self.views().filter(lacks).map(|view| &view.heartbeat.worker);
+        let mut avoid: Vec<WorkerId> = Vec::new();
+        for worker in failed.chain(lacking) {
+            if !avoid.contains(worker) {
+                avoid.push(worker.clone());
+            }
+        }
+        let others = || self.views().any(|view| view.takes(Class::Cpu) && !avoid.contains(&view.heartbeat.worker));
+        if avoid.is_empty() || !others() {
+            return Vec::new();
+        }
+        avoid.truncate(Task::MOST_AVOIDED);
+        avoid
+    }
+
+    /// Whether somebody may be able to do what these could not: has proven other abilities than each of them.
+    pub fn others_differ(&self, unable: &[&WorkerId]) -> bool {
+        let abilities = |worker: &WorkerId| self.get(worker).map(|view| &view.heartbeat.abilities);
+        let differs = |view: &WorkerView| unable.iter().all(|one| abilities(one) != Some(&view.heartbeat.abilities));
+        self.views().any(|view| view.takes(Class::Cpu) && differs(view))
     }
 
     /// A person wants a worker to hold, or to work again. `None`: no such worker.
@@ -162,6 +278,7 @@ impl Workers {
         let known = self.known.get_mut(worker)?;
         known.view.hold = hold.then_some(Hold::Cordoned);
         known.faults.clear();
+        known.quarantine = None;
         Some(if hold { Directive::Hold(worker.clone()) } else { Directive::Release(worker.clone()) })
     }
 
@@ -172,6 +289,8 @@ impl Workers {
             build: String::new(),
             host: String::new(),
             classes: Vec::new(),
+            abilities: Vec::new(),
+            proofs: 0,
             slots: 0,
             running: Vec::new(),
             standing: Standing::Holding,
@@ -179,7 +298,12 @@ impl Workers {
             started_ms: 0,
         };
         let view = WorkerView { heartbeat, heard_ms: now_ms, lost: true, hold: Some(hold), done: 0, failed: 0 };
-        self.known.insert(worker, Known { view, faults: BTreeSet::new() });
+        self.known.insert(worker, Known::new(view));
+    }
+
+    /// Whether it is told to hold.
+    pub fn is_held(&self, worker: &WorkerId) -> bool {
+        self.get(worker).is_some_and(|view| view.hold.is_some())
     }
 
     /// One worker.
@@ -193,25 +317,60 @@ impl Workers {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use shared::task::{JobId, TaskName};
+/// Names of abilities that a task asks for.
+fn needs(work: &Work) -> Vec<&'static str> {
+    match work {
+        Work::Video(task) => task.renditions.iter().map(|rendition| rendition.codec.as_str()).collect(),
+        Work::Audio(task) => vec![task.rendition.codec.as_str()],
+        Work::Index(_) | Work::Storyboard(_) => Vec::new(),
+    }
+}
 
-    use super::*;
+/// How much work of a class waits, and who is there for it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    /// Seconds that one slot needs for it, at the speed of those who work.
+    pub queued_seconds: f64,
+    /// Slots of workers that take tasks.
+    pub slots: u32,
+    /// Attempts that run there.
+    pub busy_slots: u32,
+    /// Milliseconds of presentation that a slot encodes in a second: the average of those who work.
+    pub speed_ms_per_s: u32,
+}
 
-    fn heartbeat(worker: &str) -> Heartbeat {
-        Heartbeat {
-            worker: WorkerId::new(worker).unwrap(),
-            build: "test".into(),
-            host: "here".into(),
-            classes: vec![Class::Cpu],
-            slots: 2,
-            running: vec![],
-            standing: Standing::Working,
-            speed_ms_per_s: 0,
-            started_ms: 0,
+impl Load {
+    /// Of `queued_ms` of presentation.
+    pub fn of(class: Class, queued_ms: u64, workers: &[WorkerView]) -> Self {
+        // One that was told to work again will have begun before anybody acts on this.
+        let there = |view: &&WorkerView| {
+            let beat = &view.heartbeat;
+            let stays = beat.standing != Standing::Draining && view.hold.is_none() && !view.lost;
+            stays && beat.classes.contains(&class)
+        };
+        let beats: Vec<_> = workers.iter().filter(there).map(|view| &view.heartbeat).collect();
+        let measured = || beats.iter().filter(|beat| beat.speed_ms_per_s > 0);
+        let weight: u64 = measured().map(|beat| u64::from(beat.slots)).sum();
+        let total: u64 = measured().map(|beat| u64::from(beat.slots) * u64::from(beat.speed_ms_per_s)).sum();
+        let average = total.checked_div(weight).and_then(|speed| u32::try_from(speed).ok());
+        let speed_ms_per_s = average.filter(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
+        Self {
+            queued_seconds: queued_ms as f64 / f64::from(speed_ms_per_s),
+            slots: beats.iter().map(|beat| beat.slots).sum(),
+            busy_slots: beats.iter().map(|beat| u32::try_from(beat.running.len()).unwrap_or(u32::MAX)).sum(),
+            speed_ms_per_s,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::fleet::Ability;
+    use shared::task::{AttemptId, IndexTask, TaskName};
+    use shared::testing::heartbeat;
+
+    use super::*;
+    use crate::job::Failure;
 
     fn task(chunk: u32) -> TaskId {
         TaskId { job: JobId::new("job").unwrap(), name: TaskName::Video(chunk) }
@@ -248,24 +407,130 @@ mod tests {
         assert_eq!(workers.beat(holding, 3), Some(Directive::Release(a)));
     }
 
+    fn task_of(job: &str, chunk: u32) -> TaskId {
+        TaskId { job: JobId::new(job).unwrap(), name: TaskName::Video(chunk) }
+    }
+
+    /// A farm of two, and what `a` is told about one crash after another.
+    fn crash(workers: &mut Workers, tasks: &[TaskId]) -> Vec<Option<Directive>> {
+        let a = WorkerId::new("a").unwrap();
+        tasks.iter().map(|task| workers.failed(&a, task, ErrorKind::Bug, "slot_died", 0)).collect()
+    }
+
     #[test]
     fn a_black_hole_is_quarantined_and_one_bad_task_is_not_its_fault() {
-        let mut workers = Workers::default();
-        let a = WorkerId::new("a").unwrap();
+        let (mut workers, a) = (Workers::default(), WorkerId::new("a").unwrap());
         workers.beat(heartbeat("a"), 0);
+        workers.beat(heartbeat("b"), 0);
         for _ in 0..5 {
-            assert_eq!(workers.failed(&a, &task(0), ErrorKind::Bug, "slot_died"), None);
-            assert_eq!(workers.failed(&a, &task(9), ErrorKind::Input, "undecodable"), None);
+            assert_eq!(crash(&mut workers, &[task(0)]), [None]);
         }
-        for chunk in 0..5 {
-            assert_eq!(workers.failed(&a, &task(chunk), ErrorKind::Exhausted, "scratch_full"), None);
+        for kind in [ErrorKind::Input, ErrorKind::Exhausted, ErrorKind::Unsupported] {
+            let mut failed = |chunk| workers.failed(&a, &task_of("other", chunk), kind, "x", 0);
+            assert_eq!([1, 2, 3].map(&mut failed), [None, None, None], "{kind:?}");
         }
-        workers.failed(&a, &task(1), ErrorKind::Bug, "slot_died");
-        workers.succeeded(&a);
-        workers.failed(&a, &task(1), ErrorKind::Bug, "slot_died");
-        workers.failed(&a, &task(2), ErrorKind::Bug, "slot_died");
-        assert_eq!(workers.failed(&a, &task(3), ErrorKind::Bug, "slot_died"), Some(Directive::Hold(a.clone())));
+        workers.succeeded(&a, &task(7), false, 0);
+        assert_eq!(crash(&mut workers, &[task(1), task(2)]), [None, None]);
+        assert_eq!(crash(&mut workers, &[task_of("other", 3)]), [Some(Directive::Hold(a.clone()))]);
         assert!(matches!(&workers.get(&a).unwrap().hold, Some(Hold::Quarantined(_))));
-        assert_eq!(workers.slots(Class::Cpu), 0);
+        assert_eq!(workers.slots(Class::Cpu), 2);
+    }
+
+    #[test]
+    fn one_job_that_crashes_everybody_quarantines_nobody_unless_another_makes_what_failed() {
+        let (mut workers, ids) = (Workers::default(), ["a", "b"].map(|id| WorkerId::new(id).unwrap()));
+        workers.beat(heartbeat("a"), 0);
+        workers.beat(heartbeat("b"), 0);
+        assert_eq!(crash(&mut workers, &[0, 1, 2, 3].map(task)), [None, None, None, None]);
+        assert_eq!(workers.succeeded(&ids[1], &task(9), false, 0), [], "that one did not fail");
+        assert_eq!(workers.succeeded(&ids[1], &task(1), false, 0), [Directive::Hold(ids[0].clone())]);
+    }
+
+    #[test]
+    fn who_was_doubted_and_is_confirmed_is_not_blamed() {
+        let (mut workers, b) = (Workers::default(), WorkerId::new("b").unwrap());
+        workers.beat(heartbeat("a"), 0);
+        workers.beat(heartbeat("b"), 0);
+        for chunk in [1, 2] {
+            crash(&mut workers, &[task(chunk)]);
+            assert_eq!(workers.succeeded(&b, &task(chunk), true, 0), []);
+        }
+        assert_eq!(crash(&mut workers, &[task(3), task_of("other", 4)]), [None, None]);
+    }
+
+    #[test]
+    fn the_only_worker_is_never_quarantined() {
+        let mut workers = Workers::default();
+        workers.beat(heartbeat("a"), 0);
+        assert_eq!(crash(&mut workers, &[task(1), task(2), task_of("other", 3)]), [None, None, None]);
+    }
+
+    #[test]
+    fn a_worker_gets_out_of_quarantine_by_proving_itself_and_later_each_time() {
+        let (mut workers, a) = (Workers::default(), WorkerId::new("a").unwrap());
+        let holding = |proofs, classes: &[Class]| Heartbeat {
+            standing: Standing::Holding,
+            proofs,
+            classes: classes.to_vec(),
+            ..heartbeat("a")
+        };
+        let (prove, release) = (Some(Directive::Prove(a.clone())), Some(Directive::Release(a.clone())));
+        workers.beat(heartbeat("b"), 0);
+        workers.beat(heartbeat("a"), 0);
+        for (proofs, pause_ms) in [(1, 30_000), (2, 60_000)] {
+            let now_ms = u64::from(proofs) * 1_000_000;
+            for (job, chunk) in [("x", 1), ("y", 2), ("z", 3)] {
+                workers.failed(&a, &task_of(job, chunk), ErrorKind::Bug, "slot_died", now_ms);
+            }
+            assert_eq!(workers.beat(Heartbeat { proofs, ..heartbeat("a") }, now_ms), Some(Directive::Hold(a.clone())));
+            assert_eq!(workers.beat(holding(proofs, &[Class::Cpu]), now_ms), prove, "until it has tried");
+            assert_eq!(workers.beat(holding(proofs + 1, &[]), now_ms + pause_ms), None, "its trial failed");
+            assert_eq!(workers.beat(holding(proofs + 1, &[Class::Cpu]), now_ms + pause_ms - 1), None, "too soon");
+            assert!(workers.is_held(&a));
+            assert_eq!(workers.beat(holding(proofs + 1, &[Class::Cpu]), now_ms + pause_ms), release);
+            assert!(!workers.is_held(&a));
+            workers.beat(Heartbeat { proofs: proofs + 1, ..heartbeat("a") }, now_ms + pause_ms);
+        }
+    }
+
+    #[test]
+    fn a_quarantine_from_before_a_restart_ends_in_the_same_way() {
+        let (mut workers, a) = (Workers::default(), WorkerId::new("a").unwrap());
+        workers.restore(a.clone(), Hold::Quarantined("it was on fire".into()), 0);
+        let holding = |proofs| Heartbeat { standing: Standing::Holding, proofs, ..heartbeat("a") };
+        assert_eq!(workers.beat(holding(5), 1_000), Some(Directive::Prove(a.clone())));
+        assert_eq!(workers.beat(holding(0), 2_000), Some(Directive::Prove(a.clone())), "another process");
+        assert_eq!(workers.beat(holding(1), 1_000 + FIRST_QUARANTINE_MS), Some(Directive::Release(a)));
+    }
+
+    #[test]
+    fn others_are_asked_for_what_failed_or_can_t_be_done_somewhere() {
+        let mut workers = Workers::default();
+        let lack = |id: &str, lack: Option<&str>| {
+            let lack = lack.map(str::to_owned);
+            Heartbeat { abilities: vec![Ability { class: Class::Cpu, name: "opus".into(), lack }], ..heartbeat(id) }
+        };
+        let failed = |worker: &str, kind| Failure {
+            attempt: AttemptId(1),
+            worker: WorkerId::new(worker),
+            at_ms: 0,
+            kind,
+            code: "x".into(),
+            message: String::new(),
+        };
+        let index = Work::Index(IndexTask { max_pixels: 1, growing_ms: None });
+        let record = |failures| TaskRecord { failures, ..TaskRecord::new(task(0), index.clone(), AttemptId(0)) };
+        let avoided = |workers: &Workers, failures| -> Vec<String> {
+            workers.to_avoid(&record(failures)).iter().map(ToString::to_string).collect()
+        };
+        workers.beat(lack("a", None), 0);
+        assert_eq!(avoided(&workers, vec![failed("a", ErrorKind::Bug)]), [""; 0], "there is nobody else");
+        workers.beat(lack("b", Some("no libopus")), 0);
+        assert_eq!(avoided(&workers, vec![failed("a", ErrorKind::Bug), failed("a", ErrorKind::Bug)]), ["a"]);
+        assert_eq!(avoided(&workers, vec![failed("a", ErrorKind::Transient)]), [""; 0]);
+        let (a, b) = (WorkerId::new("a").unwrap(), WorkerId::new("b").unwrap());
+        assert!(workers.others_differ(&[&b]));
+        workers.beat(lack("c", Some("no libopus")), 0);
+        assert!(!workers.others_differ(&[&a, &b]), "c has proven the same as b");
     }
 }

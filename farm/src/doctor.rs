@@ -17,7 +17,7 @@ use crate::progress::{print_json, print_text};
   farm doctor                                          codecs, memory, scratch space, limits
   farm doctor --nats nats://10.0.0.5 --etcd http://10.0.0.6:2379 --storage s3://media/farm
 
-Codecs are proven by using them, on a clip that comes with the program; rights by writing and deleting an object or a key.
+Codecs are proven by using them, as a worker does before it takes a task; rights by writing and deleting an object or a key.
 Credentials come from the environment, as for the programs. It ends with 1 if anything is bad.")]
 pub struct Args {
     /// Folder for intermediate files [default: the system's]
@@ -91,7 +91,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     };
     let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     host::look(&scratch).into_iter().try_for_each(&mut tell)?;
-    for finding in codecs::look(&scratch).await {
+    for finding in codecs::look().await {
         tell(finding)?;
     }
     for url in &args.nats {

@@ -41,6 +41,15 @@ pub struct Engine {
     shutdown: CancellationToken,
 }
 
+/// Whether the worker tries what this machine can do before it takes a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fitness {
+    /// It does: others will ask what it can do, for as long as the farm runs.
+    Proven,
+    /// It does not: one job is waiting, and its first task that fails says the same.
+    Assumed,
+}
+
 /// A part that has ended.
 enum Part {
     Coordinator(Result<(), RunError>),
@@ -53,7 +62,7 @@ impl Engine {
     /// # Errors
     /// `state` if it can't be opened, `output_busy` if another farm has it.
     pub fn start(hidden: &Path, slots: Option<NonZeroUsize>) -> Result<Self, Failure> {
-        Self::start_with(hidden, slots, |_| None)
+        Self::start_with(hidden, slots, Fitness::Assumed, |_| None)
     }
 
     /// As [`Self::start`], and jobs that ended long ago are put away.
@@ -63,6 +72,7 @@ impl Engine {
     pub fn start_with(
         hidden: &Path,
         slots: Option<NonZeroUsize>,
+        fitness: Fitness,
         archive: impl FnOnce(&StorageConfig) -> Option<Archive>,
     ) -> Result<Self, Failure> {
         hide_from_slots()
@@ -78,6 +88,7 @@ impl Engine {
         let (draining, abort, shutdown) = (token(), token(), token());
         let id = WorkerId::new("local").expect("a constant should be an id");
         let worker = Worker::new(config, queue.clone(), id, draining.clone());
+        let worker = if fitness == Fitness::Assumed { worker.without_proof() } else { worker };
         let mut parts = JoinSet::new();
         let (kill, end) = (abort.clone(), shutdown.clone());
         parts.spawn(async move { Part::Worker(worker.run(kill).await) });

@@ -32,6 +32,8 @@ pub enum Exit {
     Refused = 8,
     /// A farm that is served can't be reached, or nobody decides there at the moment.
     Unreachable = 9,
+    /// This machine has too little memory, disk or open files.
+    Exhausted = 10,
 }
 
 /// The table that `farm --help` ends with.
@@ -46,7 +48,8 @@ Exit codes:
   6  interrupted; what is finished is kept, the same command continues
   7  a fault of the farm itself
   8  the farm that was asked refused: no right to, no such thing, or not as it stands
-  9  the farm that was asked can't be reached";
+  9  the farm that was asked can't be reached
+  10 this machine has too little memory, disk or open files";
 
 impl From<Exit> for u8 {
     fn from(exit: Exit) -> Self {
@@ -126,7 +129,8 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Transient => Self::Storage,
             ErrorKind::Cancelled => Self::Interrupted,
-            ErrorKind::Exhausted | ErrorKind::Bug => Self::Internal,
+            ErrorKind::Exhausted => Self::Exhausted,
+            ErrorKind::Bug => Self::Internal,
         }
     }
 }
@@ -137,7 +141,7 @@ impl From<TaskError> for Failure {
             ErrorKind::Input => "the file is damaged or not what it says: get it again from where it came",
             ErrorKind::Unsupported => "nothing here decodes it: convert it to a common format first",
             ErrorKind::Transient => "run the same command again: it continues where it stopped",
-            ErrorKind::Exhausted => "give it more memory or fewer --slots; the same command continues",
+            ErrorKind::Exhausted => "give it more memory or disk, or fewer --slots, and run the same command again",
             ErrorKind::Cancelled => "run the same command again: it continues where it stopped",
             ErrorKind::Bug => "please report this with the output of --log-level debug",
         };
@@ -162,8 +166,9 @@ mod tests {
             Exit::Internal,
             Exit::Refused,
             Exit::Unreachable,
+            Exit::Exhausted,
         ] {
-            assert!(TABLE.contains(&format!("\n  {}  ", exit as u8)), "{exit:?}");
+            assert!(TABLE.contains(&format!("\n  {:<3}", exit as u8)), "{exit:?}");
         }
     }
 

@@ -116,11 +116,19 @@ fn show(remote: &Remote, worker: &v1::Worker) -> Result<(), Failure> {
         if !worker.hold_reason.is_empty() {
             let _ = writeln!(text, "held      {}", worker.hold_reason);
         }
+        for ability in &worker.abilities {
+            let lack = Some(ability.lack.as_str()).filter(|lack| !lack.is_empty());
+            let _ = writeln!(text, "{:8}  {} {}", class(ability.class()), ability.name, lack.unwrap_or("works"));
+        }
         for task in &worker.running {
             let _ = writeln!(text, "running   {task}");
         }
         text
     })
+}
+
+fn class(class: v1::WorkClass) -> String {
+    class.as_str_name().trim_start_matches("WORK_CLASS_").to_lowercase()
 }
 
 fn state(worker: &v1::Worker) -> String {
@@ -129,7 +137,7 @@ fn state(worker: &v1::Worker) -> String {
 
 fn loads(signal: &v1::ScaleSignal) -> String {
     let lines = signal.classes.iter().map(|load| {
-        let class = load.class().as_str_name().trim_start_matches("WORK_CLASS_").to_lowercase();
+        let class = class(load.class());
         let v1::ClassLoad { queued_seconds, slots, busy_slots, .. } = load;
         format!("{class}: {queued_seconds:.0} s of work for one slot wait; {busy_slots} of {slots} slots are busy\n")
     });

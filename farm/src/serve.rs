@@ -8,7 +8,7 @@ use coordinator::api::{Api, ApiConfig, ApiError, Leader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Fitness};
 use crate::exit::{Exit, Failure};
 use crate::interrupts::Interrupts;
 use crate::order::uri;
@@ -55,7 +55,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let api = Api::bind(&config, leaders, down.clone()).await.map_err(api_failure)?;
     let address = api.address().map_err(|error| Failure::internal(error.to_string()))?;
     let slots = args.slots.map(usize::from).and_then(NonZeroUsize::new);
-    let mut engine = Engine::start_with(&data, slots, |storage| config.archive(storage))?;
+    let mut engine = Engine::start_with(&data, slots, Fitness::Proven, |storage| config.archive(storage))?;
     engine.handle().workers().await; // the first answer: by then everything that is remembered is known
     leader.send_replace(Some(Leader::Here(engine.handle().clone())));
     print_text(&hello(address, &args, config.tls.is_some()))?;

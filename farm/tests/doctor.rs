@@ -33,7 +33,7 @@ fn a_host_that_runs_these_tests_is_fit_and_its_storage_is_tried() {
     let place = folder.path().join("place");
     let (output, findings) = doctor(&["--storage", place.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{findings:#?}");
-    for what in ["encode H.264", "encode HEVC", "encode AV1", "encode AAC", "encode Opus", "storage"] {
+    for what in ["cpu h264", "cpu aac", "cpu hevc", "cpu av1", "cpu opus", "cpu sources", "storage"] {
         assert_eq!(grade(&findings, what), "ok", "{findings:#?}");
     }
     for what in ["memory", "scratch space", "open files"] {

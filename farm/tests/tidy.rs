@@ -9,6 +9,8 @@ use serde_json::Value;
 
 #[path = "tidy/lexer.rs"]
 mod lexer;
+#[path = "tidy/metrics.rs"]
+mod metrics;
 
 use lexer::{functions, has_word, split, without_tests};
 

@@ -33,6 +33,22 @@ impl fmt::Display for Class {
     }
 }
 
+/// Something that a task of a class may need, as a worker has tried it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ability {
+    /// Of which class.
+    pub class: Class,
+    /// What: a codec's name as profiles have it, which is then encoded and decoded there, or [`Self::SOURCES`].
+    pub name: String,
+    /// Why it does not work, for people; `None`: it does.
+    pub lack: Option<String>,
+}
+
+impl Ability {
+    /// Every decoder that sources may ask for.
+    pub const SOURCES: &'static str = "sources";
+}
+
 /// Which of two waiting tasks a free slot takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +113,10 @@ pub struct Heartbeat {
     pub host: String,
     /// What it has proven that it can do.
     pub classes: Vec<Class>,
+    /// What it has tried; empty if nothing was.
+    pub abilities: Vec<Ability>,
+    /// Times that it was tried since the start.
+    pub proofs: u32,
     /// Attempts it can run at once.
     pub slots: u32,
     /// What runs.
@@ -127,4 +147,6 @@ pub enum Directive {
     Release(WorkerId),
     /// Finish what runs, then end.
     Drain(WorkerId),
+    /// Try again what it can do.
+    Prove(WorkerId),
 }

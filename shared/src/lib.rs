@@ -58,6 +58,8 @@ pub mod error;
 pub mod fleet;
 pub mod hex;
 pub mod index;
+#[cfg(feature = "programs")]
+pub mod program;
 pub mod queue;
 pub mod rendition;
 #[cfg(feature = "programs")]

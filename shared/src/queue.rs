@@ -17,6 +17,8 @@ pub mod metered;
 #[cfg(feature = "nats")]
 pub mod nats;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::fleet::{AttemptRef, Directive, Heartbeat, Lane};
@@ -95,4 +97,7 @@ pub trait Delivery: Send + Sync {
 
     /// Hand it to somebody else.
     async fn give_back(self: Box<Self>) -> Result<(), QueueError>;
+
+    /// Hand it to somebody else, but to nobody for so long: whoever gave it back might be the first to ask.
+    async fn pass_on(self: Box<Self>, pause: Duration) -> Result<(), QueueError>;
 }

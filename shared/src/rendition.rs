@@ -14,6 +14,17 @@ pub enum VideoCodec {
     Av1,
 }
 
+impl VideoCodec {
+    /// As profiles have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::Hevc => "hevc",
+            Self::Av1 => "av1",
+        }
+    }
+}
+
 /// Audio codecs the farm can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,6 +33,16 @@ pub enum AudioCodec {
     Aac,
     /// Opus (RFC 6716), always at 48 kHz.
     Opus,
+}
+
+impl AudioCodec {
+    /// As profiles have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aac => "aac",
+            Self::Opus => "opus",
+        }
+    }
 }
 
 /// Capped constant quality: `crf` decides, the VBV of `maxrate_bps` and `bufsize_bits` bounds.

@@ -174,6 +174,14 @@ pub struct Task {
     pub source_mark: Option<String>,
     /// What to do.
     pub work: Work,
+    /// Workers that should leave it to others: it failed there, or they can't do it. At most [`Self::MOST_AVOIDED`].
+    #[serde(default)]
+    pub avoid: Vec<WorkerId>,
+}
+
+impl Task {
+    /// Each of them may hand the task on a few times, and a queue delivers nothing for ever.
+    pub const MOST_AVOIDED: usize = 3;
 }
 
 /// Attempts that are not wanted any more. It may come late or twice: what a job that starts over tries is beyond it.
@@ -375,6 +383,16 @@ pub enum Receipt {
 }
 
 impl Receipt {
+    /// What it cost, to be added to.
+    pub fn spent_mut(&mut self) -> &mut Spent {
+        match self {
+            Self::Index(receipt) => &mut receipt.spent,
+            Self::Video(receipt) => &mut receipt.spent,
+            Self::Audio(receipt) => &mut receipt.spent,
+            Self::Storyboard(receipt) => &mut receipt.spent,
+        }
+    }
+
     /// What it cost.
     pub fn spent(&self) -> Spent {
         match self {
@@ -450,6 +468,43 @@ pub struct Spent {
     pub wall_ms: u64,
     /// CPU milliseconds of the slot.
     pub cpu_ms: u64,
+    /// What the time went into.
+    #[serde(default, skip_serializing_if = "Stages::is_unknown")]
+    pub stages: Stages,
+}
+
+impl Spent {
+    /// Of which only the sums are known.
+    pub fn new(wall_ms: u64, cpu_ms: u64) -> Self {
+        Self { wall_ms, cpu_ms, stages: Stages::default() }
+    }
+}
+
+/// Milliseconds of an attempt by what it did. Stages overlap, and one that runs on several threads counts each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stages {
+    /// The worker waited for what the attempt reads.
+    pub fetch_ms: u64,
+    /// Decoding video.
+    pub decode_ms: u64,
+    /// Deinterlacing, scaling, tone mapping and turning, for all renditions.
+    pub scale_ms: u64,
+    /// Encoding video, over all renditions.
+    pub encode_ms: u64,
+    /// The worker waited for storage to take what the attempt made.
+    pub upload_ms: u64,
+}
+
+impl Stages {
+    /// By name, in the order of the work.
+    pub fn named(self) -> [(&'static str, u64); 5] {
+        let Self { fetch_ms, decode_ms, scale_ms, encode_ms, upload_ms } = self;
+        [("fetch", fetch_ms), ("decode", decode_ms), ("scale", scale_ms), ("encode", encode_ms), ("upload", upload_ms)]
+    }
+
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a chunk's attempt claims.

@@ -10,7 +10,7 @@ use prost::Message;
 use proto::v1;
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, Heartbeat, Standing};
 use shared::index::{AudioRun, Gop, ListRef};
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, Finding, SourceInfo, Timing, Verdict, VideoStream};
@@ -132,13 +132,17 @@ fn tasks() -> Vec<(&'static str, Task)> {
         places: Places { source: "file:///a/b c.mp4".into(), target: "out".into(), work: "out/.work".into() },
         source_mark: None,
         work,
+        avoid: vec![],
     };
+    let index = Work::Index(IndexTask { max_pixels: 1 << 26, growing_ms: None });
+    let avoid = ["worker-1", "worker-2"].map(|id| WorkerId::new(id).unwrap()).to_vec();
     vec![
-        ("task-index", task(TaskName::Index, Work::Index(IndexTask { max_pixels: 1 << 26, growing_ms: None }))),
+        ("task-index", task(TaskName::Index, index.clone())),
         ("task-video", task(TaskName::Video(12), Work::Video(video_task()))),
         ("task-video-last", task(TaskName::Video(13), Work::Video(last_chunk))),
         ("task-audio", task(TaskName::Audio(1), Work::Audio(audio))),
         ("task-storyboard", task(TaskName::Storyboard, Work::Storyboard(storyboard))),
+        ("task-avoid", Task { avoid, ..task(TaskName::Index, index) }),
     ]
 }
 
@@ -166,7 +170,7 @@ fn part(rendition: &str, config: DecoderConfig) -> TrackPart {
 }
 
 fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
-    let spent = Spent { wall_ms: 1_234, cpu_ms: 5_678 };
+    let spent = Spent::new(1_234, 5_678);
     let video = VideoReceipt {
         parts: vec![part("v-1080", DecoderConfig::Avc(shared::hex::decode(AVCC).unwrap()))],
         frames_expected: 361,
@@ -199,11 +203,14 @@ fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
         decode_errors: 2,
         spent,
     };
+    let mut staged = video.clone();
+    staged.spent.stages = Stages { fetch_ms: 1, decode_ms: 200, scale_ms: 30, encode_ms: 4_000, upload_ms: 5 };
     let index = IndexReceipt { verdict: Verdict::Corrupt, findings: findings(), bytes: 1 << 40, spent };
     let storyboard = StoryboardReceipt { sheets: vec![object("storyboard/000.jpg")], spent };
     vec![
         ("report-done-index", TaskName::Index, Receipt::Index(index)),
         ("report-done-video", TaskName::Video(12), Receipt::Video(video)),
+        ("report-done-video-stages", TaskName::Video(12), Receipt::Video(staged)),
         ("report-done-video-empty", TaskName::Video(13), Receipt::Video(empty)),
         ("report-done-audio", TaskName::Audio(1), Receipt::Audio(audio)),
         ("report-done-storyboard", TaskName::Storyboard, Receipt::Storyboard(storyboard)),
@@ -255,36 +262,37 @@ fn attempt(attempt: u32) -> AttemptRef {
 
 fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
     let heartbeat = |standing, running| Heartbeat {
-        worker: WorkerId::new("worker-1").unwrap(),
         build: "0.1.0".into(),
         host: "Röhre".into(),
-        classes: vec![Class::Cpu],
         slots: 4,
         running,
         standing,
         speed_ms_per_s: 2_500,
-        started_ms: 0,
+        proofs: 0,
+        ..shared::testing::heartbeat("worker-1")
     };
+    let started = Heartbeat { started_ms: 1_700_000_000_000, ..heartbeat(Standing::Working, vec![attempt(1)]) };
+    let works = Ability { class: Class::Cpu, name: "h264".into(), lack: None };
+    let lacks = Ability { name: "hevc".into(), lack: Some("this FFmpeg has no libx265".into()), ..works.clone() };
+    let proven = Heartbeat { abilities: vec![works, lacks], proofs: 2, ..heartbeat(Standing::Working, vec![]) };
     vec![
         ("heartbeat-working", heartbeat(Standing::Working, vec![attempt(1), attempt(2)])),
         ("heartbeat-holding", heartbeat(Standing::Holding, vec![])),
         ("heartbeat-draining", heartbeat(Standing::Draining, vec![attempt(1)])),
-        (
-            "heartbeat-started",
-            Heartbeat { started_ms: 1_700_000_000_000, ..heartbeat(Standing::Working, vec![attempt(1)]) },
-        ),
+        ("heartbeat-started", started),
+        ("heartbeat-proven", proven),
     ]
 }
 
 fn directives() -> Vec<(&'static str, Directive)> {
     let worker = || WorkerId::new("worker-1").unwrap();
-    let cancellation = Cancellation { job: JobId::new("job-1").unwrap(), last: AttemptId(7) };
     vec![
-        ("directive-cancel", Directive::Cancel(cancellation)),
+        ("directive-cancel", Directive::Cancel(Cancellation { job: JobId::new("job-1").unwrap(), last: AttemptId(7) })),
         ("directive-stop", Directive::Stop(attempt(3))),
         ("directive-hold", Directive::Hold(worker())),
         ("directive-release", Directive::Release(worker())),
         ("directive-drain", Directive::Drain(worker())),
+        ("directive-prove", Directive::Prove(worker())),
     ]
 }
 

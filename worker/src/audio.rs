@@ -8,12 +8,12 @@
 //!
 //! Everything streams: what is held is a packet, a frame at each stage, and the open segment.
 
-mod decode;
-mod encode;
+pub(crate) mod decode;
+pub(crate) mod encode;
 mod frames;
-mod mix;
+pub(crate) mod mix;
 mod resample;
-mod samples;
+pub(crate) mod samples;
 mod timeline;
 
 use std::time::{Duration, Instant};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use proto::v1::slot_reply::Content;
-use proto::v1::{SlotArea, SlotFileKind, SlotLimits, SlotObject, SlotReply, SlotRequest};
+use proto::v1::{SlotArea, SlotFileKind, SlotLimits, SlotObject, SlotReply, SlotRequest, SlotTrial, SlotTried};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -24,6 +24,7 @@ use shared::task::{Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
 use shared::wire;
 
 use crate::meter::Meter;
+use crate::proof;
 use crate::slot::wire::{FILES_PER_MESSAGE, FrameError, frame, read_frame, receive_files};
 use crate::source::ByteSource;
 use crate::task::{Area, Emission, Emit, Inputs, execute};
@@ -74,6 +75,12 @@ pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, 
     settle(&socket)?;
     let last_panic = remember_panics();
     while let Some(request) = read_frame(&mut &socket)? {
+        let request = SlotRequest::decode(Bytes::from(request)).map_err(FrameError::from)?;
+        limit(&request.limits.unwrap_or_default())?;
+        if let Some(trial) = request.trial {
+            try_out(&trial, &socket)?;
+            continue;
+        }
         let request = Attempt::receive(request, &socket)?;
         let Attempt { task, worker, inputs } = &request;
         let meter = Meter::start();
@@ -111,6 +118,18 @@ pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, 
     Ok(())
 }
 
+/// A trial that panics ends the process, as an attempt would.
+fn try_out(trial: &SlotTrial, socket: &Socket<'_>) -> Result<(), ChildError> {
+    let tried = catch_unwind(|| proof::try_out(&trial.class, &trial.name));
+    let lack = match &tried {
+        Ok(Ok(())) => String::new(),
+        Ok(Err(error)) => error.message.clone(),
+        Err(_) => "it panicked; the log of the worker may say where".to_owned(),
+    };
+    socket.send(Content::Tried(SlotTried { lack }))?;
+    tried.map(drop).map_err(|_| ChildError::Panicked)
+}
+
 /// One attempt as it came in. The inputs are judged apart: a list that is none fails the attempt, not the slot.
 struct Attempt {
     task: Task,
@@ -119,10 +138,8 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn receive(frame: Vec<u8>, socket: &Socket<'_>) -> Result<Self, ChildError> {
+    fn receive(request: SlotRequest, socket: &Socket<'_>) -> Result<Self, ChildError> {
         let content = |text: String| ChildError::Frame(FrameError::Content(text));
-        let request = SlotRequest::decode(Bytes::from(frame)).map_err(FrameError::from)?;
-        limit(&request.limits.unwrap_or_default())?;
         let task = wire::decode_task(&request.task).map_err(|error| content(error.to_string()))?;
         let worker = WorkerId::try_from(request.worker).map_err(content)?;
         let mut inputs = Inputs::default();
@@ -225,12 +242,8 @@ fn object(area: Area, key: String, bytes: Vec<u8>) -> Content {
 }
 
 fn with_spent(mut receipt: Receipt, spent: Spent) -> Receipt {
-    match &mut receipt {
-        Receipt::Index(receipt) => receipt.spent = spent,
-        Receipt::Video(receipt) => receipt.spent = spent,
-        Receipt::Audio(receipt) => receipt.spent = spent,
-        Receipt::Storyboard(receipt) => receipt.spent = spent,
-    }
+    let stages = receipt.spent().stages;
+    *receipt.spent_mut() = Spent { stages, ..spent };
     receipt
 }
 

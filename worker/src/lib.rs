@@ -15,6 +15,7 @@ pub mod meter;
 #[cfg(feature = "cluster")]
 pub mod metrics;
 pub mod promise;
+pub mod proof;
 pub mod run;
 pub mod scratch;
 pub mod segmenter;

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use shared::fleet::Class;
+use shared::program::{self, Failure};
 use shared::queue::metered::MeteredQueue;
 use shared::queue::nats::{NatsConfig, NatsQueue};
 use shared::shutdown::Shutdown;
 use shared::telemetry::{self, Readiness};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use worker::config::Config;
 use worker::metrics::Metrics;
+use worker::proof::Proof;
 use worker::run::Worker;
 
 /// Pause before a broker that could not be reached is tried again.
@@ -46,9 +49,6 @@ enum Command {
     Slot,
 }
 
-/// The program could not begin, or could not go on.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(Command::Slot) = args.command {
@@ -58,26 +58,7 @@ fn main() -> ExitCode {
         eprintln!("credentials can't be kept from slots: {error}");
         return ExitCode::FAILURE;
     }
-    let config = match Config::load(args.config.as_deref()) {
-        Ok(config) => config,
-        Err(complaints) => {
-            eprintln!("{complaints}");
-            return ExitCode::from(2);
-        }
-    };
-    if args.print_config {
-        print!("{}", shared::config::print(&config));
-        return ExitCode::SUCCESS;
-    }
-    config.log.start();
-    let ended = tokio::runtime::Runtime::new().map_err(Failure::from).and_then(|runtime| runtime.block_on(run(config)));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            error!(%failure, "the worker can't go on");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(Config::load(args.config.as_deref()), args.print_config, |config| &config.log, run)
 }
 
 /// From the first socket to the last word.
@@ -98,9 +79,11 @@ async fn run(config: Config) -> Result<(), Failure> {
     let nats = Arc::new(nats);
     let queue = Arc::new(MeteredQueue::new(nats.clone(), metrics));
     let worker = Worker::new(config.worker, queue, id, shutdown.draining.clone());
+    let proof = worker.proof();
     let worked = tokio::select! {
         worked = worker.run(shutdown.abort.clone()) => worked,
-        () = watch(&nats, &readiness, &shutdown.draining) => Ok(()),
+        () = look(&nats, &readiness, &shutdown.draining) => Ok(()),
+        () = tell_proof(proof, &readiness) => Ok(()),
     };
 
     // Every slot has ended, and what was given back is on its way.
@@ -124,12 +107,27 @@ async fn connect(config: &NatsConfig) -> NatsQueue {
     }
 }
 
+/// Says of each class why it is not claimed; never returns.
+async fn tell_proof(mut proof: watch::Receiver<Proof>, readiness: &Readiness) {
+    loop {
+        for class in Class::ALL {
+            match proof.borrow_and_update().lack(class) {
+                None => readiness.has(class.as_str()),
+                Some(lack) => readiness.lacks(class.as_str(), lack),
+            }
+        }
+        if proof.changed().await.is_err() {
+            return std::future::pending().await; // the worker has ended, and so does the program
+        }
+    }
+}
+
 /// Says whether tasks can come here; never returns.
-async fn watch(nats: &NatsQueue, readiness: &Readiness, draining: &CancellationToken) {
-    let mut look = tokio::time::interval(LOOK_AGAIN);
+async fn look(nats: &NatsQueue, readiness: &Readiness, draining: &CancellationToken) {
+    let mut again = tokio::time::interval(LOOK_AGAIN);
     loop {
         tokio::select! {
-            _ = look.tick() => {}
+            _ = again.tick() => {}
             () = draining.cancelled() => {
                 readiness.lacks("worker", "it finishes what runs and ends");
                 return std::future::pending().await;

@@ -1,6 +1,6 @@
 //! What an attempt costs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use shared::task::Spent;
@@ -21,7 +21,34 @@ impl Meter {
     /// What has been spent since the start.
     pub fn spent(&self) -> Spent {
         let wall_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Spent { wall_ms, cpu_ms: process_cpu_ms().saturating_sub(self.cpu_ms_before) }
+        Spent::new(wall_ms, process_cpu_ms().saturating_sub(self.cpu_ms_before))
+    }
+}
+
+/// Adds up the time that one stage takes, call by call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stopwatch(Duration);
+
+impl Stopwatch {
+    /// Does it, and adds the time it took.
+    pub fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let result = work();
+        self.0 += began.elapsed();
+        result
+    }
+
+    /// [`Self::time`] for what waits.
+    pub async fn wait<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let result = work.await;
+        self.0 += began.elapsed();
+        result
+    }
+
+    /// So far.
+    pub fn ms(&self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -19,12 +19,14 @@ use shared::error::{ErrorKind, TaskError};
 use shared::fleet::HEARTBEAT_MS;
 use shared::queue::{Delivery, Queue, QueueError};
 use shared::task::{Outcome, Spent, Task, TaskReport, WorkerId};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::WorkerConfig;
+use crate::proof::{self, Proof};
 use crate::scratch::Scratch;
 use crate::slot::Slot;
 use crate::slot::spawner::Spawner;
@@ -40,6 +42,10 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// How often the queue is told that an attempt goes on. It passes on as much of that as it needs.
 const RENEW_EVERY: Duration = Duration::from_millis(200);
+/// Pause before a worker that can't do anything tries again what it can do.
+const PROVE_AGAIN: Duration = Duration::from_secs(30);
+/// For so long nobody gets a task that this worker leaves to others.
+const PASS_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why a worker ends before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,7 @@ pub enum WorkerError {
 /// Runs attempts in slots.
 pub struct Worker {
     shared: Arc<Shared>,
+    proves: bool,
 }
 
 /// What all slots of a worker share.
@@ -73,7 +80,21 @@ impl Worker {
         let slots = u32::try_from(config.slots.get()).unwrap_or(u32::MAX);
         let presence = Presence::new(id.clone(), slots, draining.clone());
         let scratch = Arc::new(Scratch::new(&config.scratch));
-        Self { shared: Arc::new(Shared { config: Arc::new(config), scratch, queue, id, presence, draining }) }
+        let shared = Shared { config: Arc::new(config), scratch, queue, id, presence, draining };
+        Self { shared: Arc::new(shared), proves: true }
+    }
+
+    /// Claims everything without trying: for a farm of one process and one job. Nobody else could do what fails here, and
+    /// the task that fails says what the trial would have said.
+    #[must_use]
+    pub fn without_proof(mut self) -> Self {
+        self.proves = false;
+        self
+    }
+
+    /// What has been tried, now and whenever that changes.
+    pub fn proof(&self) -> watch::Receiver<Proof> {
+        self.shared.presence.proof()
     }
 
     /// Works until the queue is closed or the worker drains, and then finishes what it has begun; `abort` kills what
@@ -97,6 +118,7 @@ impl Worker {
         let mut beside = JoinSet::new(); // aborted when this returns
         beside.spawn(beat(self.shared.clone()));
         beside.spawn(listen(self.shared.clone()));
+        beside.spawn(prove(self.shared.clone(), spawner, self.proves));
         let mut result = Ok(());
         while let Some(ended) = loops.join_next().await {
             match ended {
@@ -113,6 +135,22 @@ impl Worker {
         }
         info!(worker = %self.shared.id, "worker stopped");
         result
+    }
+}
+
+/// Tries what this host can do: at the start, again and again while that is nothing, and when it is told to.
+async fn prove(shared: Arc<Shared>, spawner: Spawner, at_start: bool) {
+    if !at_start {
+        shared.presence.assume_fit();
+        shared.presence.asked_to_prove().await;
+    }
+    loop {
+        shared.presence.proven(proof::prove(&shared.config, &spawner).await);
+        let able = !shared.presence.proof().borrow().classes().is_empty();
+        tokio::select! {
+            () = shared.presence.asked_to_prove() => {}
+            () = tokio::time::sleep(PROVE_AGAIN), if !able => {}
+        }
     }
 }
 
@@ -167,11 +205,11 @@ impl SlotLoop {
                 biased;
                 () = self.abort.cancelled() => return Ok(()),
                 () = self.shared.draining.cancelled() => return Ok(()),
-                () = self.shared.presence.held(true) => {
+                () = self.shared.presence.takes_tasks(false) => {
                     tokio::select! {
                         () = self.abort.cancelled() => return Ok(()),
                         () = self.shared.draining.cancelled() => return Ok(()),
-                        () = self.shared.presence.held(false) => continue,
+                        () = self.shared.presence.takes_tasks(true) => continue,
                     }
                 }
                 delivery = self.shared.queue.pull() => match delivery? {
@@ -179,6 +217,11 @@ impl SlotLoop {
                     None => return Ok(()),
                 },
             };
+            if self.shared.presence.leaves_to_others(delivery.task()) {
+                info!(task = %delivery.task().id, attempt = delivery.task().attempt.0, "left to other workers");
+                delivery.pass_on(PASS_PAUSE).await?;
+                continue;
+            }
             // It may have died since, or may not have been possible then.
             let opened = if opened.is_ok() { self.open_slot().await } else { opened };
             self.serve(delivery, opened).await?;
@@ -253,7 +296,7 @@ impl SlotLoop {
         }
         let outcome = match result {
             Ok(receipt) => {
-                let Spent { wall_ms, cpu_ms } = receipt.spent();
+                let Spent { wall_ms, cpu_ms, .. } = receipt.spent();
                 info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
                 self.shared.presence.made(&receipt);
                 self.exhausted = 0;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use proto::v1::slot_reply::Content;
-use proto::v1::{SlotArea, SlotObject, SlotReply};
+use proto::v1::{SlotArea, SlotObject, SlotReply, SlotRequest, SlotTrial, SlotTried};
 use shared::error::{ErrorKind, TaskError};
 use shared::task::{AttemptId, IndexReport, Outcome, Progress, Receipt, TaskId, Work};
 use tokio::io::{AsyncWriteExt, Interest};
@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use crate::config::WorkerConfig;
+use crate::proof::{TRIAL_TIMEOUT, Trial};
 use crate::task::Area;
 use request::Request;
 use spawner::Spawner;
@@ -239,6 +240,7 @@ impl Slot {
                 return object_step(object).map(Some);
             }
             Some(Content::Report(report)) => report,
+            Some(Content::Tried(_)) => return Err(nonsense("the end of a trial")),
             None => return Err(nonsense("a reply without content")),
         };
         let report = shared::wire::decode_report(&report).map_err(nonsense)?;
@@ -262,6 +264,32 @@ impl Slot {
                 Ok(Some(Step::Done(receipt)))
             }
             Outcome::Failed(error) => Err(credible(error)),
+        }
+    }
+
+    /// Tries something in the child. After an error the slot is spent.
+    pub async fn try_out(&mut self, trial: &Trial) -> Result<(), TaskError> {
+        let Trial { class, name, .. } = *trial;
+        let trial = SlotTrial { class: class.as_str().to_owned(), name: name.to_owned() };
+        let limits = Some(request::limits(&self.config));
+        let frame = wire::frame(&SlotRequest { trial: Some(trial), limits, ..SlotRequest::default() });
+        let frame = frame.map_err(|error| TaskError::bug(error.to_string()))?;
+        let asked = async {
+            self.socket.write_all(&frame).await?;
+            self.frames.next(&mut self.socket).await
+        };
+        match timeout(TRIAL_TIMEOUT, asked).await {
+            Ok(Ok(Some(frame))) => match SlotReply::decode(frame).map_err(nonsense)?.content {
+                Some(Content::Tried(SlotTried { lack })) if lack.is_empty() => Ok(()),
+                Some(Content::Tried(SlotTried { lack })) => Err(credible(TaskError::unsupported("trial", lack))),
+                _ => Err(nonsense("no end of a trial")),
+            },
+            Ok(Ok(None) | Err(FrameError::Truncated | FrameError::Io(_))) => Err(self.ended().await),
+            Ok(Err(error)) => Err(nonsense(error)),
+            Err(_) => {
+                let text = format!("no answer in {} s{}", TRIAL_TIMEOUT.as_secs(), self.words());
+                Err(TaskError::new(ErrorKind::Bug, "slot_stalled", text))
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::thread::{self, ScopedJoinHandle};
 use ffmpeg_next::frame;
 use shared::cmaf::reorder_delay;
 use shared::error::TaskError;
-use shared::task::{Progress, SegmentInfo, TrackPart, VideoReceipt, VideoTask};
+use shared::task::{Progress, SegmentInfo, Spent, Stages, TrackPart, VideoReceipt, VideoTask};
 use shared::time::Timescale;
 
 use crate::codec::decoder::Decoder;
@@ -18,7 +18,7 @@ use crate::codec::scaler::{Pictures, Scaler};
 use crate::codec::{Encoder, Packet};
 use crate::images::ImageTaker;
 use crate::index::shortest_frame;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stopwatch};
 use crate::promise::Promise;
 use crate::segmenter::{Cutter, Segment, Segmenter};
 use crate::task::{Area, Emission, Emit, Inputs};
@@ -35,11 +35,12 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
     let promise = Promise::of(task, &inputs.lists);
     let mut decoder = Decoder::open(&task.stream, inputs)?;
     let mut scaler = Scaler::new(task);
+    let (mut decode, mut scale) = (Stopwatch::default(), Stopwatch::default());
     let plans: Vec<EncoderPlan> = (0..task.renditions.len()).map(|rung| EncoderPlan::new(task, rung)).collect();
     thread::scope(|scope| {
         let mut rungs = Rungs::start(scope, task, &plans);
         let mut chunk = Chunk::new(task, &promise);
-        while let Some(mut frame) = decoder.next_frame()? {
+        while let Some(mut frame) = decode.time(|| decoder.next_frame())? {
             let pts = chunk.time_of(&frame);
             frame.set_pts(Some(pts)); // filters with two inputs need a time
             if pts < promise.warm_up_from {
@@ -48,19 +49,21 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
             if task.end.is_some_and(|end| pts >= end) {
                 break;
             }
-            for pictures in scaler.push(frame)? {
+            for pictures in scale.time(|| scaler.push(frame))? {
                 chunk.take(pictures, &mut rungs, emit)?;
             }
         }
-        for pictures in scaler.finish()? {
+        for pictures in scale.time(|| scaler.finish())? {
             chunk.take(pictures, &mut rungs, emit)?;
         }
         if chunk.frames == 0 && promise.frames > 0 {
             return Err(TaskError::input("undecodable", format!("no frame from {} on can be decoded", promise.text())));
         }
-        let parts = rungs.finish(promise.end_after(chunk.last), emit)?;
+        let made = rungs.finish(promise.end_after(chunk.last), emit)?;
+        let encode_ms = made.iter().map(|(_, encode)| encode.ms()).sum();
+        let stages = Stages { decode_ms: decode.ms(), scale_ms: scale.ms(), encode_ms, ..Stages::default() };
         Ok(VideoReceipt {
-            parts,
+            parts: made.into_iter().map(|(part, _)| part).collect(),
             frames_expected: promise.expected(chunk.frames),
             frames: chunk.frames,
             first_pts: chunk.first,
@@ -68,7 +71,7 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
             decode_errors: decoder.errors(),
             tiles: chunk.images.tiles,
             poster: chunk.images.poster,
-            spent: meter.spent(),
+            spent: Spent { stages, ..meter.spent() },
         })
     })
 }
@@ -132,6 +135,9 @@ fn cutter(task: &VideoTask) -> Cutter {
     Cutter { grid: task.grid, timescale: task.stream.timescale, segment_count: task.segment_count }
 }
 
+/// What a rung has made, and how long its encoder took.
+type Made = (TrackPart, Stopwatch);
+
 enum Feed {
     Picture(frame::Video, bool),
     End(i64),
@@ -140,7 +146,7 @@ enum Feed {
 /// The renditions at work, a thread each.
 struct Rungs<'scope> {
     feeds: Vec<SyncSender<Feed>>,
-    threads: Vec<ScopedJoinHandle<'scope, Result<TrackPart, TaskError>>>,
+    threads: Vec<ScopedJoinHandle<'scope, Result<Made, TaskError>>>,
     finished: Receiver<Segment>,
 }
 
@@ -182,7 +188,7 @@ impl<'scope> Rungs<'scope> {
     }
 
     /// Ends every rung; the last frame is shown until `end`.
-    fn finish(mut self, end: i64, emit: &mut Emit<'_>) -> Result<Vec<TrackPart>, TaskError> {
+    fn finish(mut self, end: i64, emit: &mut Emit<'_>) -> Result<Vec<Made>, TaskError> {
         for feed in std::mem::take(&mut self.feeds) {
             if feed.send(Feed::End(end)).is_err() {
                 return Err(self.why_gone());
@@ -193,7 +199,7 @@ impl<'scope> Rungs<'scope> {
     }
 }
 
-fn join(thread: ScopedJoinHandle<'_, Result<TrackPart, TaskError>>) -> Result<TrackPart, TaskError> {
+fn join(thread: ScopedJoinHandle<'_, Result<Made, TaskError>>) -> Result<Made, TaskError> {
     thread.join().unwrap_or_else(|_| Err(TaskError::bug("a rung panicked")))
 }
 
@@ -207,35 +213,37 @@ struct Rung {
     segmenter: Segmenter,
     segments: Vec<SegmentInfo>,
     done: Sender<Segment>,
+    encode: Stopwatch,
 }
 
 impl Rung {
     fn open(plan: &EncoderPlan, segmenter: Segmenter, done: Sender<Segment>) -> Result<Self, TaskError> {
-        Ok(Self { encoder: plan.open()?, segmenter, segments: Vec::new(), done })
+        Ok(Self { encoder: plan.open()?, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() })
     }
 
-    fn run(mut self, name: &str, task: &VideoTask, frames: &Receiver<Feed>) -> Result<TrackPart, TaskError> {
+    fn run(mut self, name: &str, task: &VideoTask, frames: &Receiver<Feed>) -> Result<Made, TaskError> {
         while let Ok(feed) = frames.recv() {
             match feed {
                 Feed::Picture(picture, idr) => {
-                    let packets = self.encoder.push(picture, idr)?;
+                    let packets = self.encode.time(|| self.encoder.push(picture, idr))?;
                     self.cut(packets)?;
                 }
                 Feed::End(end) => {
-                    let packets = self.encoder.finish()?;
+                    let packets = self.encode.time(|| self.encoder.finish())?;
                     self.cut(packets)?;
                     let last = self.segmenter.finish(end)?;
                     self.hand_out(last);
                 }
             }
         }
-        Ok(TrackPart {
+        let part = TrackPart {
             rendition: name.to_owned(),
             timescale: task.stream.timescale,
             config: self.encoder.decoder_config().clone(),
             segments: self.segments,
             encoder: self.encoder.name().to_owned(),
-        })
+        };
+        Ok((part, self.encode))
     }
 
     fn cut(&mut self, packets: Vec<Packet>) -> Result<(), TaskError> {

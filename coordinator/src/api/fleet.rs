@@ -2,7 +2,7 @@
 
 use proto::v1;
 use proto::v1::fleet_service_server::FleetService;
-use shared::fleet::{Class, Standing};
+use shared::fleet::{Ability, Class, Standing};
 use shared::task::WorkerId;
 use tonic::{Request, Response, Status};
 
@@ -11,10 +11,7 @@ use super::door::Call;
 use super::error;
 use super::request::known_id;
 use crate::run::Closed;
-use crate::workers::{Hold, WorkerView};
-
-/// Speed of a slot of which nothing is known: real time.
-const UNKNOWN_SPEED_MS_PER_S: u32 = 1_000;
+use crate::workers::{Hold, Load, WorkerView};
 
 /// The service.
 pub(super) struct Fleet;
@@ -69,28 +66,15 @@ impl FleetService for Fleet {
         request: Request<v1::GetScaleSignalRequest>,
     ) -> Result<Response<v1::ScaleSignal>, Status> {
         let handle = Call::of(&request)?.handle;
-        let (backlog, workers) = (handle.backlog_ms().await, handle.workers().await);
-        let load = |class: Class| load(class, backlog.get(&class).copied().unwrap_or(0), &workers);
+        let (backlog, workers) = (handle.backlog().await, handle.workers().await);
+        let load = |class: Class| load(class, backlog.get(&class).map_or(0, |backlog| backlog.left_ms), &workers);
         Ok(Response::new(v1::ScaleSignal { classes: Class::ALL.into_iter().map(load).collect() }))
     }
 }
 
 fn load(class: Class, queued_ms: u64, workers: &[WorkerView]) -> v1::ClassLoad {
-    let takes = |view: &&WorkerView| state(view) == v1::WorkerState::Working && view.heartbeat.classes.contains(&class);
-    let beats: Vec<_> = workers.iter().filter(takes).map(|view| &view.heartbeat).collect();
-    let measured = || beats.iter().filter(|beat| beat.speed_ms_per_s > 0);
-    let weight: u64 = measured().map(|beat| u64::from(beat.slots)).sum();
-    let total: u64 = measured().map(|beat| u64::from(beat.slots) * u64::from(beat.speed_ms_per_s)).sum();
-    let average = total.checked_div(weight).and_then(|speed| u32::try_from(speed).ok());
-    let speed_ms_per_s = average.filter(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
-    v1::ClassLoad {
-        class: work_class(class).into(),
-        queued_seconds: queued_ms as f64 / f64::from(speed_ms_per_s),
-        queued_ms,
-        slots: beats.iter().map(|beat| beat.slots).sum(),
-        busy_slots: beats.iter().map(|beat| beat.running.len() as u32).sum(),
-        speed_ms_per_s,
-    }
+    let Load { queued_seconds, slots, busy_slots, speed_ms_per_s } = Load::of(class, queued_ms, workers);
+    v1::ClassLoad { class: work_class(class).into(), queued_seconds, queued_ms, slots, busy_slots, speed_ms_per_s }
 }
 
 fn work_class(class: Class) -> v1::WorkClass {
@@ -112,7 +96,7 @@ fn state(view: &WorkerView) -> v1::WorkerState {
 fn message(view: &WorkerView) -> v1::Worker {
     let beat = &view.heartbeat;
     let hold_reason = match &view.hold {
-        Some(Hold::Quarantined(reason)) => reason.clone(),
+        Some(Hold::Quarantined(reason)) => format!("{reason}{}", lacks(&beat.abilities)),
         Some(Hold::Cordoned) | None => String::new(),
     };
     v1::Worker {
@@ -128,5 +112,18 @@ fn message(view: &WorkerView) -> v1::Worker {
         heard_time: Some(time(view.heard_ms)),
         done: view.done,
         failed: view.failed,
+        abilities: beat.abilities.iter().map(ability).collect(),
     }
+}
+
+/// What does not work, if anything was tried.
+fn lacks(abilities: &[Ability]) -> String {
+    let lacks =
+        abilities.iter().filter_map(|one| Some(format!("; {} {}: {}", one.class, one.name, one.lack.as_ref()?)));
+    lacks.collect()
+}
+
+fn ability(Ability { class, name, lack }: &Ability) -> v1::WorkerAbility {
+    let (class, lack) = (work_class(*class).into(), lack.clone().unwrap_or_default());
+    v1::WorkerAbility { class, name: name.clone(), lack }
 }

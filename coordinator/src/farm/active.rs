@@ -69,6 +69,8 @@ pub(super) struct ActiveTask {
     pub(super) rival: Option<AttemptId>,
     /// Two attempts have run at once.
     pub(super) had_rival: bool,
+    /// Another worker may be able to do what the last one could not.
+    pub(super) elsewhere: bool,
 }
 
 /// State of one attempt at the index: a new attempt begins from nothing.
@@ -111,6 +113,7 @@ impl ActiveTask {
             progress: None,
             rival: None,
             had_rival: false,
+            elsewhere: false,
         }
     }
 
@@ -320,7 +323,8 @@ impl ActiveJob {
         task.queued_ms = now_ms;
         self.changed = true;
         let TaskRecord { id, attempt, work, .. } = &task.record;
-        let order = Task { id: id.clone(), attempt: *attempt, places, source_mark, work: work.clone() };
+        let order =
+            Task { id: id.clone(), attempt: *attempt, places, source_mark, work: work.clone(), avoid: Vec::new() };
         Some((task.record.clone(), order))
     }
 

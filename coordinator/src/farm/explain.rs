@@ -12,6 +12,15 @@ use super::publication::spent;
 use super::stragglers::length_ms;
 use crate::job::{Accepted, JobState, Milestone, TaskState};
 
+/// Work of a class that is not done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Milliseconds of presentation that are not encoded yet. What is not known to need encoding does not count.
+    pub left_ms: u64,
+    /// For so many milliseconds the oldest task has waited on the queue; 0 if none does.
+    pub oldest_ms: u64,
+}
+
 /// Something that happened, or stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
@@ -37,16 +46,18 @@ impl Farm {
         Some(lines)
     }
 
-    /// Milliseconds of presentation that are not encoded yet, by class. What is not known to need encoding does not
-    /// count.
-    pub fn backlog_ms(&self) -> BTreeMap<Class, u64> {
+    /// What is left to do, by class.
+    pub fn backlog(&self, now_ms: u64) -> BTreeMap<Class, Backlog> {
         let live = self.jobs.values().filter(|job| !job.record.state.is_final());
-        let tasks = live.flat_map(|job| job.tasks.values()).filter(|task| !task.is_done());
-        let left = tasks.map(|task| {
+        let mut backlog = Backlog::default();
+        for task in live.flat_map(|job| job.tasks.values()).filter(|task| !task.is_done()) {
             let done = task.progress.map_or(0, |progress| progress.done_ms);
-            length_ms(&task.record.work).saturating_sub(done)
-        });
-        BTreeMap::from([(Class::Cpu, left.sum())])
+            backlog.left_ms += length_ms(&task.record.work).saturating_sub(done);
+            if task.record.state == TaskState::Out && task.begun_ms.is_none() && task.queued_ms > 0 {
+                backlog.oldest_ms = backlog.oldest_ms.max(now_ms.saturating_sub(task.queued_ms));
+            }
+        }
+        BTreeMap::from([(Class::Cpu, backlog)])
     }
 }
 

@@ -15,14 +15,20 @@ use super::indexing::{SOURCE_CHANGED_ADVICE, take_lists};
 use crate::job::{Accepted, Failure, Problem, ProblemClass, TaskState};
 use crate::retry::{self, Decision};
 use crate::stitch::{self, Refusal};
+use crate::workers::Workers;
+
+/// Code of a receipt that is not what its task asked for.
+const WRONG_RECEIPT: &str = "wrong_receipt";
 
 /// What became of a claim to have made something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
     /// It counts.
     Accepted,
-    /// It is not what the task asked for.
-    Refused,
+    /// It counts, and is what another attempt claimed before and was not believed.
+    Confirmed,
+    /// It is not what the task asked for, or not believed yet; the code of that.
+    Refused(&'static str),
     /// It does not matter any more.
     Late,
 }
@@ -43,12 +49,20 @@ impl ActiveJob {
             self.attempt_over(name, attempt);
             return Claim::Late;
         }
+        let confirmed = same_claim(task.record.refused.as_deref(), &receipt);
         match check(&task.record.work, &receipt) {
-            Ok(()) => {}
-            Err(Refusal::Frames { .. }) if same_claim(task.record.refused.as_deref(), &receipt) => {}
+            Ok(()) if confirmed => {}
+            Err(Refusal::Frames { .. }) if confirmed => {}
+            Ok(()) => {
+                if let Some(doubt) = self.doubt(name, attempt, worker, &receipt, now_ms) {
+                    self.refuse(name, attempt, worker, receipt, doubt, now_ms, out);
+                    return Claim::Refused(retry::IMPLAUSIBLE);
+                }
+            }
             Err(refusal) => {
-                self.refuse(name, attempt, worker, receipt, &refusal, now_ms, out);
-                return Claim::Refused;
+                let error = TaskError::new(ErrorKind::Bug, WRONG_RECEIPT, refusal.to_string());
+                self.refuse(name, attempt, worker, receipt, error, now_ms, out);
+                return Claim::Refused(WRONG_RECEIPT);
             }
         }
         if let Receipt::Index(index) = &receipt {
@@ -73,7 +87,7 @@ impl ActiveJob {
         take_lists(&mut task.record.work);
         out.push(Command::SaveTask(Box::new(task.record.clone())));
         self.changed = true;
-        Claim::Accepted
+        if confirmed { Claim::Confirmed } else { Claim::Accepted }
     }
 
     /// A final job only waits for its attempts to be over.
@@ -94,7 +108,7 @@ impl ActiveJob {
         attempt: AttemptId,
         worker: &WorkerId,
         receipt: Receipt,
-        refusal: &Refusal,
+        error: TaskError,
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
@@ -103,8 +117,17 @@ impl ActiveJob {
             return; // the current attempt will do better, or the next one
         }
         task.record.refused = Some(Box::new(receipt));
-        let error = TaskError::new(ErrorKind::Bug, "wrong_receipt", refusal.to_string());
         self.count_failure(name, error, Some(worker), now_ms, out);
+    }
+
+    /// The last attempt failed because its worker can't do it: finds out whether another may.
+    pub(super) fn look_elsewhere(&mut self, name: TaskName, worker: &WorkerId, workers: &Workers) {
+        if let Some(task) = self.tasks.get_mut(&name) {
+            let failures = task.record.failures.iter().filter(|failure| failure.kind == ErrorKind::Unsupported);
+            let unable: Vec<&WorkerId> =
+                failures.filter_map(|failure| failure.worker.as_ref()).chain([worker]).collect();
+            task.elsewhere = workers.others_differ(&unable);
+        }
     }
 
     /// An attempt ended without a result. Only the current one matters.
@@ -152,7 +175,7 @@ impl ActiveJob {
             message: message.clone(),
         };
         task.record.failures.push(failure);
-        let decision = retry::decide(&id, &task.record.failures);
+        let decision = retry::decide(&id, &task.record.failures, task.elsewhere);
         let times = task.record.failures.len();
         match decision {
             Decision::AgainAfter(pause_ms) => task.wait_until(now_ms + pause_ms),

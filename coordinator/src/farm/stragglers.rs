@@ -2,13 +2,17 @@
 //!
 //! Only where slots would be idle otherwise, and seldom: the extra work stays below [`MOST_RIVALS_PERCENT`] of a job's
 //! chunks, but for one.
+//!
+//! Attempts that take far less are doubted: see [`ActiveJob::doubt`].
 
-use shared::task::{Receipt, TaskId, Work};
+use shared::error::TaskError;
+use shared::task::{AttemptId, Receipt, TaskId, TaskName, Work, WorkerId};
 use shared::time::Timescale;
 
 use super::active::{ActiveJob, ActiveTask};
 use super::ending::is_chunk;
 use crate::job::TaskState;
+use crate::retry;
 
 /// Chunks that tell how long a chunk takes.
 const ENOUGH_CHUNKS: usize = 3;
@@ -16,6 +20,11 @@ const ENOUGH_CHUNKS: usize = 3;
 const SLOW_PERCENT: u64 = 150;
 /// An attempt younger than this is no straggler.
 const PATIENCE_MS: u64 = 5_000;
+/// Nobody is so many times as fast as others with the same encoder: black pictures are encoded five times as fast as busy
+/// ones.
+const IMPLAUSIBLE: u64 = 25;
+/// A chunk that takes others less says nothing.
+const DOUBTED_FROM_MS: u64 = 2_000;
 /// Rivals in a hundred chunks.
 const MOST_RIVALS_PERCENT: usize = 3;
 
@@ -55,6 +64,47 @@ impl ActiveJob {
         let left = self.record.duration_ms.unwrap_or(0).saturating_sub(done);
         deadline.saturating_sub(now_ms) < 2 * left
     }
+}
+
+impl ActiveJob {
+    /// Why a receipt is not believed yet although everything in it is as it should be: its chunk was made in less than a
+    /// [`IMPLAUSIBLE`]th of the time that other workers took with the same encoder. It is made once more, and an attempt
+    /// that claims the same confirms it: encoders are deterministic. The time is the coordinator's own, from queueing to
+    /// the receipt, so that no clock of a worker counts, and an honest one can only look slower than it is.
+    pub(super) fn doubt(
+        &self,
+        name: TaskName,
+        attempt: AttemptId,
+        worker: &WorkerId,
+        receipt: &Receipt,
+        now_ms: u64,
+    ) -> Option<TaskError> {
+        let task = self.tasks.get(&name).filter(|task| task.record.attempt == attempt && task.queued_ms > 0)?;
+        let encoder = encoder(receipt)?;
+        let others = self.tasks.values().filter_map(|task| match &task.record.state {
+            TaskState::Done(made) if made.worker != *worker && self::encoder(&made.receipt) == Some(encoder) => {
+                pace(task)
+            }
+            _ => None,
+        });
+        let mut paces: Vec<u64> = others.collect();
+        if paces.len() < ENOUGH_CHUNKS {
+            return None;
+        }
+        paces.sort_unstable();
+        let expected_ms = length_ms(&task.record.work).saturating_mul(paces[paces.len() / 2]) / 1000;
+        let took_ms = now_ms.saturating_sub(task.queued_ms);
+        (expected_ms >= DOUBTED_FROM_MS && took_ms.saturating_mul(IMPLAUSIBLE) < expected_ms).then(|| {
+            let text = format!("made in {took_ms} ms, which takes others {expected_ms} ms with {encoder}");
+            TaskError::transient(retry::IMPLAUSIBLE, text)
+        })
+    }
+}
+
+/// Of a chunk's first rendition, with its version.
+fn encoder(receipt: &Receipt) -> Option<&str> {
+    let Receipt::Video(video) = receipt else { return None };
+    Some(video.parts.first()?.encoder.as_str())
 }
 
 /// Milliseconds of wall time per second of presentation that the accepted attempt at a chunk took.

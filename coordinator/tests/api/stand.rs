@@ -14,11 +14,11 @@ use coordinator::store::redb::RedbStore;
 use proto::v1;
 use proto::v1::job_service_client::JobServiceClient;
 use sha2::{Digest, Sha256};
-use shared::fleet::{Class, Heartbeat, Standing};
+use shared::fleet::Heartbeat;
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
 use shared::storage::StorageConfig;
-use shared::task::{TenantId, WorkerId};
+use shared::task::TenantId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -53,17 +53,7 @@ impl Stand {
         let mut parts = JoinSet::new();
         let down = shutdown.clone();
         parts.spawn(async move { coordinator.run(down).await.unwrap() });
-        let heartbeat = Heartbeat {
-            worker: WorkerId::new("w1").unwrap(),
-            build: "test".into(),
-            host: "host".into(),
-            classes: vec![Class::Cpu],
-            slots: 2,
-            running: vec![],
-            standing: Standing::Working,
-            speed_ms_per_s: 2_000,
-            started_ms: 0,
-        };
+        let heartbeat = Heartbeat { speed_ms_per_s: 2_000, ..shared::testing::heartbeat("w1") };
         queue.beat(heartbeat).await.unwrap();
         while handle.workers().await.is_empty() {
             tokio::task::yield_now().await; // the heartbeat is on its way

@@ -4,8 +4,8 @@ use coordinator::farm::Event;
 use coordinator::job::{JobSpec, JobState, TaskState};
 use coordinator::workers::Hold;
 use coordinator::{retry, workers};
-use shared::error::TaskError;
-use shared::fleet::{AttemptRef, Directive, HEARTBEAT_MS, Heartbeat};
+use shared::error::{ErrorKind, TaskError};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, HEARTBEAT_MS, Heartbeat, Standing};
 use shared::task::*;
 use shared::testing::synthetic::{Source, report};
 
@@ -160,24 +160,126 @@ fn reference(task: &Task) -> AttemptRef {
     AttemptRef { task: task.id.clone(), attempt: task.attempt }
 }
 
+/// Another worker, which does nothing unless a test lets it.
+fn second() -> Heartbeat {
+    shared::testing::heartbeat("second")
+}
+
+/// The second worker makes it.
+fn make_elsewhere(world: &mut World, source: &Source, task: &Task) {
+    let reports = source.work(task).into_iter().map(|report| TaskReport { worker: second().worker, ..report });
+    world.reports(reports.collect());
+}
+
 #[test]
-fn a_black_hole_is_told_to_hold_and_the_farm_remembers_it() {
+fn a_task_that_failed_goes_to_others_and_a_black_hole_is_told_to_hold_until_it_has_proven_itself() {
     let source = Source::default();
     let mut world = indexed(&source);
-    for name in ["video-000000", "video-000001", "audio-000000"] {
-        let task = world.take(name.parse().unwrap());
-        world.report(report(&task, Outcome::Failed(TaskError::bug("the machine is on fire"))));
-    }
+    world.apply(Event::Heartbeat(second()));
     let worker = heartbeat().worker;
+    for name in ["video-000000", "video-000001", "audio-000000"].map(|name| name.parse().unwrap()) {
+        let task = world.take(name);
+        assert_eq!(task.avoid, []);
+        world.report(report(&task, Outcome::Failed(TaskError::bug("the machine is on fire"))));
+        world.apply(Event::Tick);
+    }
+    assert_eq!(world.directives, [], "it may be the job's fault");
+    while !world.names().contains(&"video-000000".to_owned()) {
+        let other = world.queue.pop_front().unwrap();
+        make_elsewhere(&mut world, &source, &other);
+    }
+    let again = world.take(TaskName::Video(0));
+    assert_eq!(again.avoid, std::slice::from_ref(&worker));
+    make_elsewhere(&mut world, &source, &again);
     assert_eq!(world.directives, [Directive::Hold(worker.clone())]);
     assert!(matches!(&world.holds[&worker], Some(Hold::Quarantined(_))));
-    let before = world.names();
-    world.wait(10_000);
-    assert_eq!(world.names(), before, "nobody is left to work");
-    world.apply(Event::Hold(worker.clone(), false));
+
+    world.worker = Some(Heartbeat { standing: Standing::Holding, ..heartbeat() });
+    world.beat();
+    assert_eq!(world.directives.last(), Some(&Directive::Prove(worker.clone())));
+    world.worker = Some(Heartbeat { standing: Standing::Holding, proofs: 2, ..heartbeat() });
+    world.wait(60_000);
+    assert_eq!(world.directives.last(), Some(&Directive::Release(worker.clone())));
     assert_eq!(world.holds[&worker], None);
+    world.worker = Some(heartbeat());
     assert!(world.run(&source));
     assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
+fn a_chunk_that_fails_alike_on_two_workers_fails_the_job_at_once_and_says_where() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    world.apply(Event::Heartbeat(second()));
+    let began_ms = world.now_ms;
+    let task = world.take(TaskName::Video(0));
+    let crash = || Outcome::Failed(TaskError::new(ErrorKind::Bug, "slot_crashed", "SIGSEGV"));
+    world.report(report(&task, crash()));
+    world.apply(Event::Heartbeat(second()));
+    world.come_round(&source);
+    let again = world.take(TaskName::Video(0));
+    assert_eq!(again.avoid, [heartbeat().worker]);
+    world.report(TaskReport { worker: second().worker, ..report(&again, crash()) });
+    assert!(matches!(world.state(), JobState::Failed(ErrorKind::Bug)), "{}", world.state());
+    assert!(world.now_ms - began_ms <= 60_000);
+    let problem = world.view().problems.iter().find(|problem| problem.fatal).unwrap();
+    assert_eq!((problem.code.as_str(), problem.text.as_str()), ("slot_crashed", "SIGSEGV, after 2 attempts"));
+    assert!(problem.scope.starts_with("chunk 0, 0:00:00.000"), "{}", problem.scope);
+    let workers: Vec<_> = world.task(TaskName::Video(0)).failures.iter().map(|one| one.worker.clone()).collect();
+    assert_eq!(workers, [Some(heartbeat().worker), Some(second().worker)]);
+}
+
+#[test]
+fn what_one_worker_can_t_do_another_does_and_a_source_nobody_reads_is_refused_at_once() {
+    let unsupported = || Outcome::Failed(TaskError::unsupported("video_codec", "no decoder for vvc"));
+    let lack = Ability { class: Class::Cpu, name: Ability::SOURCES.into(), lack: Some("no decoder for vvc".into()) };
+    for (able, state) in [(true, JobState::Completed), (false, JobState::Failed(ErrorKind::Unsupported))] {
+        let (source, mut world) = (Source::default(), World::with_job());
+        let unable = Heartbeat { abilities: vec![lack.clone()], ..heartbeat() };
+        world.worker = Some(unable.clone());
+        world.beat();
+        world
+            .apply(Event::Heartbeat(Heartbeat { abilities: if able { vec![] } else { unable.abilities }, ..second() }));
+        let index = world.take(TaskName::Index);
+        world.report(report(&index, unsupported()));
+        if able {
+            world.apply(Event::Tick);
+            assert_eq!(world.queue[0].avoid, [heartbeat().worker]);
+        }
+        assert!(world.run(&source));
+        assert_eq!(world.state(), state);
+    }
+}
+
+#[test]
+fn a_chunk_that_is_made_too_fast_is_made_once_more_and_the_same_claim_confirms_it() {
+    let source = Source { length_ms: 240_000, ..Source::default() };
+    let mut world = indexed(&source);
+    world.apply(Event::Heartbeat(second()));
+    let (mut doubted, mut made) = (None, 0);
+    while doubted.is_none() {
+        let task = world.queue.pop_front().expect("there should be enough chunks");
+        let slow = |mut report: TaskReport| {
+            if let Outcome::Done(receipt) = &mut report.outcome {
+                receipt.spent_mut().wall_ms = 60_000;
+            }
+            report
+        };
+        if made >= 5 && matches!(task.id.name, TaskName::Video(_)) {
+            world.reports(source.work(&task));
+            doubted = Some(task);
+        } else {
+            made += usize::from(matches!(task.id.name, TaskName::Video(_)));
+            let reports = source.work(&task).into_iter().map(slow);
+            world.reports(reports.map(|report| TaskReport { worker: second().worker, ..report }).collect());
+        }
+    }
+    let name = doubted.unwrap().id.name;
+    let record = world.task(name).clone();
+    assert_eq!(record.failures.last().map(|failure| failure.code.as_str()), Some(retry::IMPLAUSIBLE), "{record:?}");
+    assert!(world.run(&source), "the second attempt claims the same");
+    assert_eq!(world.state(), JobState::Completed);
+    assert_eq!(world.directives, [], "nobody is blamed");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn first_complete_report_wins() {
     let Work::Video(work) = &task.work else { panic!() };
     let first = source.chunk(work);
     world.report(report(&task, Outcome::Done(Receipt::Video(first.clone()))));
-    let second = VideoReceipt { spent: Spent { wall_ms: 99, cpu_ms: 99 }, ..first.clone() };
+    let second = VideoReceipt { spent: Spent::new(99, 99), ..first.clone() };
     let before = world.commands;
     world.report(report(&task, Outcome::Done(Receipt::Video(second))));
     assert_eq!(world.commands, before, "the second report changed something");

@@ -8,7 +8,7 @@ use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskSt
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
 use coordinator::workers::Hold;
-use shared::fleet::{Class, Directive, Heartbeat, Standing};
+use shared::fleet::{Directive, Heartbeat};
 use shared::task::*;
 use shared::testing::synthetic::Source;
 
@@ -65,17 +65,7 @@ fn farm() -> Farm {
 
 /// A worker with two slots that runs nothing it would name.
 pub fn heartbeat() -> Heartbeat {
-    Heartbeat {
-        worker: WorkerId::new("worker").unwrap(),
-        build: "test".into(),
-        host: "here".into(),
-        classes: vec![Class::Cpu],
-        slots: 2,
-        running: vec![],
-        standing: Standing::Working,
-        speed_ms_per_s: 0,
-        started_ms: 0,
-    }
+    shared::testing::heartbeat("worker")
 }
 
 impl World {

@@ -9,7 +9,7 @@ use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
 use coordinator::workers::Hold;
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
+use shared::fleet::{AttemptRef, Directive, Heartbeat, Standing};
 use shared::task::*;
 use shared::testing::synthetic::{Source, report};
 
@@ -396,15 +396,10 @@ impl World {
             let attempt =
                 |running: &Running| AttemptRef { task: running.task.id.clone(), attempt: running.task.attempt };
             let heartbeat = Heartbeat {
-                worker: worker.id.clone(),
-                build: "test".into(),
-                host: "here".into(),
-                classes: vec![Class::Cpu],
                 slots: SLOTS as u32,
                 running: worker.running.iter().map(attempt).collect(),
                 standing: if worker.hold { Standing::Holding } else { Standing::Working },
-                speed_ms_per_s: 0,
-                started_ms: 0,
+                ..shared::testing::heartbeat(worker.id.as_str())
             };
             for running in &worker.running {
                 let theirs = self.queue.iter_mut().filter(|message| message.task == running.task);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use coordinator::config::EtcdConfig;
 use coordinator::lead::{Candidate, Term};
 use coordinator::store::etcd::{Etcd, EtcdStore};
-use prometheus::IntCounter;
+use prometheus::{HistogramOpts, HistogramVec, IntCounter};
 use shared::testing::{Server, free_port};
 
 /// The shortest that etcd grants.
@@ -32,6 +32,10 @@ pub fn etcd_server() -> Option<Server> {
     })
 }
 
+fn seconds() -> HistogramVec {
+    HistogramVec::new(HistogramOpts::new("seconds", "of a test"), &["outcome"]).unwrap()
+}
+
 pub fn counter() -> IntCounter {
     IntCounter::new("count", "of a test").unwrap()
 }
@@ -43,7 +47,7 @@ pub async fn connect(port: u16, prefix: &str) -> Etcd {
         request_timeout_ms: 1_000,
         ..EtcdConfig::default()
     };
-    Etcd::connect(&config, counter()).await.unwrap()
+    Etcd::connect(&config, counter(), seconds()).await.unwrap()
 }
 
 /// A coordinator that leads, and its store.

@@ -30,7 +30,7 @@ pub async fn index(source: &Source, max_pixels: u64, bars: &MultiProgress) -> Re
     let abort = CancellationToken::new();
     let config = WorkerConfig { slots: NonZeroUsize::MIN, ..WorkerConfig::default() };
     let id = WorkerId::new("local").expect("a constant should be an id");
-    let worker = Worker::new(config, queue.clone(), id, CancellationToken::new());
+    let worker = Worker::new(config, queue.clone(), id, CancellationToken::new()).without_proof();
     let work = worker.run(abort.clone());
     let places = Places {
         source: source.uri(),
@@ -63,7 +63,7 @@ async fn gather(queue: &MeteredQueue, places: Places, max_pixels: u64, bar: &Pro
     let id = TaskId { job, name: TaskName::Index };
     let lane = Lane { class: Class::Cpu, urgency: Urgency::Urgent };
     let work = Work::Index(IndexTask { max_pixels, growing_ms: None });
-    let task = Task { id, attempt: AttemptId(1), places, source_mark: None, work };
+    let task = Task { id, attempt: AttemptId(1), places, source_mark: None, work, avoid: Vec::new() };
     queue.push(task, lane).await.map_err(failed)?;
     let mut facts = Facts::default();
     while let Some(incoming) = queue.next_incoming().await.map_err(failed)? {

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, Incoming, Queue, QueueError};
@@ -28,30 +30,67 @@ pub struct MemoryQueue {
 
 #[derive(Default)]
 struct Waiting {
-    tasks: Mutex<[VecDeque<Task>; Urgency::ALL.len()]>,
+    lanes: Mutex<[MemoryLane; Urgency::ALL.len()]>,
     arrived: Notify,
+}
+
+/// Tasks of one urgency.
+#[derive(Default)]
+struct MemoryLane {
+    tasks: VecDeque<Task>,
+    /// Handed to nobody before.
+    paused: Vec<(Instant, Task)>,
+}
+
+impl MemoryLane {
+    /// What has paused long enough comes first.
+    fn take(&mut self) -> Option<Task> {
+        let now = Instant::now();
+        match self.paused.iter().position(|(until, _)| *until <= now) {
+            Some(over) => Some(self.paused.remove(over).1),
+            None => self.tasks.pop_front(),
+        }
+    }
 }
 
 impl Waiting {
     fn put(&self, task: Task, urgency: Urgency, first: bool) {
-        let mut lanes = self.tasks.lock().expect("no holder of this lock should panic");
-        let lane = &mut lanes[urgency as usize];
+        let mut lanes = self.lanes();
+        let tasks = &mut lanes[urgency as usize].tasks;
         if first {
-            lane.push_front(task)
+            tasks.push_front(task)
         } else {
-            lane.push_back(task)
+            tasks.push_back(task)
         }
         drop(lanes);
         self.arrived.notify_one();
     }
 
+    fn put_after(&self, task: Task, urgency: Urgency, pause: Duration) {
+        self.lanes()[urgency as usize].paused.push((Instant::now() + pause, task));
+        self.arrived.notify_one(); // whoever waits has to know until when
+    }
+
     fn take(&self) -> Option<(Task, Urgency)> {
-        let mut lanes = self.tasks.lock().expect("no holder of this lock should panic");
-        let taken = Urgency::ALL.into_iter().find_map(|urgency| Some((lanes[urgency as usize].pop_front()?, urgency)));
-        if lanes.iter().any(|lane| !lane.is_empty()) {
+        let mut lanes = self.lanes();
+        let taken = Urgency::ALL.into_iter().find_map(|urgency| Some((lanes[urgency as usize].take()?, urgency)));
+        if lanes.iter().any(|lane| !lane.tasks.is_empty()) {
             self.arrived.notify_one(); // one permit may have stood for several tasks
         }
         taken
+    }
+
+    /// Until the next pause is over; for ever if nothing pauses.
+    async fn pause_over(&self) {
+        let next = self.lanes().iter().flat_map(|lane| &lane.paused).map(|(until, _)| *until).min();
+        match next {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn lanes(&self) -> std::sync::MutexGuard<'_, [MemoryLane; Urgency::ALL.len()]> {
+        self.lanes.lock().expect("no holder of this lock should panic")
     }
 }
 
@@ -106,6 +145,7 @@ impl Queue for MemoryQueue {
             }
             tokio::select! {
                 () = self.waiting.arrived.notified() => {}
+                () = self.waiting.pause_over() => {}
                 () = self.closed.cancelled() => {}
             }
         }
@@ -160,6 +200,13 @@ impl Delivery for MemoryDelivery {
     }
 
     async fn give_back(self: Box<Self>) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    async fn pass_on(mut self: Box<Self>, pause: Duration) -> Result<(), QueueError> {
+        if let Some(task) = self.task.take() {
+            self.waiting.put_after(task, self.urgency, pause);
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! A queue that tells what passes through it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -16,8 +17,35 @@ pub trait Meter: Send + Sync + 'static {
     fn reported(&self, report: &TaskReport);
     /// The worker has said something of itself.
     fn beaten(&self, heartbeat: &Heartbeat);
+    /// The queue has taken something, or refused it, after so long.
+    fn answered(&self, call: Call, time: Duration);
     /// The queue has refused something.
     fn failed(&self);
+}
+
+/// What is asked of a queue and answered at once. Waiting for tasks and reports is not measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A task is offered.
+    Push,
+    /// Workers are told.
+    Direct,
+    /// A report is sent.
+    Report,
+    /// A heartbeat is sent.
+    Beat,
+}
+
+impl Call {
+    /// As it stands in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Direct => "direct",
+            Self::Report => "report",
+            Self::Beat => "beat",
+        }
+    }
 }
 
 /// Any queue, with a meter.
@@ -32,6 +60,13 @@ impl MeteredQueue {
         Self { inner, meter }
     }
 
+    async fn timed(&self, call: Call, work: impl Future<Output = Result<(), QueueError>>) -> Result<(), QueueError> {
+        let began = Instant::now();
+        let result = work.await;
+        self.meter.answered(call, began.elapsed());
+        self.note(result)
+    }
+
     fn note<T>(&self, result: Result<T, QueueError>) -> Result<T, QueueError> {
         result.inspect_err(|_| self.meter.failed())
     }
@@ -44,7 +79,7 @@ impl Queue for MeteredQueue {
     }
 
     async fn push(&self, task: Task, lane: Lane) -> Result<(), QueueError> {
-        self.note(self.inner.push(task, lane).await)
+        self.timed(Call::Push, self.inner.push(task, lane)).await
     }
 
     async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError> {
@@ -60,7 +95,7 @@ impl Queue for MeteredQueue {
     }
 
     async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
-        self.note(self.inner.direct(directive).await)
+        self.timed(Call::Direct, self.inner.direct(directive)).await
     }
 
     async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
@@ -69,12 +104,12 @@ impl Queue for MeteredQueue {
 
     async fn report(&self, report: TaskReport) -> Result<(), QueueError> {
         self.meter.reported(&report);
-        self.note(self.inner.report(report).await)
+        self.timed(Call::Report, self.inner.report(report)).await
     }
 
     async fn beat(&self, heartbeat: Heartbeat) -> Result<(), QueueError> {
         self.meter.beaten(&heartbeat);
-        self.note(self.inner.beat(heartbeat).await)
+        self.timed(Call::Beat, self.inner.beat(heartbeat)).await
     }
 
     async fn next_directive(&self) -> Result<Option<Directive>, QueueError> {

@@ -10,8 +10,17 @@ use crate::time::Timescale;
 
 /// Seconds an attempt may take: from a short chunk to the index of a long film.
 const SECONDS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 180.0, 600.0, 3600.0];
-/// What the codes of failures begin with in which a child process died or had to be killed.
-const CHILD_DEATH: &str = "slot_";
+/// Codes of failures in which a child process died or had to be killed, and what that is called.
+const CHILD_DEATHS: [(&str, &str); 8] = [
+    ("slot_crashed", "crashed"),
+    ("slot_killed", "killed"),
+    ("slot_memory", "memory"),
+    ("slot_cpu_limit", "cpu_limit"),
+    ("slot_stalled", "stalled"),
+    ("slot_timeout", "timeout"),
+    ("slot_protocol", "protocol"),
+    ("panic", "panic"),
+];
 
 /// What is counted of attempts.
 #[derive(Debug, Clone)]
@@ -20,7 +29,10 @@ pub struct AttemptMetrics {
     seconds: HistogramVec,
     cpu_seconds: CounterVec,
     encoded_seconds: Counter,
-    child_deaths: IntCounter,
+    child_deaths: IntCounterVec,
+    stage_seconds: CounterVec,
+    source_bytes: IntCounter,
+    output_bytes: IntCounter,
 }
 
 impl AttemptMetrics {
@@ -35,13 +47,19 @@ impl AttemptMetrics {
         let ended = opts("attempts_total", "Attempts that have ended, by kind of task and by how they ended.");
         let cpu = opts("attempt_cpu_seconds_total", "CPU time of attempts that ended well, by kind of task.");
         let encoded = "Presentation time of encoded chunks: divided by farm time it is the speed, in times real time.";
-        let deaths = opts("child_deaths_total", "Attempts whose child process died, hung, or broke a limit.");
+        let deaths = opts("child_deaths_total", "Attempts whose child process died or was killed, by cause.");
+        let stages = "What attempts that ended well spent their time on; stages overlap, threads count each.";
+        let source = "Bytes of sources that were indexed to their end.";
+        let output = "Bytes of segments in attempts that ended well.";
         Self {
             ended: register(registry, IntCounterVec::new(ended, &["task", "outcome"])),
             seconds: register(registry, HistogramVec::new(seconds, &["task"])),
             cpu_seconds: register(registry, CounterVec::new(cpu, &["task"])),
             encoded_seconds: register(registry, Counter::with_opts(opts("encoded_seconds_total", encoded))),
-            child_deaths: register(registry, IntCounter::with_opts(deaths)),
+            child_deaths: register(registry, IntCounterVec::new(deaths, &["cause"])),
+            stage_seconds: register(registry, CounterVec::new(opts("stage_seconds_total", stages), &["stage"])),
+            source_bytes: register(registry, IntCounter::with_opts(opts("source_bytes_total", source))),
+            output_bytes: register(registry, IntCounter::with_opts(opts("output_bytes_total", output))),
         }
     }
 
@@ -50,15 +68,22 @@ impl AttemptMetrics {
         let task = task(report.task.name);
         let outcome = match &report.outcome {
             Outcome::Done(receipt) => {
-                let Spent { wall_ms, cpu_ms } = receipt.spent();
+                let Spent { wall_ms, cpu_ms, stages } = receipt.spent();
                 self.seconds.with_label_values(&[task]).observe(seconds(wall_ms));
                 self.cpu_seconds.with_label_values(&[task]).inc_by(seconds(cpu_ms));
                 self.encoded_seconds.inc_by(seconds(encoded_ms(receipt)));
+                for (stage, ms) in stages.named() {
+                    self.stage_seconds.with_label_values(&[stage]).inc_by(seconds(ms));
+                }
+                if let Receipt::Index(index) = receipt {
+                    self.source_bytes.inc_by(index.bytes);
+                }
+                self.output_bytes.inc_by(output_bytes(receipt));
                 "done"
             }
             Outcome::Failed(error) => {
-                if error.code.starts_with(CHILD_DEATH) {
-                    self.child_deaths.inc();
+                if let Some((_, cause)) = CHILD_DEATHS.iter().find(|(code, _)| *code == error.code) {
+                    self.child_deaths.with_label_values(&[cause]).inc();
                 }
                 kind(error.kind)
             }
@@ -79,6 +104,16 @@ fn encoded_ms(receipt: &Receipt) -> u64 {
     let Some(part) = video.parts.first() else { return 0 };
     let ticks: u64 = part.segments.iter().map(|segment| segment.duration).sum();
     Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), part.timescale).unsigned_abs()
+}
+
+/// Segments of all renditions.
+fn output_bytes(receipt: &Receipt) -> u64 {
+    let parts = match receipt {
+        Receipt::Video(video) => video.parts.as_slice(),
+        Receipt::Audio(audio) => std::slice::from_ref(&audio.part),
+        Receipt::Index(_) | Receipt::Storyboard(_) => &[],
+    };
+    parts.iter().flat_map(|part| &part.segments).map(|segment| segment.object.size).sum()
 }
 
 fn task(name: TaskName) -> &'static str {
@@ -107,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::error::TaskError;
-    use crate::task::{AttemptId, JobId, StoryboardReceipt, TaskId, WorkerId};
+    use crate::task::{AttemptId, JobId, Stages, StoryboardReceipt, TaskId, WorkerId};
 
     #[test]
     fn ends_are_counted_by_how_they_were() {
@@ -119,7 +154,8 @@ mod tests {
             worker: WorkerId::new("w").unwrap(),
             outcome,
         };
-        let spent = Spent { wall_ms: 1500, cpu_ms: 2000 };
+        let stages = Stages { upload_ms: 250, ..Stages::default() };
+        let spent = Spent { wall_ms: 1500, cpu_ms: 2000, stages };
         metrics.reported(&report(Outcome::Started));
         metrics.reported(&report(Outcome::Done(Receipt::Storyboard(StoryboardReceipt { sheets: vec![], spent }))));
         metrics.reported(&report(Outcome::Failed(TaskError::new(ErrorKind::Bug, "slot_crashed", "signal 11"))));
@@ -129,7 +165,8 @@ mod tests {
             "farm_test_attempts_total{outcome=\"bug\",task=\"storyboard\"} 1",
             "farm_test_attempt_seconds_sum{task=\"storyboard\"} 1.5",
             "farm_test_attempt_cpu_seconds_total{task=\"storyboard\"} 2",
-            "farm_test_child_deaths_total 1",
+            "farm_test_child_deaths_total{cause=\"crashed\"} 1",
+            "farm_test_stage_seconds_total{stage=\"upload\"} 0.25",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

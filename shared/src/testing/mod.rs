@@ -16,8 +16,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::fleet::{Class, Heartbeat, Standing};
+use crate::task::WorkerId;
+
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a worker with two slots says that takes tasks and runs nothing.
+///
+/// # Panics
+/// If that can't be a worker's name.
+pub fn heartbeat(worker: &str) -> Heartbeat {
+    Heartbeat {
+        worker: WorkerId::new(worker).expect("a test should name its workers well"),
+        build: "test".to_owned(),
+        host: "here".to_owned(),
+        classes: vec![Class::Cpu],
+        abilities: Vec::new(),
+        proofs: 1,
+        slots: 2,
+        running: Vec::new(),
+        standing: Standing::Working,
+        speed_ms_per_s: 0,
+        started_ms: 0,
+    }
+}
 
 /// Where a server's program is; `None`, said on standard error, if it is not installed.
 ///

@@ -159,7 +159,7 @@ impl Source {
             decode_errors: 0,
             tiles: tiles.into_iter().flatten().collect(),
             poster: poster.map(|_| StoredObject::of("poster.jpg", &Bytes::from_static(b"poster"))),
-            spent: Spent { wall_ms: 10, cpu_ms: 20 },
+            spent: Spent::new(10, 20),
         }
     }
 
@@ -192,7 +192,7 @@ impl Source {
             filled: 0,
             dropped: 0,
             decode_errors: 0,
-            spent: Spent { wall_ms: 10, cpu_ms: 20 },
+            spent: Spent::new(10, 20),
         }
     }
 }

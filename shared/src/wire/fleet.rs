@@ -4,7 +4,7 @@ use proto::v1;
 
 use super::task::attempt;
 use super::{Wire, WireEnum, WireError, all_from_wire, all_to_wire, required, wire_enum};
-use crate::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
+use crate::fleet::{Ability, AttemptRef, Class, Directive, Heartbeat, Standing};
 use crate::task::{AttemptId, Cancellation, JobId, WorkerId};
 
 wire_enum!(Class: Cpu);
@@ -22,6 +22,20 @@ impl Wire for AttemptRef {
     }
 }
 
+impl Wire for Ability {
+    type Message = v1::Ability;
+
+    fn to_wire(&self) -> v1::Ability {
+        let lack = self.lack.clone().unwrap_or_default();
+        v1::Ability { class: self.class.code(), name: self.name.clone(), lack }
+    }
+
+    fn from_wire(message: v1::Ability) -> Result<Self, WireError> {
+        let v1::Ability { class, name, lack } = message;
+        Ok(Self { class: Class::from_code("class", class)?, name, lack: Some(lack).filter(|lack| !lack.is_empty()) })
+    }
+}
+
 impl Wire for Heartbeat {
     type Message = v1::Heartbeat;
 
@@ -36,6 +50,8 @@ impl Wire for Heartbeat {
             standing: self.standing.code(),
             speed_ms_per_s: self.speed_ms_per_s,
             started_ms: self.started_ms,
+            abilities: all_to_wire(&self.abilities),
+            proofs: self.proofs,
         }
     }
 
@@ -51,6 +67,8 @@ impl Wire for Heartbeat {
             standing: Standing::from_code("standing", message.standing)?,
             speed_ms_per_s: message.speed_ms_per_s,
             started_ms: message.started_ms,
+            abilities: all_from_wire("abilities", message.abilities)?,
+            proofs: message.proofs,
         })
     }
 }
@@ -80,6 +98,7 @@ impl Wire for Directive {
             Self::Hold(worker) => Content::Hold(worker.to_string()),
             Self::Release(worker) => Content::Release(worker.to_string()),
             Self::Drain(worker) => Content::Drain(worker.to_string()),
+            Self::Prove(worker) => Content::Prove(worker.to_string()),
         };
         v1::Directive { content: Some(content) }
     }
@@ -93,10 +112,11 @@ impl Wire for Directive {
             Content::Hold(id) => Self::Hold(worker("hold", id)?),
             Content::Release(id) => Self::Release(worker("release", id)?),
             Content::Drain(id) => Self::Drain(worker("drain", id)?),
+            Content::Prove(id) => Self::Prove(worker("prove", id)?),
         })
     }
 }
 
-fn worker(field: &str, id: String) -> Result<WorkerId, WireError> {
+pub(super) fn worker(field: &str, id: String) -> Result<WorkerId, WireError> {
     WorkerId::try_from(id).map_err(|error| WireError::at(field, error))
 }

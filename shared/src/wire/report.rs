@@ -10,7 +10,7 @@ use super::{
 use crate::error::{ErrorKind, TaskError};
 use crate::source::Verdict;
 use crate::task::{
-    AudioReceipt, IndexReceipt, IndexReport, Outcome, Progress, Receipt, SegmentInfo, Spent, StoredObject,
+    AudioReceipt, IndexReceipt, IndexReport, Outcome, Progress, Receipt, SegmentInfo, Spent, Stages, StoredObject,
     StoryboardReceipt, TaskId, TaskName, TaskReport, TrackPart, VideoReceipt, WorkerId,
 };
 use crate::time::MediaTime;
@@ -154,11 +154,27 @@ impl Wire for Spent {
     type Message = v1::Spent;
 
     fn to_wire(&self) -> v1::Spent {
-        v1::Spent { wall_ms: self.wall_ms, cpu_ms: self.cpu_ms }
+        let stages = (self.stages != Stages::default()).then(|| self.stages.to_wire());
+        v1::Spent { wall_ms: self.wall_ms, cpu_ms: self.cpu_ms, stages }
     }
 
     fn from_wire(message: v1::Spent) -> Result<Self, WireError> {
-        Ok(Self { wall_ms: message.wall_ms, cpu_ms: message.cpu_ms })
+        let stages = message.stages.map(Stages::from_wire).transpose()?.unwrap_or_default();
+        Ok(Self { wall_ms: message.wall_ms, cpu_ms: message.cpu_ms, stages })
+    }
+}
+
+impl Wire for Stages {
+    type Message = v1::Stages;
+
+    fn to_wire(&self) -> v1::Stages {
+        let Self { fetch_ms, decode_ms, scale_ms, encode_ms, upload_ms } = *self;
+        v1::Stages { fetch_ms, decode_ms, scale_ms, encode_ms, upload_ms }
+    }
+
+    fn from_wire(message: v1::Stages) -> Result<Self, WireError> {
+        let v1::Stages { fetch_ms, decode_ms, scale_ms, encode_ms, upload_ms } = message;
+        Ok(Self { fetch_ms, decode_ms, scale_ms, encode_ms, upload_ms })
     }
 }
 

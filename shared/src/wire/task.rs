@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use proto::v1;
 
+use super::fleet::worker;
 use super::{
     Wire, WireError, all_from_wire, all_to_wire, checked, even, nonzero, object_key, optional, quarter_turn, required,
 };
@@ -59,6 +60,7 @@ impl Wire for Task {
             places: Some(self.places.to_wire()),
             source_mark: self.source_mark.clone(),
             work: Some(self.work.to_wire()),
+            avoid: self.avoid.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -76,7 +78,8 @@ impl Wire for Task {
             return Err(WireError::at("work", format_args!("not what {} is", id.name)));
         }
         let (attempt, places) = (attempt(message.attempt)?, required("places", message.places)?);
-        Ok(Self { id, attempt, places, source_mark: message.source_mark, work })
+        let avoid = message.avoid.into_iter().map(|id| worker("avoid", id)).collect::<Result<_, _>>()?;
+        Ok(Self { id, attempt, places, source_mark: message.source_mark, work, avoid })
     }
 }
 

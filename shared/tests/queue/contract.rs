@@ -1,6 +1,7 @@
 //! What a coordinator and its workers rely on, whatever the queue is.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use shared::fleet::Directive;
 use shared::queue::{Incoming, Queue};
@@ -36,6 +37,7 @@ pub async fn conformance(open: impl AsyncFn() -> Roles) {
     tasks_come_in_order(open().await).await;
     urgent_tasks_come_first(open().await).await;
     a_task_is_handed_out_until_it_is_acknowledged(open().await).await;
+    a_task_that_is_passed_on_pauses(open().await).await;
     a_pull_that_is_dropped_loses_nothing(open().await).await;
     waiting_pulls_are_woken(open().await).await;
     results_come_in_order(open().await).await;
@@ -75,6 +77,17 @@ async fn a_task_is_handed_out_until_it_is_acknowledged(roles: Roles) {
     assert_eq!(pull_job(roles.worker()).await, "a");
     roles.push(&["b"]).await;
     assert_eq!(pull_job(roles.worker()).await, "b");
+}
+
+async fn a_task_that_is_passed_on_pauses(roles: Roles) {
+    let pause = Duration::from_millis(300);
+    roles.coordinator.open().await.unwrap();
+    roles.push(&["a", "b"]).await;
+    let passed_on = Instant::now();
+    pull(roles.worker()).await.pass_on(pause).await.unwrap();
+    assert_eq!(pull_job(roles.worker()).await, "b");
+    assert_eq!(pull_job(roles.last_worker()).await, "a");
+    assert!(passed_on.elapsed() >= pause, "{:?}", passed_on.elapsed());
 }
 
 async fn a_pull_that_is_dropped_loses_nothing(roles: Roles) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::{AttemptRef, Class, Heartbeat, Lane, Standing, Urgency};
+use shared::fleet::{AttemptRef, Class, Heartbeat, Lane, Urgency};
 use shared::queue::{Delivery, Incoming, Queue};
 use shared::task::*;
 
@@ -30,6 +30,7 @@ pub fn task(job: &str) -> Task {
         places,
         source_mark: None,
         work: Work::Index(IndexTask { max_pixels: 1 << 24, growing_ms: None }),
+        avoid: vec![],
     }
 }
 
@@ -44,17 +45,7 @@ pub fn result(number: usize) -> TaskReport {
 }
 
 pub fn heartbeat(worker: &str) -> Heartbeat {
-    Heartbeat {
-        worker: WorkerId::new(worker).unwrap(),
-        build: "1.2.3".into(),
-        host: "host".into(),
-        classes: vec![Class::Cpu],
-        slots: 4,
-        running: vec![attempt("job", 1)],
-        standing: Standing::Working,
-        speed_ms_per_s: 2_500,
-        started_ms: 0,
-    }
+    Heartbeat { running: vec![attempt("job", 1)], ..shared::testing::heartbeat(worker) }
 }
 
 pub async fn pull(queue: &dyn Queue) -> Box<dyn Delivery> {

@@ -214,7 +214,7 @@ impl Index {
         for (code, text, handling) in self.timeline.findings() {
             self.find(code, text, handling);
         }
-        let spent = Spent { wall_ms: begun.elapsed().as_millis() as u64, cpu_ms: 0 };
+        let spent = Spent::new(begun.elapsed().as_millis() as u64, 0);
         Ok(IndexReceipt { verdict: self.info.verdict, findings: self.info.findings, bytes, spent })
     }
 

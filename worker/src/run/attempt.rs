@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::feed::Feed;
 use super::inputs::{self, Gathered, InputPlaces, KnownSource};
+use crate::meter::Stopwatch;
 use crate::slot::request::Request;
 use crate::slot::{Slot, Step};
 use crate::task::Area;
@@ -44,6 +45,7 @@ pub struct Attempt<'a> {
     work: Prefix,
     unsent: Option<Progress>,
     sent_at: Instant,
+    upload: Stopwatch,
 }
 
 impl<'a> Attempt<'a> {
@@ -51,28 +53,35 @@ impl<'a> Attempt<'a> {
     pub fn new(shared: &'a Shared, task: &'a Task, abort: &'a CancellationToken) -> Self {
         let prefix = |uri: &str| Prefix::new(uri, &shared.config.storage);
         let (target, work) = (prefix(&task.places.target), prefix(&task.places.work));
-        Self { shared, task, abort, target, work, unsent: None, sent_at: Instant::now() }
+        let (unsent, sent_at, upload) = (None, Instant::now(), Stopwatch::default());
+        Self { shared, task, abort, target, work, unsent, sent_at, upload }
     }
 
     /// Runs it. Unless this succeeds, the slot is spent.
     pub async fn run(mut self, slot: &mut Slot) -> Result<Receipt, Stop> {
         self.report(Outcome::Started).await?;
         let work = self.work.storage()?.clone();
-        let Gathered { lists, files, mut feed, source } = self.unless_stopped(self.gather(&work)).await?;
+        let mut fetch = Stopwatch::default();
+        let gathered = fetch.wait(self.unless_stopped(self.gather(&work))).await?;
+        let Gathered { lists, files, mut feed, source } = gathered;
         let request = Request { task: self.task, worker: &self.shared.id, lists, files };
         self.unless_stopped(slot.begin(&request)).await?;
         drop(request); // the lists of a long track are large, and the slot has its own descriptors
         loop {
             match self.unless_stopped(next_step(slot, feed.as_mut())).await? {
                 Step::Progress(progress) => self.unsent = Some(progress),
-                Step::Object { area: Area::Target, key, bytes } => self.target.store(key, bytes).await?,
-                Step::Object { area: Area::Work, key, bytes } => self.work.store(key, bytes).await?,
+                Step::Object { area: Area::Target, key, bytes } => {
+                    self.upload.wait(self.target.store(key, bytes)).await?
+                }
+                Step::Object { area: Area::Work, key, bytes } => self.upload.wait(self.work.store(key, bytes)).await?,
                 Step::Index(report) => self.report(Outcome::Index(marked(report, source.as_ref()))).await?,
-                Step::Done(receipt) => {
+                Step::Done(mut receipt) => {
                     self.check(&receipt)?;
                     if let Some(source) = &source {
                         source.check().await?;
                     }
+                    let stages = &mut receipt.spent_mut().stages;
+                    (stages.fetch_ms, stages.upload_ms) = (fetch.ms(), self.upload.ms());
                     self.send_progress().await?;
                     return Ok(receipt);
                 }

@@ -4,15 +4,20 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, Heartbeat, Standing};
 use shared::task::{Cancellation, Receipt, Task, WorkerId};
 use shared::time::Timescale;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
-/// What is not wanted that a worker remembers; what is older has left the queue, which is short.
+use crate::proof::Proof;
+
+/// What is not wanted, or was passed on, that a worker remembers; what is older has left the queue, which is short.
 const REMEMBERED: usize = 1024;
+/// How often a worker leaves an attempt to others before it makes it after all: they may all be gone. Before that the
+/// coordinator hands out another attempt, for those who are there then.
+const MOST_PASSES: u32 = 10;
 
 /// The state of a worker that others see and change.
 pub struct Presence {
@@ -23,6 +28,7 @@ pub struct Presence {
     draining: CancellationToken,
     told: watch::Sender<Told>,
     doing: Mutex<Doing>,
+    proof: watch::Sender<Proof>,
 }
 
 /// What it was told.
@@ -31,6 +37,7 @@ struct Told {
     cancelled: VecDeque<Cancellation>,
     stopped: VecDeque<AttemptRef>,
     hold: bool,
+    prove: bool,
 }
 
 /// What it does and has done.
@@ -39,15 +46,17 @@ struct Doing {
     running: BTreeSet<AttemptRef>,
     encoded_ms: u64,
     encoding_ms: u64,
+    passed_on: VecDeque<(AttemptRef, u32)>,
 }
 
 impl Presence {
-    /// A worker that takes what comes until `draining` is cancelled.
+    /// A worker that takes what comes, once it has proven something, until `draining` is cancelled.
     pub fn new(worker: WorkerId, slots: u32, draining: CancellationToken) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_ms = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
-        Self { worker, slots, host, started_ms, draining, told: watch::Sender::default(), doing: Mutex::default() }
+        let (told, doing, proof) = Default::default();
+        Self { worker, slots, host, started_ms, draining, told, doing, proof }
     }
 
     /// Does as it is told, if it is meant.
@@ -63,7 +72,8 @@ impl Presence {
                 info!(%worker, "told to drain");
                 self.draining.cancel();
             }
-            Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) => {}
+            Directive::Prove(worker) if worker == self.worker => self.told.send_modify(|told| told.prove = true),
+            Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) | Directive::Prove(_) => {}
         }
     }
 
@@ -83,10 +93,62 @@ impl Presence {
         drop(self.told.subscribe().wait_for(unwanted).await);
     }
 
-    /// Waits until the worker is (`true`) or is not told to hold.
-    pub async fn held(&self, hold: bool) {
+    /// Waits until the worker takes tasks (`true`) or does not: it was told to hold, or has proven nothing.
+    pub async fn takes_tasks(&self, takes: bool) {
+        let (mut told, mut proof) = (self.told.subscribe(), self.proof.subscribe());
+        while (!told.borrow_and_update().hold && !proof.borrow_and_update().classes().is_empty()) != takes {
+            // Neither can fail: the senders are `self`.
+            tokio::select! {
+                _ = told.changed() => {}
+                _ = proof.changed() => {}
+            }
+        }
+    }
+
+    /// What has been tried, now and whenever that changes.
+    pub fn proof(&self) -> watch::Receiver<Proof> {
+        self.proof.subscribe()
+    }
+
+    /// Everything is claimed until it is tried.
+    pub fn assume_fit(&self) {
+        self.proof.send_modify(|proof| proof.assumed = true);
+    }
+
+    /// Everything has been tried.
+    pub fn proven(&self, abilities: Vec<Ability>) {
+        self.told.send_modify(|told| told.prove = false);
+        self.proof.send_modify(|proof| *proof = Proof { abilities, number: proof.number + 1, assumed: false });
+        let proof = self.proof.borrow();
+        for class in Class::ALL {
+            match proof.lack(class) {
+                None => info!(worker = %self.worker, %class, "proven"),
+                Some(lack) => error!(worker = %self.worker, %class, lack, "not claimed: its trial failed"),
+            }
+        }
+    }
+
+    /// Waits until it is to try again what it can do.
+    pub async fn asked_to_prove(&self) {
         // Can't fail: the sender is `self`.
-        drop(self.told.subscribe().wait_for(|told| told.hold == hold).await);
+        drop(self.told.subscribe().wait_for(|told| told.prove).await);
+    }
+
+    /// Whether to leave the task to others: it asks for that, and this worker has not done so too often.
+    pub fn leaves_to_others(&self, task: &Task) -> bool {
+        if !task.avoid.contains(&self.worker) {
+            return false;
+        }
+        let attempt = attempt_of(task);
+        let passed_on = &mut self.doing().passed_on;
+        if !passed_on.iter().any(|(known, _)| *known == attempt) {
+            remember(passed_on, (attempt.clone(), 0));
+        }
+        let times = passed_on.iter_mut().find(|(known, _)| *known == attempt).map(|(_, times)| times);
+        times.is_some_and(|times| {
+            *times += 1;
+            *times <= MOST_PASSES
+        })
     }
 
     /// An attempt runs until the guard is dropped. `None`: it runs here already.
@@ -109,7 +171,7 @@ impl Presence {
 
     /// What it says of itself now.
     pub fn heartbeat(&self) -> Heartbeat {
-        let doing = self.doing();
+        let (doing, proof) = (self.doing(), self.proof.borrow());
         let speed_ms_per_s = (doing.encoded_ms * 1000).checked_div(doing.encoding_ms).unwrap_or(0);
         let standing = match (self.draining.is_cancelled(), self.told.borrow().hold) {
             (true, _) => Standing::Draining,
@@ -120,7 +182,9 @@ impl Presence {
             worker: self.worker.clone(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.clone(),
-            classes: Class::ALL.to_vec(),
+            classes: proof.classes(),
+            abilities: proof.abilities.clone(),
+            proofs: proof.number,
             slots: self.slots,
             running: doing.running.iter().cloned().collect(),
             standing,
@@ -156,5 +220,30 @@ fn remember<T: PartialEq>(known: &mut VecDeque<T>, new: T) {
         if known.len() > REMEMBERED {
             known.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::task::{AttemptId, IndexTask, JobId, Places, TaskId, TaskName, Work};
+
+    use super::*;
+
+    #[test]
+    fn a_task_is_left_to_others_but_not_for_ever() {
+        let id = |name: &str| WorkerId::new(name).unwrap();
+        let presence = Presence::new(id("a"), 1, CancellationToken::new());
+        let task = |attempt, avoid: &[&str]| Task {
+            id: TaskId { job: JobId::new("job").unwrap(), name: TaskName::Index },
+            attempt: AttemptId(attempt),
+            places: Places { source: "s".into(), target: "t".into(), work: "w".into() },
+            work: Work::Index(IndexTask { max_pixels: 1, growing_ms: None }),
+            avoid: avoid.iter().map(|name| id(name)).collect(),
+            source_mark: None,
+        };
+        assert!(!presence.leaves_to_others(&task(1, &["b"])));
+        let times = (0..100).take_while(|_| presence.leaves_to_others(&task(2, &["b", "a"]))).count();
+        assert_eq!(times, MOST_PASSES as usize);
+        assert!(presence.leaves_to_others(&task(3, &["a"])), "another attempt is counted apart");
     }
 }

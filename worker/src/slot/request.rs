@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto::v1::SlotFileKind;
+use proto::v1::{SlotFileKind, SlotLimits};
 use shared::error::{ErrorKind as Kind, TaskError};
 use shared::task::{Task, WorkerId};
 use shared::wire;
@@ -116,14 +116,16 @@ impl Request<'_> {
             task: wire::encode_task(self.task),
             lists: self.lists.clone(),
             files: self.files.iter().map(file).collect(),
-            limits: Some(proto::v1::SlotLimits {
-                memory_bytes: config.slot_memory_bytes,
-                cpu_s: config.attempt_cpu_s,
-                files: config.slot_files,
-            }),
+            limits: Some(limits(config)),
             worker: self.worker.as_str().to_owned(),
+            trial: None,
         }
     }
+}
+
+/// What an attempt or a trial may take.
+pub fn limits(config: &WorkerConfig) -> SlotLimits {
+    SlotLimits { memory_bytes: config.slot_memory_bytes, cpu_s: config.attempt_cpu_s, files: config.slot_files }
 }
 
 #[cfg(test)]

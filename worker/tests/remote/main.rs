@@ -58,7 +58,8 @@ impl Crew {
         };
         let queue = Arc::new(MemoryQueue::default());
         let (draining, abort) = (CancellationToken::new(), CancellationToken::new());
-        let worker = Worker::new(config.clone(), queue.clone(), WorkerId::new("tester").unwrap(), draining);
+        let worker =
+            Worker::new(config.clone(), queue.clone(), WorkerId::new("tester").unwrap(), draining).without_proof();
         let run = worker.run(abort.clone());
         let _worker = JoinSet::from_iter([async move { run.await.unwrap() }]);
         Self { queue, abort, _worker, config }
@@ -78,7 +79,7 @@ impl Crew {
         work: Work,
     ) -> Result<(Vec<IndexReport>, Receipt), TaskError> {
         let id = TaskId { job: JobId::new("job").unwrap(), name };
-        let task = Task { id, attempt: AttemptId(1), places: places.clone(), source_mark, work };
+        let task = Task { id, attempt: AttemptId(1), places: places.clone(), source_mark, work, avoid: vec![] };
         self.queue.push(task, Lane { class: Class::Cpu, urgency: Urgency::Normal }).await.unwrap();
         let mut reports = Vec::new();
         loop {

@@ -5,6 +5,7 @@
 mod attempts;
 mod processes;
 mod program;
+mod proof;
 mod renewal;
 
 use std::path::Path;
@@ -80,6 +81,7 @@ impl Scene {
             places: Places { source: place("source"), target: place("target"), work: place("work") },
             source_mark: None,
             work,
+            avoid: vec![],
         }
     }
 }
@@ -93,11 +95,21 @@ struct Crew {
 }
 
 impl Crew {
+    /// One that takes tasks at once.
     fn start(config: WorkerConfig) -> Self {
+        Self::start_with(config, Worker::without_proof)
+    }
+
+    /// One that proves first what it can do.
+    fn start_proving(config: WorkerConfig) -> Self {
+        Self::start_with(config, |worker| worker)
+    }
+
+    fn start_with(config: WorkerConfig, change: impl FnOnce(Worker) -> Worker) -> Self {
         let queue = Arc::new(MemoryQueue::default());
         let (draining, abort) = (CancellationToken::new(), CancellationToken::new());
         let worker = Worker::new(config, queue.clone(), WorkerId::new("tester").unwrap(), draining.clone());
-        let worker = JoinSet::from_iter([worker.run(abort.clone())]);
+        let worker = JoinSet::from_iter([change(worker).run(abort.clone())]);
         Self { queue, draining, abort, worker }
     }
 

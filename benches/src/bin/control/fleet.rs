@@ -156,6 +156,8 @@ impl Worker {
             build: "virtual".into(),
             host: "bench".into(),
             classes: Class::ALL.to_vec(),
+            abilities: Vec::new(),
+            proofs: 1,
             slots: u32::try_from(self.orders.slots).unwrap_or(u32::MAX),
             running: self.running().keys().cloned().collect(),
             standing: Standing::Working,
@@ -188,7 +190,7 @@ async fn obey(queue: NatsQueue, workers: Vec<Arc<Worker>>) {
                 Directive::Cancel(cancelled) => {
                     worker.stop(|one| one.task.job == cancelled.job && one.attempt <= cancelled.last);
                 }
-                Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) => {}
+                Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) | Directive::Prove(_) => {}
             }
         }
     }

@@ -34,8 +34,8 @@ fn the_certificate_accounts_for_every_frame_and_byte() {
 #[test]
 fn the_certificate_is_the_same_whoever_did_the_work() {
     let (one, mut other) = (Job::new(5, 2), Job::new(5, 2));
-    other.video[1].1.spent = Spent { wall_ms: 5, cpu_ms: 7 };
-    other.audio[0].1.spent = Spent { wall_ms: 9, cpu_ms: 9 };
+    other.video[1].1.spent = Spent::new(5, 7);
+    other.audio[0].1.spent = Spent::new(9, 9);
     assert_eq!(certificate(&one).to_json(), certificate(&other).to_json());
 }
 
@@ -83,7 +83,7 @@ async fn certificate_and_run_report_can_be_read_again() {
             name: TaskName::Video(1),
             attempts: 2,
             worker: WorkerId::new("w1").unwrap(),
-            spent: Spent { wall_ms: 900, cpu_ms: 3000 },
+            spent: Spent::new(900, 3000),
         }],
     };
     report.write(&storage).await.unwrap();

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, KvClient, TlsOptions, WatchOptions};
-use prometheus::IntCounter;
+use prometheus::{HistogramVec, IntCounter};
 use tokio::time::timeout;
 
 use super::{LONGEST_VALUE, PAGE};
@@ -28,6 +28,7 @@ pub struct Etcd {
     place: String,
     timeout: Duration,
     errors: IntCounter,
+    seconds: HistogramVec,
 }
 
 /// A request failed.
@@ -53,12 +54,12 @@ pub(crate) enum RequestErrorKind {
 
 impl Etcd {
     /// Connects when it is first asked something, and again whenever the connection is lost; every failed request counts
-    /// in `errors`.
+    /// in `errors`, and `seconds` takes how long each took, by its outcome.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the certificates can't be read, an address is not one, or etcd does not let this
     /// user in.
-    pub async fn connect(config: &EtcdConfig, errors: IntCounter) -> Result<Self, StoreError> {
+    pub async fn connect(config: &EtcdConfig, errors: IntCounter, seconds: HistogramVec) -> Result<Self, StoreError> {
         let place = config.endpoints.join(",");
         let unavailable = |reason: String| StoreError::Unavailable { place: place.clone(), reason };
         let mut options = ConnectOptions::new()
@@ -79,7 +80,7 @@ impl Etcd {
             Err(_) => return Err(unavailable("no answer".to_owned())),
         };
         let prefix = config.prefix.clone();
-        Ok(Self { client, prefix, timeout: config.request_timeout(), errors, place })
+        Ok(Self { client, prefix, timeout: config.request_timeout(), errors, seconds, place })
     }
 
     /// The key of this farm with that name.
@@ -113,14 +114,20 @@ impl Etcd {
 
     /// Waits for an answer, but no longer than is set: while no member is there, the client would wait for ever.
     pub(crate) async fn ask<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
+        let began = Instant::now();
+        let tell = |outcome| self.seconds.with_label_values(&[outcome]).observe(began.elapsed().as_secs_f64());
         let answer = match timeout(self.timeout, request).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => {
+                tell("done");
+                return Ok(answer);
+            }
             Ok(Err(error)) => RequestError::from(error),
             Err(_) => {
                 let reason = format!("no answer in {} ms", self.timeout.as_millis());
                 RequestError { kind: RequestErrorKind::Passing, reason }
             }
         };
+        tell("failed");
         self.errors.inc();
         Err(answer)
     }

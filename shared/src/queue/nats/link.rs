@@ -144,9 +144,9 @@ impl Link {
     }
 
     /// Answers for a delivery and waits until the broker has heard it.
-    pub async fn answer(&self, reply: &Subject, answer: &'static str) -> Result<(), QueueError> {
+    pub async fn answer(&self, reply: &Subject, answer: impl Into<Bytes>) -> Result<(), QueueError> {
         self.require_connection()?;
-        let heard = self.client.request(reply.clone(), Bytes::from_static(answer.as_bytes()));
+        let heard = self.client.request(reply.clone(), answer.into());
         match tokio::time::timeout(ACK_TIMEOUT, heard).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(QueueError(chain(&error))),

@@ -233,6 +233,16 @@ impl Delivery for NatsDelivery {
         self.answered = true;
         Ok(())
     }
+
+    /// Nobody is woken for it: whoever looks when the pause is over finds it.
+    async fn pass_on(mut self: Box<Self>, pause: Duration) -> Result<(), QueueError> {
+        self.answered = true;
+        let nak = format!("{NAK} {{\"delay\": {}}}", pause.as_nanos());
+        if let Err(error) = self.link.answer(&self.reply, nak).await {
+            warn!(task = %self.task.id, %error, "not given back; it will be after ack_wait");
+        }
+        Ok(())
+    }
 }
 
 impl Drop for NatsDelivery {
