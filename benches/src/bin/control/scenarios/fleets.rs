@@ -1,12 +1,15 @@
 //! How well slots are kept busy, with chunks that take as long as real ones differ.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use shared::task::{AttemptId, Task};
+use shared::fleet::AttemptRef;
+use shared::task::{AttemptId, Task, TaskId};
 
 use super::{PATIENCE, source_of};
 use crate::chance::Chance;
@@ -59,6 +62,8 @@ impl Fleet {
         let even = worked.iter().sum::<f64>() / self.workers as f64;
         let bound = worked.iter().copied().fold(even, f64::max);
         figures.judge("makespan ÷ the least possible", run.span()?.as_secs_f64() / bound, "", Goal::AtMost(1.10));
+        let instant = run.without_delay(self.workers).as_secs_f64() / bound;
+        figures.add("the same if nothing but work took time", instant, "");
         figures.judge("slots idle while there is work", 100.0 * run.idle(self.workers)?, "%", Goal::AtMost(5.0));
         figures.add("makespan", run.span()?.as_secs_f64(), "s");
         figures.add("from the first request to the last success", run.whole.as_secs_f64(), "s");
@@ -138,6 +143,20 @@ impl Run {
         Ok(ended - self.began()?)
     }
 
+    /// How long the same chunks in the same order take slots that have the next one at once: nobody knows beforehand which
+    /// of the last ones are long.
+    fn without_delay(&self, slots: usize) -> Duration {
+        let firsts = firsts(&self.made);
+        let mut chunks: Vec<&Made> = firsts.values().copied().collect();
+        chunks.sort_by_key(|one| one.taken);
+        let mut free_at: BinaryHeap<Reverse<Duration>> = (0..slots).map(|_| Reverse(Duration::ZERO)).collect();
+        for chunk in chunks {
+            let Reverse(free) = free_at.pop().unwrap_or_default();
+            free_at.push(Reverse(free + chunk.work()));
+        }
+        free_at.into_iter().map(|Reverse(end)| end).max().unwrap_or_default()
+    }
+
     /// Share of the slots' time, until the last chunk was begun, in which they had none.
     fn idle(&self, slots: usize) -> Result<f64> {
         let (began, firsts) = (self.began()?, firsts(&self.made));
@@ -147,10 +166,16 @@ impl Run {
         Ok(1.0 - busy.as_secs_f64() / ((last - began).as_secs_f64() * slots as f64))
     }
 
-    /// Time of second attempts, as a share of that of the attempts that counted.
+    /// Time of attempts at chunks that another was made at before, as a share of that of the attempts that counted.
     fn extra(&self) -> f64 {
-        let sum = |all: &mut dyn Iterator<Item = &Made>| all.map(Made::work).sum::<Duration>().as_secs_f64();
-        let again = sum(&mut self.made.iter().filter(|one| one.attempt.attempt > AttemptId(1)));
-        again / sum(&mut firsts(&self.made).values().copied())
+        // Where the numbers of a job's attempts begin is the coordinator's affair.
+        let mut earliest: BTreeMap<&TaskId, AttemptId> = BTreeMap::new();
+        for AttemptRef { task, attempt } in self.made.iter().map(|one| &one.attempt) {
+            earliest.entry(task).and_modify(|first| *first = (*first).min(*attempt)).or_insert(*attempt);
+        }
+        let again = |one: &&Made| one.attempt.attempt > earliest[&one.attempt.task];
+        let again: Duration = self.made.iter().filter(again).map(Made::work).sum();
+        let counted: Duration = firsts(&self.made).values().map(|one| one.work()).sum();
+        again.as_secs_f64() / counted.as_secs_f64()
     }
 }
