@@ -39,6 +39,8 @@ async fn inside() {
         let scratch = cluster.scratch(worker);
         std::fs::create_dir_all(&scratch).unwrap();
         run(Command::new("mount").args(["-t", "tmpfs", "-o", ROOM, "farm-test"]).arg(&scratch));
+        cluster.workers[worker].kill(); // it has a folder below what is mounted over
+        cluster.workers[worker].restart();
     }
     let load = Load::start(&cluster, 4).await;
     flowing(&cluster, 2).await;

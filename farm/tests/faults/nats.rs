@@ -51,5 +51,6 @@ async fn one_broker_of_three_dies_or_stands_still_and_work_goes_on() {
     cluster.nats[1].proceed();
     let jobs = load.finish(&cluster).await;
     eprintln!("{jobs} jobs, none lost; flowing again {killed:?} after the kill, {stopped:?} after the stop");
-    assert!(killed.max(stopped) <= FLOWING_LIMIT, "{killed:?} {stopped:?}");
+    // Clients and the other servers find out by pings and elections that one stands still.
+    assert!(killed <= FLOWING_LIMIT && stopped <= 2 * FLOWING_LIMIT, "{killed:?} {stopped:?}");
 }
