@@ -117,7 +117,6 @@ impl Farm {
             self.take_in(event, now_ms, &mut out);
         }
         self.finish(now_ms, &mut out);
-        self.spare_others(&mut out);
         out
     }
 
@@ -240,7 +239,8 @@ impl Farm {
         if let Some(attempts_before) = attempts_before {
             let record = JobRecord::new(submission, attempts_before, now_ms);
             out.push(Command::SaveJob(Box::new(record.clone())));
-            self.jobs.insert(id, ActiveJob::new(record, Vec::new()));
+            self.jobs.insert(id.clone(), ActiveJob::new(record, Vec::new()));
+            self.give_target(&id);
         }
     }
 
@@ -256,6 +256,7 @@ impl Farm {
             let JobRecord { spec, terms, words, .. } = job.record.clone();
             self.submit(Submission { spec, terms, words, again: true }, now_ms, out);
         }
+        self.give_target(id);
         self.with(id, now_ms, out, |_, _| {});
     }
 

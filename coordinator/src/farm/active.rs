@@ -41,6 +41,8 @@ pub(super) struct ActiveJob {
     pub(super) ending: Option<Ending>,
     /// Attempts of the settled job may write until then.
     pub(super) litter_until_ms: Option<u64>,
+    /// Another job writes to its target by now.
+    pub(super) target_is_anothers: bool,
     pub(super) leaving: Leaving,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
@@ -144,6 +146,7 @@ impl ActiveJob {
             publishing: Publishing::default(),
             ending: None,
             litter_until_ms: None,
+            target_is_anothers: false,
             leaving: Leaving::default(),
             memory: Memory::default(),
             changed: true,

@@ -185,7 +185,8 @@ impl ActiveJob {
     /// What is to be removed of a job that has ended, as things stand.
     fn removal(&self, now_ms: u64) -> Option<Removal> {
         let ending = self.ending.as_ref()?;
-        let presentation = self.record.state != JobState::Completed || self.record.erase == Some(true);
+        let unwanted = self.record.state != JobState::Completed || self.record.erase == Some(true);
+        let presentation = unwanted && !self.target_is_anothers;
         let keep_parts = presentation && now_ms < ending.parts_until_ms;
         Some(Removal { presentation, keep_parts, archived: self.record.erase.is_some() })
     }

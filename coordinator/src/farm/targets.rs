@@ -3,7 +3,7 @@
 use shared::task::JobId;
 
 use super::active::ActiveJob;
-use super::{Command, Farm, Refusal};
+use super::{Farm, Refusal};
 use crate::job::{JobSpec, Submission};
 
 impl Farm {
@@ -24,18 +24,14 @@ impl Farm {
         self.jobs.get(id).filter(|job| job.starts_over()).and_then(|job| self.holder(&job.record.spec))
     }
 
-    /// A settled job is tidied up once more if attempts have outlived it; by then its target may be another's.
-    pub(super) fn spare_others(&self, out: &mut [Command]) {
-        let others = |id: &JobId| {
-            self.jobs.get(id).is_some_and(|job| job.record.settled && self.holder(&job.record.spec).is_some())
-        };
-        for command in out {
-            if let Command::CleanUp(order) = command
-                && others(&order.job)
-            {
-                order.take_away = None;
-            }
-        }
+    /// A job has been given its target: those that had it before leave alone what is there, whatever they still have to
+    /// remove.
+    pub(super) fn give_target(&mut self, id: &JobId) {
+        let Some(target) = self.jobs.get(id).map(|job| job.record.spec.places.target.clone()) else { return };
+        let others =
+            self.jobs.iter_mut().filter(|(other, job)| *other != id && job.record.spec.places.target == target);
+        others.for_each(|(_, job)| job.target_is_anothers = true);
+        self.jobs.entry(id.clone()).and_modify(|job| job.target_is_anothers = false);
     }
 
     /// Another job's target is its own until it is deleted or put away, or has failed and left nothing.
