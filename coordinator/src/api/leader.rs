@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
+use http_body::Frame;
+use http_body_util::{BodyStream, StreamBody};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{self, HeaderMap, HeaderValue};
@@ -98,7 +101,8 @@ impl Forward {
             error::unavailable("LEADER_UNREACHABLE", format!("the leader at {address} can't be reached: {why}"))
         };
         let channel = self.channel(address, stream).map_err(|error| failed(&error))?;
-        channel.oneshot(request).await.map_err(|error| failed(&error))
+        let answer = channel.oneshot(request).await.map_err(|error| failed(&error))?;
+        Ok(answer.map(|body| or_cut(body, address)))
     }
 
     fn channel(&self, address: &str, stream: bool) -> Result<Channel, tonic::transport::Error> {
@@ -121,6 +125,20 @@ impl Forward {
         let (streams, calls) = (Turns::new(&endpoint), Turns::new(&endpoint));
         Ok(Known { address: address.to_owned(), streams, calls })
     }
+}
+
+/// An answer whose leader dies before its end ends as one that can be asked for again, not as a broken connection.
+fn or_cut(body: Body, address: &str) -> Body {
+    let text = format!("the leader at {address} went away in the middle of its answer");
+    let frames = BodyStream::new(body).map(move |frame| {
+        frame.or_else(|why| {
+            tracing::warn!(%why, text);
+            let mut trailers = HeaderMap::new();
+            error::unavailable("LEADER_UNREACHABLE", text.as_str()).add_header(&mut trailers)?;
+            Ok::<_, Status>(Frame::trailers(trailers))
+        })
+    });
+    Body::new(StreamBody::new(frames))
 }
 
 /// Says that the call is forwarded and, if no key says it, for whom.

@@ -6,6 +6,9 @@ use coordinator::api::auth::Scope;
 use coordinator::api::{CALLS_PER_CONNECTION, Leader};
 use proto::v1;
 use proto::v1::event_service_client::EventServiceClient;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -59,6 +62,40 @@ async fn open_streams_through_a_follower_leave_room_for_calls() {
     let mut client = jobs(&follower).await;
     let listed = tokio::time::timeout(Duration::from_secs(20), client.list_jobs(v1::ListJobsRequest::default())).await;
     assert!(listed.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_off_can_be_asked_for_again() {
+    let mut stand = Stand::new().await;
+    let leader = stand.serve_here(vec![]).await;
+    let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let beyond = format!("http://{}", way.local_addr().unwrap());
+    let mut connections = JoinSet::new();
+    connections.spawn(async move {
+        let mut open = JoinSet::new();
+        loop {
+            let (mut near, _) = way.accept().await.unwrap();
+            let mut far = TcpStream::connect(leader.trim_start_matches("http://")).await.unwrap();
+            open.spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    let elsewhere = config(stand.folder.path(), vec![]);
+    let follower = stand.serve(elsewhere, Some(Leader::At(beyond))).await;
+    let mut client = jobs(&follower).await;
+    let made = client.create_job(create("r", "/in/a.mov")).await.unwrap().into_inner();
+    let watch = v1::WatchJobRequest { job_id: made.id, ..Default::default() };
+    let mut changes = client.watch_job(watch).await.unwrap().into_inner();
+    assert!(changes.message().await.unwrap().is_some());
+    connections.shutdown().await;
+    let cut = loop {
+        match changes.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the answer ended as if it were whole"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(cut.code(), Code::Unavailable, "{cut}");
+    assert_eq!(cut.get_details_error_info().unwrap().reason, "LEADER_UNREACHABLE");
 }
 
 #[tokio::test]
