@@ -1,5 +1,7 @@
 //! What a disk can do to a farm.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::Command;
 
@@ -45,12 +47,12 @@ async fn inside() {
     let load = Load::start(&cluster, 4).await;
     flowing(&cluster, 2).await;
 
-    fill(&cluster.scratch(0));
     while failed(&cluster, 0) == 0.0 {
+        fill(&cluster.scratch(0));
         flowing(&cluster, 1).await; // the other worker has room
     }
-    fill(&cluster.scratch(1));
     while failed(&cluster, 1) == 0.0 {
+        fill(&cluster.scratch(1));
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     for worker in 0..2 {
@@ -69,10 +71,11 @@ async fn inside() {
     }
 }
 
-/// Leaves no room.
+/// Leaves no room, until an attempt gives back what it has of it.
 fn fill(folder: &Path) {
-    let full = std::fs::write(folder.join("ballast"), vec![0; 32 << 20]).unwrap_err();
-    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let mut ballast = OpenOptions::new().create(true).append(true).open(folder.join("ballast")).unwrap();
+    let full = ballast.write_all(&vec![0; 32 << 20]).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
 }
 
 /// Attempts that a worker could not make for want of something.
