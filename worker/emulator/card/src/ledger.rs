@@ -1,0 +1,69 @@
+//! What the client did wrong, one line each: `cuMemFree: 0x7f00 was freed before`.
+//!
+//! A call that a driver would refuse is only a violation where a careful client would not have made it: asking for a codec
+//! that the card lacks is none, giving back what was given back already is one.
+
+use std::fmt::Arguments;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::OnceLock;
+
+use crate::variable;
+
+/// Writes a violation: the function that was called, then what was wrong as in `format!`.
+#[macro_export]
+macro_rules! violation {
+    ($function:expr, $($what:tt)+) => {
+        $crate::write_violation($function, format_args!($($what)+))
+    };
+}
+
+/// Has a function without arguments called when the library is unloaded or the process ends in good order: the place to
+/// tell what was never given back.
+#[macro_export]
+macro_rules! at_unload {
+    ($function:path) => {
+        // SAFETY: the loader calls what stands in this section, one after the other, without arguments, once, before the
+        // library's code and data go away.
+        #[used]
+        #[unsafe(link_section = ".fini_array")]
+        static AT_UNLOAD: extern "C" fn() = {
+            extern "C" fn unload() {
+                $function()
+            }
+            unload
+        };
+    };
+}
+
+/// Appends one line to the ledger. Lines of several threads and processes never mix: each is one write at the end of the
+/// file.
+pub fn write_violation(function: &str, what: Arguments<'_>) {
+    let line = format!("{function}: {what}\n");
+    let written = match ledger() {
+        Some(mut file) => file.write_all(line.as_bytes()),
+        None => std::io::stderr().write_all(line.as_bytes()),
+    };
+    // A list that can't be written must not look like an empty one; there is nobody to return an error to.
+    if let Err(error) = written {
+        eprintln!("{line}the ledger of violations could not be written: {error}");
+        std::process::abort();
+    }
+}
+
+/// Tells at unload how many of something were never given back; nothing if none.
+pub fn leaked(what: &str, count: usize) {
+    if count > 0 {
+        violation!("unload", "{count} {what} never given back");
+    }
+}
+
+fn ledger() -> Option<&'static File> {
+    static LEDGER: OnceLock<Option<File>> = OnceLock::new();
+    let open = || {
+        let path = std::env::var_os(variable::VIOLATIONS).filter(|path| !path.is_empty())?;
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.inspect_err(|error| eprintln!("{}: {error}", path.display())).ok()
+    };
+    LEDGER.get_or_init(open).as_ref()
+}
