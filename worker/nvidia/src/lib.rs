@@ -1,3 +1,20 @@
 //! NVIDIA's decoder, scaler and encoder behind a safe face. The driver is loaded when it is asked for: without one the
 //! program starts all the same, and this crate says what is missing.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`load`] | is there a driver, and what an operator does if not |
+//! | [`device`] | one GPU: what it is, its memory, its one stream |
+//! | [`surface`] | pictures in device memory, and pools of them |
+//!
+//! Everything a [`Device`] is asked to do goes through its one stream, in the order it was asked for; so memory that goes
+//! back to a pool may be written again at once by whoever asks next.
 #![deny(unsafe_code)]
+
+pub mod device;
+pub mod load;
+pub mod surface;
+
+pub use device::{Device, Fault};
+pub use load::Lack;
+pub use surface::{Format, Pool, Surface};
