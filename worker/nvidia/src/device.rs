@@ -150,6 +150,14 @@ impl Device {
         self.0.stream.cu_stream().cast()
     }
 
+    pub(crate) fn cuda_context(&self) -> &Arc<CudaContext> {
+        &self.0.context
+    }
+
+    pub(crate) fn cuda_stream(&self) -> &Arc<CudaStream> {
+        &self.0.stream
+    }
+
     /// Waits until all that was asked for is done.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`load`] | is there a driver, and what an operator does if not |
 //! | [`device`] | one GPU: what it is, its memory, its one stream |
+//! | `kernels` | what runs on the GPU, and the same on the host; the source is `kernels/scale.cu` |
 //! | [`surface`] | pictures in device memory, and pools of them |
 //!
 //! Everything a [`Device`] is asked to do goes through its one stream, in the order it was asked for; so memory that goes
@@ -12,6 +13,8 @@
 #![deny(unsafe_code)]
 
 pub mod device;
+#[allow(dead_code, unused_imports)]
+mod kernels;
 pub mod load;
 pub mod surface;
 
