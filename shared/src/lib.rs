@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`time`] | ticks, timescales, the segment grid |
 //! | [`rendition`] | what is made |
+//! | [`family`] | who encodes it, and the ids of their parameter sets |
 //! | [`source`] | what indexing found |
 //! | [`index`] | packet lists: a chunk is one, not a file |
 //! | [`task`] | tasks, reports, receipts |
@@ -26,6 +27,7 @@
 //! | **source** | the input object and what indexing found |
 //! | **rendition** | one encoded version (codec, size, rate) of the video or of an audio track |
 //! | **ladder** | the video renditions of a job; a **rung** is a rendition at work inside a worker |
+//! | **family** | encoders that write the same parameter sets for the same rendition: x264, NVENC of one GPU generation |
 //! | **chunk** | our unit of encode work: a whole number of segments of source time; never a CMAF chunk (we write none) |
 //! | **task / attempt** | one item of work / one try at it |
 //! | **mark** | a few digits by which a source is recognised: of the same mark, the same bytes |
@@ -55,6 +57,7 @@ pub mod cmaf;
 #[cfg(feature = "programs")]
 pub mod config;
 pub mod error;
+pub mod family;
 pub mod fleet;
 pub mod hex;
 pub mod index;

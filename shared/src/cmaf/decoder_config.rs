@@ -3,10 +3,11 @@
 //! Whatever form extradata comes in, the result is canonical: equal configurations have equal bytes. Stitching relies
 //! on that.
 
-use mp4_atom::{Atom, Avcc, AvccExt, Dops, HvcCArray, Hvcc, OpusChannelMapping};
+use mp4_atom::{Atom, Avcc, Dops, HvcCArray, Hvcc, OpusChannelMapping};
 use sha2::{Digest, Sha256};
 
 use super::bits::Bits;
+use super::parameter_sets::{avc_format, hevc_sps, is_high};
 use super::{CmafError, DecoderConfig, av1, nal};
 
 impl DecoderConfig {
@@ -101,7 +102,7 @@ impl DecoderConfig {
     }
 }
 
-fn encoded(what: &'static str, atom: &impl Atom) -> Result<Vec<u8>, CmafError> {
+pub(super) fn encoded(what: &'static str, atom: &impl Atom) -> Result<Vec<u8>, CmafError> {
     let mut payload = Vec::new();
     atom.encode_body(&mut payload).map_err(CmafError::in_box(what))?;
     Ok(payload)
@@ -138,14 +139,12 @@ fn avcc_of(extradata: &[u8]) -> Result<Avcc, CmafError> {
     if sequence_parameter_sets.len() > 31 || picture_parameter_sets.len() > 255 || picture_parameter_sets.is_empty() {
         return Err(invalid("no PPS, or too many parameter sets"));
     }
-    let Some([_, profile, compatibility, level, sps @ ..]) = sequence_parameter_sets.first().map(Vec::as_slice) else {
+    let Some(sps @ &[_, profile, compatibility, level, ..]) = sequence_parameter_sets.first().map(Vec::as_slice) else {
         return Err(invalid("no SPS"));
     };
-    let (profile, compatibility, level) = (*profile, *compatibility, *level);
-    // All profiles but Baseline, Main and Extended have the extension.
-    let ext = match profile {
-        66 | 77 | 88 => None,
-        _ => Some(avcc_ext(&nal::unescape(sps)).ok_or(invalid("the SPS is cut off"))?),
+    let ext = match is_high(profile) {
+        true => Some(avc_format(sps).ok_or(invalid("the SPS is cut off"))?),
+        false => None,
     };
     Ok(Avcc {
         configuration_version: 1,
@@ -156,22 +155,6 @@ fn avcc_of(extradata: &[u8]) -> Result<Avcc, CmafError> {
         sequence_parameter_sets,
         picture_parameter_sets,
         ext,
-    })
-}
-
-/// Chroma format and bit depths from what follows the level in an SPS (ISO/IEC 14496-10 7.3.2.1.1).
-fn avcc_ext(sps: &[u8]) -> Option<AvccExt> {
-    let mut bits = Bits::new(sps);
-    bits.exp_golomb()?; // seq_parameter_set_id
-    let chroma_format = u8::try_from(bits.exp_golomb()?).ok()?;
-    if chroma_format == 3 {
-        bits.skip(1)?; // separate_colour_plane_flag
-    }
-    Some(AvccExt {
-        chroma_format,
-        bit_depth_luma: u8::try_from(bits.exp_golomb()?.checked_add(8)?).ok()?,
-        bit_depth_chroma: u8::try_from(bits.exp_golomb()?.checked_add(8)?).ok()?,
-        sequence_parameter_sets_ext: Vec::new(),
     })
 }
 
@@ -196,57 +179,8 @@ fn hvcc_of(extradata: &[u8]) -> Result<Hvcc, CmafError> {
         // `hvc1` promises that samples carry no parameter sets: every array is complete.
         arrays.push(HvcCArray { completeness: true, nal_unit_type, nalus });
     }
-    let sps = nal::unescape(&arrays[1].nalus[0]);
-    Ok(Hvcc { arrays, ..hvcc_from_sps(&sps).ok_or(invalid("the SPS is cut off"))? })
-}
-
-/// Profile, level and sample format from an SPS (ISO/IEC 23008-2 7.3.2.2.1 and 7.3.3).
-fn hvcc_from_sps(sps: &[u8]) -> Option<Hvcc> {
-    let mut bits = Bits::new(sps);
-    bits.skip(16 + 4)?; // NAL unit header, sps_video_parameter_set_id
-    let sub_layers = bits.byte(3)?;
-    let temporal_id_nested = bits.flag()?;
-    let mut hvcc = Hvcc {
-        general_profile_space: bits.byte(2)?,
-        general_tier_flag: bits.flag()?,
-        general_profile_idc: bits.byte(5)?,
-        num_temporal_layers: sub_layers + 1,
-        temporal_id_nested,
-        length_size_minus_one: nal::LENGTH_SIZE - 1,
-        ..Hvcc::new()
-    };
-    for byte in &mut hvcc.general_profile_compatibility_flags {
-        *byte = bits.byte(8)?;
-    }
-    for byte in &mut hvcc.general_constraint_indicator_flags {
-        *byte = bits.byte(8)?;
-    }
-    hvcc.general_level_idc = bits.byte(8)?;
-    if sub_layers > 0 {
-        let mut sub_layer_bits = 0;
-        for layer in 0..8 {
-            let (profile, level) = (bits.flag()?, bits.flag()?); // the padding up to 8 layers is zero
-            if layer < sub_layers {
-                sub_layer_bits += if profile { 88 } else { 0 } + if level { 8 } else { 0 };
-            }
-        }
-        bits.skip(sub_layer_bits)?;
-    }
-    bits.exp_golomb()?; // sps_seq_parameter_set_id
-    hvcc.chroma_format_idc = u8::try_from(bits.exp_golomb()?).ok()?;
-    if hvcc.chroma_format_idc == 3 {
-        bits.skip(1)?; // separate_colour_plane_flag
-    }
-    bits.exp_golomb()?; // width
-    bits.exp_golomb()?; // height
-    if bits.flag()? {
-        for _ in 0..4 {
-            bits.exp_golomb()?; // conformance window
-        }
-    }
-    hvcc.bit_depth_luma_minus8 = u8::try_from(bits.exp_golomb()?).ok().filter(|depth| *depth < 8)?;
-    hvcc.bit_depth_chroma_minus8 = u8::try_from(bits.exp_golomb()?).ok().filter(|depth| *depth < 8)?;
-    Some(hvcc)
+    let sps = hevc_sps(&arrays[1].nalus[0]).ok_or(invalid("the SPS is cut off"))?;
+    Ok(Hvcc { arrays, ..sps.hvcc })
 }
 
 /// ISO/IEC 14496-15 E.3.

@@ -35,8 +35,10 @@ mod decoder_config;
 mod init;
 mod movie;
 mod nal;
+mod parameter_sets;
 mod segment;
 mod timing;
+mod union;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +84,16 @@ pub enum CmafError {
         what: &'static str,
         /// As the box reader or writer says.
         source: mp4_atom::Error,
+    },
+    /// Two decoder configurations that no third can stand for.
+    #[error("{what}: {one} and {other} do not go together")]
+    Clash {
+        /// In what they differ.
+        what: String,
+        /// What the one says.
+        one: String,
+        /// What the other says.
+        other: String,
     },
 }
 
