@@ -7,8 +7,9 @@
 /* Weights are parts of 16384 and add up to it. */
 #define WEIGHT_BITS 14
 
-/* Values become others by one multiplication with so many bits behind the point. */
+/* Bits behind the point of 32 bit numbers, and of 64 bit ones. */
 #define POINT 22
+#define FINE_POINT 32
 
 PART int clamp(int value, int least, int most)
 {
@@ -75,7 +76,7 @@ struct rows {
     u8 *target;
     const int *first;   /* for each output column */
     const i16 *weights; /* for each output column, `taps` of them */
-    i64 gain;           /* output = (value * gain + offset) >> POINT */
+    i64 gain;           /* output = (value * gain + offset) >> FINE_POINT */
     i64 offset;
     int middle_pitch;
     int target_pitch;
@@ -103,7 +104,11 @@ KERNEL(rows, rows)
     }
     i64 value = clamp(sum >> WEIGHT_BITS, 0, a->most);
     int plane = a->channels == 2 ? 1 + channel : 0;
-    int output = (int)((value * a->gain + a->offset + rounding(a->dither, column, y, plane)) >> POINT);
+    i64 up = (i64)rounding(a->dither, column, y, plane) << (FINE_POINT - POINT);
+    value = value * a->gain + a->offset + up;
+    int output = (int)(value >> FINE_POINT);
+    /* A half goes to the even neighbour, as in zimg. */
+    if (!a->dither && (value & (((i64)1 << FINE_POINT) - 1)) == 0) output &= ~1;
     output = clamp(output, 0, a->target_most);
     u8 *target = a->target + (i64)y * a->target_pitch;
     if (a->deep) ((u16 *)target)[x] = (u16)output;

@@ -249,6 +249,11 @@ impl Device {
         status.result().map_err(Fault::of("cuMemcpy2DAsync"))?;
         self.synchronize()
     }
+
+    /// Whether both go through one stream.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 fn lack(what: &str, fault: &Fault) -> Lack {

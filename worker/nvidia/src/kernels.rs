@@ -8,12 +8,12 @@ mod device;
 mod host;
 
 pub(crate) use device::OnDevice;
-pub(crate) use host::OnHost;
+pub(crate) use host::{HostMemory, OnHost};
 
 /// Where kernels run, and their memory.
 pub(crate) trait Machine {
     /// Memory, free when dropped.
-    type Memory;
+    type Memory: std::fmt::Debug;
     /// What goes wrong here.
     type Fault;
 

@@ -6,6 +6,8 @@
 //! | [`load`] | is there a driver, and what an operator does if not |
 //! | [`device`] | one GPU: what it is, its memory, its one stream |
 //! | `kernels` | what runs on the GPU, and the same on the host; the source is `kernels/scale.cu` |
+//! | [`planar`] | to and from the planes of software decoders and encoders |
+//! | [`scale`] | one picture to one per rung |
 //! | [`surface`] | pictures in device memory, and pools of them |
 //!
 //! Everything a [`Device`] is asked to do goes through its one stream, in the order it was asked for; so memory that goes
@@ -13,11 +15,14 @@
 #![deny(unsafe_code)]
 
 pub mod device;
-#[allow(dead_code, unused_imports)]
 mod kernels;
 pub mod load;
+pub mod planar;
+pub mod scale;
 pub mod surface;
 
 pub use device::{Device, Fault};
 pub use load::Lack;
+pub use planar::Planar;
+pub use scale::Scaler;
 pub use surface::{Format, Pool, Surface};

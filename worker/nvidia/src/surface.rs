@@ -60,15 +60,15 @@ pub struct Layout {
 
 impl Layout {
     /// A picture in memory of its own, which begins at `address`.
-    fn at(address: u64, format: Format, width: u32, height: u32) -> Self {
+    pub(crate) fn at(address: u64, format: Format, width: u32, height: u32) -> Self {
         let pitch = (width.next_multiple_of(2) as usize * format.sample_bytes()).next_multiple_of(PITCH_ALIGNMENT);
         let chroma = address + pitch as u64 * u64::from(height.next_multiple_of(2));
         Self { format, width, height, pitch, luma: address, chroma }
     }
 
-    /// Bytes from the first sample to the end of the last row.
-    fn bytes(&self) -> usize {
-        self.pitch * (self.height.next_multiple_of(2) as usize / 2 * 3)
+    /// How much memory [`Self::at`] wants.
+    pub(crate) fn bytes_of(format: Format, width: u32, height: u32) -> usize {
+        Self::at(0, format, width, height).pitch * (height.next_multiple_of(2) as usize / 2 * 3)
     }
 
     /// The rows of luma, without what fills them up.
@@ -121,7 +121,9 @@ impl Drop for Kept {
 }
 
 impl Surface {
-    /// A picture that somebody else's memory holds (a frame that NVDEC has mapped); dropping `guard` gives it back.
+    /// A picture that somebody else's memory holds (a frame that NVDEC has mapped); dropping `guard` gives it back. What was
+    /// asked of the device before may still be reading then: the guard waits for it ([`Device::synchronize`]) where the
+    /// memory isn't used again in the order of the stream.
     ///
     /// # Safety
     /// Until `guard` is dropped, `layout` is true: both planes are memory of `device`, as large as it says.
@@ -211,7 +213,7 @@ impl Pool {
         if self.made == MOST_SURFACES {
             return Err(Fault { call: "the pool of surfaces", code: 2 });
         }
-        let memory = self.device.allocate(Layout::at(0, self.format, self.width, self.height).bytes())?;
+        let memory = self.device.allocate(Layout::bytes_of(self.format, self.width, self.height))?;
         self.made += 1;
         Ok(Arc::new(memory))
     }
@@ -232,7 +234,7 @@ mod tests {
                 }
                 let end = |rows: Rows| rows.address + (rows.pitch * rows.count) as u64;
                 assert!(end(layout.luma_rows()) <= layout.chroma);
-                assert!(end(layout.chroma_rows()) <= 4096 + layout.bytes() as u64);
+                assert!(end(layout.chroma_rows()) <= 4096 + Layout::bytes_of(format, width, height) as u64);
             }
         }
     }

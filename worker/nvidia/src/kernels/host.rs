@@ -1,13 +1,37 @@
 //! Kernels on the host: the plain loop over every place.
 
+use std::cell::UnsafeCell;
 use std::convert::Infallible;
 use std::ffi::{CStr, c_char, c_uint, c_void};
 
 use super::{Given, Kernel, Machine};
 
-/// The host, with vectors for memory.
+/// The host.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OnHost;
+
+/// Memory that kernels write: in cells, because they do it by address; of eight bytes, because they write larger numbers
+/// than bytes.
+#[derive(Debug)]
+pub(crate) struct HostMemory(Box<[UnsafeCell<u64>]>);
+
+impl HostMemory {
+    fn new(eights: impl Iterator<Item = u64>) -> Self {
+        Self(eights.map(UnsafeCell::new).collect())
+    }
+
+    /// What kernels have written.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: as many bytes as the cells have; kernels are done when they come back, so nobody writes meanwhile.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), 8 * self.0.len()) }
+    }
+
+    /// What kernels will read.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), 8 * self.0.len()) }
+    }
+}
 
 /// `struct kernel` of `kernel.h`.
 #[repr(C)]
@@ -43,25 +67,21 @@ fn name(entry: &Listed) -> &'static CStr {
 }
 
 impl Machine for OnHost {
-    /// Of eight bytes each, because kernels read larger numbers than bytes.
-    type Memory = Vec<u64>;
+    type Memory = HostMemory;
     type Fault = Infallible;
 
-    fn allocate(&self, bytes: usize) -> Result<Vec<u64>, Infallible> {
-        Ok(vec![0; bytes.div_ceil(8)])
+    fn allocate(&self, bytes: usize) -> Result<HostMemory, Infallible> {
+        Ok(HostMemory::new(std::iter::repeat_n(0, bytes.div_ceil(8))))
     }
 
-    fn hold(&self, content: &[u8]) -> Result<Vec<u64>, Infallible> {
-        let eight = |bytes: &[u8]| {
-            let mut number = [0; 8];
-            number[..bytes.len()].copy_from_slice(bytes);
-            u64::from_ne_bytes(number)
-        };
-        Ok(content.chunks(8).map(eight).collect())
+    fn hold(&self, content: &[u8]) -> Result<HostMemory, Infallible> {
+        let mut memory = self.allocate(content.len())?;
+        memory.bytes_mut()[..content.len()].copy_from_slice(content);
+        Ok(memory)
     }
 
-    fn address(memory: &Vec<u64>) -> u64 {
-        memory.as_ptr() as u64
+    fn address(memory: &HostMemory) -> u64 {
+        memory.0.as_ptr() as u64
     }
 
     unsafe fn run<G: Given>(&self, kernel: Kernel, given: &G, width: u32, height: u32) -> Result<(), Infallible> {
