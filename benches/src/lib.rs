@@ -4,6 +4,7 @@
 
 use shared::cmaf::DecoderConfig;
 use shared::hex;
+use shared::placement::Hardware;
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
 use shared::task::{
@@ -150,6 +151,7 @@ fn chunk(grid: SegmentGrid, segments: u64, first: u64) -> (VideoTask, VideoRecei
         tiles: Vec::new(),
         poster: None,
         spent: Spent::new(1, 1),
+        hardware: Hardware::default(),
     };
     let task = VideoTask {
         stream: video_stream(),

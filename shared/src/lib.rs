@@ -7,6 +7,7 @@
 //! | [`family`] | who encodes it, and the ids of their parameter sets |
 //! | [`source`] | what indexing found |
 //! | [`index`] | packet lists: a chunk is one, not a file |
+//! | [`placement`] | on what the stages of a chunk run |
 //! | [`task`] | tasks, reports, receipts |
 //! | [`error`] | why a task failed |
 //! | [`cmaf`] | init and media segments, decoder configs |
@@ -61,6 +62,7 @@ pub mod family;
 pub mod fleet;
 pub mod hex;
 pub mod index;
+pub mod placement;
 #[cfg(feature = "programs")]
 pub mod program;
 pub mod queue;

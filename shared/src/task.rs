@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cmaf::DecoderConfig;
 use crate::error::TaskError;
 use crate::index::{AudioRun, Gop, ListRef};
+use crate::placement::Hardware;
 use crate::rendition::{AudioRendition, VideoRendition};
 use crate::source::{AudioStream, Color, Finding, SourceInfo, Verdict, VideoStream};
 use crate::time::{MediaTime, SegmentGrid, Timescale};
@@ -528,6 +529,9 @@ pub struct VideoReceipt {
     pub poster: Option<StoredObject>,
     /// What it cost.
     pub spent: Spent,
+    /// On what it was made.
+    #[serde(default, skip_serializing_if = "Hardware::is_plain")]
+    pub hardware: Hardware,
 }
 
 /// What an audio track's attempt claims.

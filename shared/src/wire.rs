@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `wire/media.rs` | `media.proto`: sources, lists, renditions, decoder configurations |
 //! | `wire/task.rs` | `task.proto`: tasks |
+//! | `wire/placement.rs` | `task.proto`: on what a chunk is made |
 //! | `wire/report.rs` | `task.proto`: reports and receipts |
 //! | `wire/fleet.rs` | `task.proto`: heartbeats and directives |
 
 mod fleet;
 mod media;
+mod placement;
 mod report;
 mod task;
 
@@ -21,6 +23,7 @@ use std::fmt::Display;
 use prost::Message;
 
 use crate::fleet::{Directive, Heartbeat};
+use crate::placement::Placement;
 use crate::storage::is_plain_key;
 use crate::task::{Task, TaskReport};
 use crate::time::Timescale;
@@ -52,6 +55,16 @@ pub fn encode_report(report: &TaskReport) -> Vec<u8> {
 /// Reads what [`encode_report`] wrote.
 pub fn decode_report(bytes: &[u8]) -> Result<TaskReport, WireError> {
     TaskReport::from_wire(decode("report", bytes)?)
+}
+
+/// A placement as it crosses to a slot (`farm.v1.Placement`).
+pub fn encode_placement(placement: &Placement) -> Vec<u8> {
+    placement.to_wire().encode_to_vec()
+}
+
+/// Reads what [`encode_placement`] wrote.
+pub fn decode_placement(bytes: &[u8]) -> Result<Placement, WireError> {
+    Placement::from_wire(decode("placement", bytes)?)
 }
 
 /// A heartbeat as it crosses between processes (`farm.v1.Heartbeat`).

@@ -21,6 +21,10 @@ use shared::wire::{
     encode_heartbeat, encode_report, encode_task,
 };
 
+#[path = "wire/receipts.rs"]
+mod receipts;
+use receipts::receipts;
+
 const AVCC: &str = "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
 const HLG: Color = Color { primaries: 9, transfer: 18, matrix: 9, full_range: true };
 
@@ -143,77 +147,6 @@ fn tasks() -> Vec<(&'static str, Task)> {
         ("task-audio", task(TaskName::Audio(1), Work::Audio(audio))),
         ("task-storyboard", task(TaskName::Storyboard, Work::Storyboard(storyboard))),
         ("task-avoid", Task { avoid, ..task(TaskName::Index, index) }),
-    ]
-}
-
-fn object(key: &str) -> StoredObject {
-    StoredObject::of(key, key.as_bytes())
-}
-
-fn part(rendition: &str, config: DecoderConfig) -> TrackPart {
-    let segment = |number: u64| SegmentInfo {
-        number,
-        start: 540_000 * number as i64,
-        duration: 540_000,
-        samples: 180,
-        first_sample_end: 44_444,
-        object: object(&format!("{rendition}/{number:06}.0123456789abcdef.m4s")),
-    };
-    let segments = vec![segment(1), segment(2)];
-    TrackPart {
-        rendition: rendition.into(),
-        timescale: timescale(90_000),
-        config,
-        segments,
-        encoder: "x264 164".into(),
-    }
-}
-
-fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
-    let spent = Spent::new(1_234, 5_678);
-    let video = VideoReceipt {
-        parts: vec![part("v-1080", DecoderConfig::Avc(shared::hex::decode(AVCC).unwrap()))],
-        frames_expected: 361,
-        frames: 360,
-        first_pts: Some(540_000),
-        last_pts: Some(1_617_000),
-        decode_errors: 1,
-        tiles: vec![(6, object("tiles/000006.jpg"))],
-        poster: Some(object("poster.jpg")),
-        spent,
-    };
-    let empty = VideoReceipt {
-        parts: Vec::new(),
-        frames_expected: 0,
-        frames: 0,
-        first_pts: None,
-        last_pts: None,
-        decode_errors: 0,
-        tiles: Vec::new(),
-        poster: None,
-        spent: Spent::default(),
-    };
-    let audio = AudioReceipt {
-        part: part("a-de", DecoderConfig::Aac(vec![0x11, 0x90])),
-        samples: 48_000,
-        start: MediaTime::new(-512, timescale(44_100)),
-        priming: 1_024,
-        filled: 96_000,
-        dropped: 3,
-        decode_errors: 2,
-        spent,
-    };
-    let mut staged = video.clone();
-    staged.spent.stages = Stages { fetch_ms: 1, decode_ms: 200, scale_ms: 30, encode_ms: 4_000, upload_ms: 5 };
-    let index = IndexReceipt { verdict: Verdict::Corrupt, findings: findings(), bytes: 1 << 40, spent };
-    let storyboard = StoryboardReceipt { sheets: vec![object("storyboard/000.jpg")], spent };
-    vec![
-        ("report-done-index", TaskName::Index, Receipt::Index(index)),
-        ("report-done-video", TaskName::Video(12), Receipt::Video(video)),
-        ("report-done-video-stages", TaskName::Video(12), Receipt::Video(staged)),
-        ("report-done-video-empty", TaskName::Video(13), Receipt::Video(empty)),
-        ("report-done-audio", TaskName::Audio(1), Receipt::Audio(audio)),
-        ("report-done-storyboard", TaskName::Storyboard, Receipt::Storyboard(storyboard)),
     ]
 }
 

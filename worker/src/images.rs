@@ -4,7 +4,7 @@ use shared::error::TaskError;
 use shared::task::{ImagePlan, StoredObject, VideoTask};
 use shared::time::Timescale;
 
-use crate::codec::scaler::Pictures;
+use crate::codec::Pictures;
 use crate::jpeg;
 use crate::task::{Area, Emission, Emit};
 
@@ -47,7 +47,7 @@ impl ImageTaker {
         if number >= self.next_tile
             && let Some(smallest) = pictures.last()
         {
-            let bytes = jpeg::encode_tile(smallest, plan.tile_width_px, plan.tile_height_px)?;
+            let bytes = smallest.look(|tile| jpeg::encode_tile(tile, plan.tile_width_px, plan.tile_height_px))?;
             let object = StoredObject::of(format!("tiles/{number:06}"), &bytes);
             emit(Emission::Object { area: Area::Work, key: object.key.clone(), bytes })?;
             self.tiles.push((number, object));
@@ -63,7 +63,8 @@ impl ImageTaker {
     fn take_poster(&mut self, pictures: &Pictures, emit: &mut Emit<'_>) -> Result<(), TaskError> {
         let fitting = pictures.iter().find(|picture| picture.width() <= POSTER_WIDTH_PX);
         let Some(picture) = fitting.or(pictures.last()) else { return Ok(()) };
-        let jpeg = jpeg::encode_jpeg(&jpeg::to_jfif(picture, picture.width(), picture.height())?)?;
+        let jpeg =
+            picture.look(|poster| jpeg::encode_jpeg(&jpeg::to_jfif(poster, poster.width(), poster.height())?))?;
         self.poster = Some(StoredObject::of(POSTER_KEY, &jpeg));
         emit(Emission::Object { area: Area::Target, key: POSTER_KEY.to_owned(), bytes: jpeg })
     }

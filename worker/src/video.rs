@@ -6,16 +6,14 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
-use ffmpeg_next::frame;
 use shared::cmaf::reorder_delay;
 use shared::error::TaskError;
 use shared::task::{Progress, SegmentInfo, Spent, Stages, TrackPart, VideoReceipt, VideoTask};
 use shared::time::Timescale;
 
-use crate::codec::decoder::Decoder;
+use crate::codec::backend::Backend;
 use crate::codec::encoder::EncoderPlan;
-use crate::codec::scaler::{Pictures, Scaler};
-use crate::codec::{Encoder, Packet};
+use crate::codec::{Encoder, Packet, Picture, Pictures};
 use crate::images::ImageTaker;
 use crate::index::shortest_frame;
 use crate::meter::{Meter, Stopwatch};
@@ -33,23 +31,24 @@ const PROGRESS_FRAMES: u64 = 12;
 pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<VideoReceipt, TaskError> {
     let meter = Meter::start();
     let promise = Promise::of(task, &inputs.lists);
-    let mut decoder = Decoder::open(&task.stream, inputs)?;
-    let mut scaler = Scaler::new(task);
+    let backend = Backend::default();
+    let mut decoder = backend.decoder(&task.stream, inputs)?;
+    let mut scaler = backend.scaler(task);
     let (mut decode, mut scale) = (Stopwatch::default(), Stopwatch::default());
     let plans: Vec<EncoderPlan> = (0..task.renditions.len()).map(|rung| EncoderPlan::new(task, rung)).collect();
     thread::scope(|scope| {
-        let mut rungs = Rungs::start(scope, task, &plans);
+        let mut rungs = Rungs::start(scope, task, &backend, &plans);
         let mut chunk = Chunk::new(task, &promise);
-        while let Some(mut frame) = decode.time(|| decoder.next_frame())? {
-            let pts = chunk.time_of(&frame);
-            frame.set_pts(Some(pts)); // filters with two inputs need a time
+        while let Some(mut picture) = decode.time(|| decoder.next_picture())? {
+            let pts = chunk.time_of(&picture);
+            picture.set_pts(pts); // filters with two inputs need a time
             if pts < promise.warm_up_from {
                 continue; // preroll from the random access point before
             }
             if task.end.is_some_and(|end| pts >= end) {
                 break;
             }
-            for pictures in scale.time(|| scaler.push(frame))? {
+            for pictures in scale.time(|| scaler.push(picture))? {
                 chunk.take(pictures, &mut rungs, emit)?;
             }
         }
@@ -72,6 +71,7 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
             tiles: chunk.images.tiles,
             poster: chunk.images.poster,
             spent: Spent { stages, ..meter.spent() },
+            hardware: backend.hardware(),
         })
     })
 }
@@ -94,9 +94,9 @@ impl<'a> Chunk<'a> {
         Self { cutter: cutter(task), task, promise, images, gop: None, frames: 0, first: None, last: None }
     }
 
-    /// A frame that lost its time is shown right after the one before.
-    fn time_of(&self, frame: &frame::Video) -> i64 {
-        frame.pts().unwrap_or_else(|| {
+    /// A picture that lost its time is shown right after the one before.
+    fn time_of(&self, picture: &Picture) -> i64 {
+        picture.pts().unwrap_or_else(|| {
             self.last.map_or(self.task.start, |last| last + shortest_frame(self.task.stream.timescale))
         })
     }
@@ -116,7 +116,7 @@ impl<'a> Chunk<'a> {
         let idr = self.gop.replace(position) != Some(position); // the only place where an IDR is decided
         self.images.take(pts, &pictures, emit)?;
         for picture in &mut pictures {
-            picture.set_pts(Some(pts));
+            picture.set_pts(pts);
         }
         rungs.push(pictures, idr)?;
         rungs.emit_finished(emit)?;
@@ -139,7 +139,7 @@ fn cutter(task: &VideoTask) -> Cutter {
 type Made = (TrackPart, Stopwatch);
 
 enum Feed {
-    Picture(frame::Video, bool),
+    Picture(Picture, bool),
     End(i64),
 }
 
@@ -154,17 +154,25 @@ impl<'scope> Rungs<'scope> {
     fn start<'env>(
         scope: &'scope thread::Scope<'scope, 'env>,
         task: &'scope VideoTask,
+        backend: &'scope Backend,
         plans: &'scope [EncoderPlan],
     ) -> Self {
         let (done, finished) = channel();
         let (mut feeds, mut threads) = (Vec::new(), Vec::new());
         let delay = reorder_delay(task.stream.timescale, task.stream.frame_rate);
         for (plan, rendition) in plans.iter().zip(&task.renditions) {
-            let (feed, frames) = sync_channel(RUNG_QUEUE);
+            let (feed, pictures) = sync_channel(RUNG_QUEUE);
             let segmenter = Segmenter::new(&rendition.name, cutter(task), delay);
             let done = done.clone();
             feeds.push(feed);
-            threads.push(scope.spawn(move || Rung::open(plan, segmenter, done)?.run(&rendition.name, task, &frames)));
+            threads.push(scope.spawn(move || {
+                let encoder = backend.encoder(plan)?;
+                Rung { encoder, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() }.run(
+                    &rendition.name,
+                    task,
+                    &pictures,
+                )
+            }));
         }
         Self { feeds, threads, finished }
     }
@@ -217,12 +225,8 @@ struct Rung {
 }
 
 impl Rung {
-    fn open(plan: &EncoderPlan, segmenter: Segmenter, done: Sender<Segment>) -> Result<Self, TaskError> {
-        Ok(Self { encoder: plan.open()?, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() })
-    }
-
-    fn run(mut self, name: &str, task: &VideoTask, frames: &Receiver<Feed>) -> Result<Made, TaskError> {
-        while let Ok(feed) = frames.recv() {
+    fn run(mut self, name: &str, task: &VideoTask, feeds: &Receiver<Feed>) -> Result<Made, TaskError> {
+        while let Ok(feed) = feeds.recv() {
             match feed {
                 Feed::Picture(picture, idr) => {
                     let packets = self.encode.time(|| self.encoder.push(picture, idr))?;

@@ -301,7 +301,11 @@ fn check_storyboard(task: &StoryboardTask, receipt: &StoryboardReceipt) -> Resul
 
 /// Whether a chunk's second attempt claims exactly what the first did: then the source is like that.
 fn same_claim(before: Option<&Receipt>, now: &Receipt) -> bool {
-    let claim = |receipt: &VideoReceipt| VideoReceipt { spent: Default::default(), ..receipt.clone() };
+    let claim = |receipt: &VideoReceipt| VideoReceipt {
+        spent: Default::default(),
+        hardware: Default::default(),
+        ..receipt.clone()
+    };
     match (before, now) {
         (Some(Receipt::Video(before)), Receipt::Video(now)) => claim(before) == claim(now),
         _ => false,

@@ -159,6 +159,7 @@ const PRIMING_SAMPLES: i64 = 1024;
 
 #[cfg(test)]
 mod tests {
+    use shared::placement::Hardware;
     use shared::source::{DecoderSetup, Timing, Verdict};
     use shared::task::{Spent, StoredObject};
     use shared::time::FrameRate;
@@ -248,6 +249,7 @@ mod tests {
             tiles: numbers.iter().map(|n| tile(*n)).collect(),
             poster: None,
             spent: Spent::default(),
+            hardware: Hardware::default(),
         };
         let profile = Profile::named("web").unwrap().storyboard.unwrap();
         let images = plan(RGB, None).images.unwrap();

@@ -1,6 +1,7 @@
 //! Tasks and receipts for tests: what an honest worker would say.
 
 use shared::cmaf::DecoderConfig;
+use shared::placement::Hardware;
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
 use shared::task::{
@@ -127,6 +128,7 @@ pub(crate) fn video_receipt(task: &VideoTask, times: &[i64], end: i64) -> VideoR
         tiles: Vec::new(),
         poster: None,
         spent: Spent::default(),
+        hardware: Hardware::default(),
     }
 }
 

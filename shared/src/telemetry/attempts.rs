@@ -5,7 +5,8 @@ use prometheus::{Counter, CounterVec, HistogramOpts, HistogramVec, IntCounter, I
 
 use super::register;
 use crate::error::ErrorKind;
-use crate::task::{Outcome, Receipt, Spent, TaskName, TaskReport};
+use crate::placement::Hardware;
+use crate::task::{Outcome, Receipt, Spent, TaskName, TaskReport, VideoReceipt};
 use crate::time::Timescale;
 
 /// Seconds an attempt may take: from a short chunk to the index of a long film.
@@ -33,6 +34,10 @@ pub struct AttemptMetrics {
     stage_seconds: CounterVec,
     source_bytes: IntCounter,
     output_bytes: IntCounter,
+    chunks: IntCounterVec,
+    gpu_fallbacks: IntCounterVec,
+    gpu_bytes: IntCounterVec,
+    gpu_frames: IntCounter,
 }
 
 impl AttemptMetrics {
@@ -51,6 +56,10 @@ impl AttemptMetrics {
         let stages = "What attempts that ended well spent their time on; stages overlap, threads count each.";
         let source = "Bytes of sources that were indexed to their end.";
         let output = "Bytes of segments in attempts that ended well.";
+        let chunks = opts("chunks_total", "Chunks made, by what decoded, scaled and encoded them in the end.");
+        let fallbacks = "Stages of chunks that were to run on a GPU and did not; `slot`: the child process died there.";
+        let moved = "Bytes of pictures that went up to GPUs and came down from them, of chunks that ended well.";
+        let frames = "Frames of chunks in which a GPU had a part.";
         Self {
             ended: register(registry, IntCounterVec::new(ended, &["task", "outcome"])),
             seconds: register(registry, HistogramVec::new(seconds, &["task"])),
@@ -60,6 +69,10 @@ impl AttemptMetrics {
             stage_seconds: register(registry, CounterVec::new(opts("stage_seconds_total", stages), &["stage"])),
             source_bytes: register(registry, IntCounter::with_opts(opts("source_bytes_total", source))),
             output_bytes: register(registry, IntCounter::with_opts(opts("output_bytes_total", output))),
+            chunks: register(registry, IntCounterVec::new(chunks, &["placement"])),
+            gpu_fallbacks: register(registry, IntCounterVec::new(opts("gpu_fallbacks_total", fallbacks), &["stage"])),
+            gpu_bytes: register(registry, IntCounterVec::new(opts("gpu_bytes_total", moved), &["direction"])),
+            gpu_frames: register(registry, IntCounter::with_opts(opts("gpu_frames_total", frames))),
         }
     }
 
@@ -78,6 +91,9 @@ impl AttemptMetrics {
                 if let Receipt::Index(index) = receipt {
                     self.source_bytes.inc_by(index.bytes);
                 }
+                if let Receipt::Video(video) = receipt {
+                    self.made(video);
+                }
                 self.output_bytes.inc_by(output_bytes(receipt));
                 "done"
             }
@@ -90,6 +106,22 @@ impl AttemptMetrics {
             Outcome::Started | Outcome::Progress(_) | Outcome::Index(_) => return,
         };
         self.ended.with_label_values(&[task, outcome]).inc();
+    }
+}
+
+impl AttemptMetrics {
+    /// On what a chunk was made.
+    fn made(&self, video: &VideoReceipt) {
+        let Hardware { placement, gpu, fallbacks, uploaded_bytes, downloaded_bytes } = &video.hardware;
+        self.chunks.with_label_values(&[placement.as_str()]).inc();
+        for fallback in fallbacks {
+            self.gpu_fallbacks.with_label_values(&[fallback.stage.as_str()]).inc();
+        }
+        if !gpu.is_empty() {
+            self.gpu_bytes.with_label_values(&["up"]).inc_by(*uploaded_bytes);
+            self.gpu_bytes.with_label_values(&["down"]).inc_by(*downloaded_bytes);
+            self.gpu_frames.inc_by(video.frames);
+        }
     }
 }
 
@@ -142,14 +174,44 @@ mod tests {
 
     use super::*;
     use crate::error::TaskError;
+    use crate::placement::{DecodeBy, Fallback, Placement, ScaleBy, Stage};
     use crate::task::{AttemptId, JobId, Stages, StoryboardReceipt, TaskId, WorkerId};
+
+    /// Made with a GPU's decoder, as its encoder was taken.
+    fn chunk() -> VideoReceipt {
+        let placement = Placement { decode: DecodeBy::Nvdec, scale: ScaleBy::Cuda, ..Placement::SOFTWARE };
+        VideoReceipt {
+            parts: vec![],
+            frames_expected: 24,
+            frames: 24,
+            first_pts: Some(0),
+            last_pts: Some(23),
+            decode_errors: 0,
+            tiles: vec![],
+            poster: None,
+            spent: Spent::default(),
+            hardware: Hardware {
+                placement,
+                gpu: "GPU-1".into(),
+                fallbacks: vec![Fallback::new(Stage::Encode, "busy")],
+                uploaded_bytes: 0,
+                downloaded_bytes: 4000,
+            },
+        }
+    }
 
     #[test]
     fn ends_are_counted_by_how_they_were() {
         let registry = Registry::new();
         let metrics = AttemptMetrics::new(&registry, "farm_test");
         let report = |outcome| TaskReport {
-            task: TaskId { job: JobId::new("j").unwrap(), name: TaskName::Storyboard },
+            task: TaskId {
+                job: JobId::new("j").unwrap(),
+                name: match outcome {
+                    Outcome::Done(Receipt::Video(_)) => TaskName::Video(0),
+                    _ => TaskName::Storyboard,
+                },
+            },
             attempt: AttemptId(1),
             worker: WorkerId::new("w").unwrap(),
             outcome,
@@ -158,6 +220,7 @@ mod tests {
         let spent = Spent { wall_ms: 1500, cpu_ms: 2000, stages };
         metrics.reported(&report(Outcome::Started));
         metrics.reported(&report(Outcome::Done(Receipt::Storyboard(StoryboardReceipt { sheets: vec![], spent }))));
+        metrics.reported(&report(Outcome::Done(Receipt::Video(chunk()))));
         metrics.reported(&report(Outcome::Failed(TaskError::new(ErrorKind::Bug, "slot_crashed", "signal 11"))));
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
@@ -167,6 +230,10 @@ mod tests {
             "farm_test_attempt_cpu_seconds_total{task=\"storyboard\"} 2",
             "farm_test_child_deaths_total{cause=\"crashed\"} 1",
             "farm_test_stage_seconds_total{stage=\"upload\"} 0.25",
+            "farm_test_chunks_total{placement=\"nvdec+cuda+software\"} 1",
+            "farm_test_gpu_fallbacks_total{stage=\"encode\"} 1",
+            "farm_test_gpu_bytes_total{direction=\"down\"} 4000",
+            "farm_test_gpu_frames_total 24",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

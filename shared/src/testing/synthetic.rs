@@ -5,6 +5,7 @@
 
 use crate::cmaf::DecoderConfig;
 use crate::index::{AudioRun, Gop, ListRef};
+use crate::placement::Hardware;
 use crate::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
 use crate::storage::segment_object;
 use crate::task::{
@@ -160,6 +161,7 @@ impl Source {
             tiles: tiles.into_iter().flatten().collect(),
             poster: poster.map(|_| StoredObject::of("poster.jpg", &Bytes::from_static(b"poster"))),
             spent: Spent::new(10, 20),
+            hardware: Hardware::default(),
         }
     }
 

@@ -287,6 +287,7 @@ impl Wire for VideoReceipt {
             tiles: all_to_wire(&self.tiles),
             poster: self.poster.as_ref().map(Wire::to_wire),
             spent: Some(self.spent.to_wire()),
+            hardware: (!self.hardware.is_plain()).then(|| self.hardware.to_wire()),
         }
     }
 
@@ -301,6 +302,7 @@ impl Wire for VideoReceipt {
             tiles: all_from_wire("tiles", message.tiles)?,
             poster: optional("poster", message.poster)?,
             spent: required("spent", message.spent)?,
+            hardware: optional("hardware", message.hardware)?.unwrap_or_default(),
         })
     }
 }

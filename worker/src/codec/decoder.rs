@@ -8,6 +8,7 @@ use shared::index::{PacketEntry, PacketList};
 use shared::source::{Timing, VideoStream};
 
 use super::setup::Setup;
+use super::{Decode, Picture};
 use crate::av;
 use crate::task::{Inputs, Objects, ffmpeg_error};
 
@@ -62,11 +63,6 @@ impl<'a> Decoder<'a> {
             errors: 0,
             sent: 0,
         })
-    }
-
-    /// Packets and frames the decoder complained about so far.
-    pub fn errors(&self) -> u64 {
-        self.errors
     }
 
     /// Packets fed so far.
@@ -134,6 +130,16 @@ impl<'a> Decoder<'a> {
         };
         self.next_by_order += self.frame_duration;
         frame.set_pts(time);
+    }
+}
+
+impl Decode for Decoder<'_> {
+    fn next_picture(&mut self) -> Result<Option<Picture>, TaskError> {
+        Ok(self.next_frame()?.map(Picture::Host))
+    }
+
+    fn errors(&self) -> u64 {
+        self.errors
     }
 }
 

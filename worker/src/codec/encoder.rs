@@ -1,13 +1,13 @@
 //! Software encoders through libavcodec: x264, x265 and SVT-AV1, each on one thread and with nothing of the clock in
 //! its bytes.
 
-use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, frame, picture};
+use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, picture};
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
 use shared::rendition::{VideoCodec, VideoRendition};
 use shared::task::VideoTask;
 
-use super::{Encoder, Packet, level};
+use super::{Encoder, Packet, Picture, level};
 use crate::av;
 use crate::task::ffmpeg_error;
 
@@ -64,11 +64,6 @@ impl EncoderPlan {
         }
     }
 
-    /// Opens the encoder.
-    pub fn open(&self) -> Result<Box<dyn Encoder>, TaskError> {
-        Ok(Box::new(Software::open(self)?))
-    }
-
     fn library(&self) -> &'static str {
         match self.rendition.codec {
             VideoCodec::H264 => "libx264",
@@ -119,8 +114,8 @@ impl EncoderPlan {
     }
 }
 
-/// One libavcodec encoder from its first frame to its last.
-struct Software {
+/// One libavcodec encoder from its first frame to its last. It runs on one thread.
+pub struct Software {
     plan: EncoderPlan,
     encoder: encoder::Video,
     config: DecoderConfig,
@@ -128,7 +123,8 @@ struct Software {
 }
 
 impl Software {
-    fn open(plan: &EncoderPlan) -> Result<Self, TaskError> {
+    /// Opens what `plan` asks for.
+    pub fn open(plan: &EncoderPlan) -> Result<Self, TaskError> {
         let library = encoder::find_by_name(plan.library()).ok_or_else(|| {
             let text = format!("this FFmpeg has no {}: install a build that has it", plan.library());
             TaskError::unsupported("encoder", text)
@@ -180,7 +176,8 @@ impl Software {
 }
 
 impl Encoder for Software {
-    fn push(&mut self, mut frame: frame::Video, idr: bool) -> Result<Vec<Packet>, TaskError> {
+    fn push(&mut self, picture: Picture, idr: bool) -> Result<Vec<Packet>, TaskError> {
+        let mut frame = picture.to_host()?;
         frame.set_kind(if idr { picture::Type::I } else { picture::Type::None });
         self.encoder.send_frame(&frame).map_err(|error| self.plan.error("encode", error))?;
         self.receive()

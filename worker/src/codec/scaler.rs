@@ -13,6 +13,7 @@ use shared::source::DynamicRange;
 use shared::task::VideoTask;
 
 use self::chain::Chain;
+use super::{Picture, Pictures, Scale};
 use crate::av;
 use crate::task::ffmpeg_error;
 
@@ -31,9 +32,6 @@ struct Shape {
     full_range: bool,
 }
 
-/// The same moment for every rung, largest first: planar 4:2:0, 8 bit, limited range.
-pub type Pictures = Vec<frame::Video>;
-
 impl Scaler {
     /// Pictures for the renditions of `task`, in its order (largest first).
     pub fn new(task: &VideoTask) -> Self {
@@ -43,15 +41,14 @@ impl Scaler {
         Self { chain, graph: None }
     }
 
-    /// Takes a frame; returns the pictures that are ready (deinterlacing holds one back).
-    pub fn push(&mut self, mut frame: frame::Video) -> Result<Vec<Pictures>, TaskError> {
+    fn scale(&mut self, mut frame: frame::Video) -> Result<Vec<Pictures>, TaskError> {
         let shape = self.shape_of(&frame);
         if frame.color_space() == Space::RGB {
             frame.set_color_space(Space::BT470BG); // either RGB, of which swscale makes BT.601, or YCbCr that is mislabelled
         }
         let mut ready = Vec::new();
         if self.graph.as_ref().is_some_and(|(known, _)| *known != shape) {
-            ready = self.finish()?;
+            ready = self.end()?;
         }
         if self.graph.is_none() {
             filter::find("zscale").ok_or_else(no_zimg)?;
@@ -74,8 +71,7 @@ impl Scaler {
         }
     }
 
-    /// The pictures held back.
-    pub fn finish(&mut self) -> Result<Vec<Pictures>, TaskError> {
+    fn end(&mut self) -> Result<Vec<Pictures>, TaskError> {
         let mut ready = Vec::new();
         if let Some((_, graph)) = &mut self.graph {
             source(graph)?.source().flush().map_err(scale_error)?;
@@ -94,7 +90,7 @@ impl Scaler {
                 let mut sink =
                     graph.get(&format!("out{rung}")).ok_or_else(|| TaskError::bug("the graph has no sink"))?;
                 match sink.sink().frame(&mut picture) {
-                    Ok(()) => pictures.push(picture),
+                    Ok(()) => pictures.push(Picture::Host(picture)),
                     Err(Error::Eof) => break,
                     Err(Error::Other { errno }) if errno == ffmpeg_next::error::EAGAIN => break,
                     Err(error) => return Err(scale_error(error)),
@@ -144,6 +140,16 @@ impl Scaler {
             give_table(&mut graph, self.chain.color.dynamic_range())?;
         }
         Ok(graph)
+    }
+}
+
+impl Scale for Scaler {
+    fn push(&mut self, picture: Picture) -> Result<Vec<Pictures>, TaskError> {
+        self.scale(picture.to_host()?)
+    }
+
+    fn finish(&mut self) -> Result<Vec<Pictures>, TaskError> {
+        self.end()
     }
 }
 

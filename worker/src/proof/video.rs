@@ -8,9 +8,9 @@ use shared::task::{Transform, VideoTask};
 use shared::time::{FrameRate, SegmentGrid, Timescale};
 
 use super::clip::{self, Coded};
-use crate::codec::decoder::Decoder;
+use crate::codec::Picture;
+use crate::codec::backend::Backend;
 use crate::codec::encoder::EncoderPlan;
-use crate::codec::scaler::Scaler;
 use crate::codec::setup::Setup;
 
 const FRAMES: i64 = 24;
@@ -25,13 +25,14 @@ const LEAST_PSNR_DB: f64 = 30.0;
 /// Scales, encodes with the settings of production, decodes, and compares number, order, IDRs and pictures.
 pub fn round_trip(codec: VideoCodec) -> Result<(), TaskError> {
     let task = task(codec)?;
-    let mut scaler = Scaler::new(&task);
-    let mut encoder = EncoderPlan::new(&task, 0).open()?;
+    let backend = Backend::default();
+    let mut scaler = backend.scaler(&task);
+    let mut encoder = backend.encoder(&EncoderPlan::new(&task, 0))?;
     let (mut wanted, mut packets) = (Vec::new(), Vec::new());
     for number in 0..FRAMES {
-        for mut pictures in scaler.push(stripes(number))? {
+        for mut pictures in scaler.push(Picture::Host(stripes(number)))? {
             let picture = pictures.remove(0);
-            wanted.push(luma(&picture));
+            wanted.push(picture.look(|picture| Ok(luma(picture)))?);
             packets.extend(encoder.push(picture, number % GOP == 0)?);
         }
     }
@@ -55,11 +56,11 @@ pub fn round_trip(codec: VideoCodec) -> Result<(), TaskError> {
         .map(|packet| Coded { data: packet.data, pts: packet.pts, duration: 1, key: packet.idr })
         .collect();
     let inputs = clip::inputs(&coded, -2)?; // reordered by up to two
-    let mut decoder = Decoder::open(&VideoStream { setup: setup.seal(), ..task.stream.clone() }, &inputs)?;
+    let mut decoder = backend.decoder(&VideoStream { setup: setup.seal(), ..task.stream.clone() }, &inputs)?;
     let (mut shown, mut found) = (Vec::new(), Vec::new());
-    while let Some(picture) = decoder.next_frame()? {
+    while let Some(picture) = decoder.next_picture()? {
         shown.extend(picture.pts());
-        found.push(luma(&picture));
+        found.push(picture.look(|picture| Ok(luma(picture)))?);
     }
     same("times of decoded pictures", &shown, &(0..FRAMES).collect::<Vec<_>>())?;
     same("complaints of the decoder", &decoder.errors(), &0)?;

@@ -10,13 +10,13 @@ const UPRIGHT: Transform = Transform { rotation: 0, mirror: false, deinterlace: 
 const BT709: Color = Color { primaries: 1, transfer: 1, matrix: 1, full_range: false };
 
 /// Scales one frame.
-fn scale(frame: frame::Video, color: Color, transform: Transform, sizes: &[(u32, u32)]) -> Pictures {
+fn scale(frame: frame::Video, color: Color, transform: Transform, sizes: &[(u32, u32)]) -> Vec<frame::Video> {
     let chain = Chain { sizes: sizes.to_vec(), timescale: Timescale::new(25).unwrap(), color, transform };
     let mut scaler = Scaler { chain, graph: None };
-    let mut ready = scaler.push(frame).unwrap();
+    let mut ready = scaler.push(Picture::Host(frame)).unwrap();
     ready.extend(scaler.finish().unwrap());
     assert_eq!(ready.len(), 1);
-    ready.remove(0)
+    ready.remove(0).into_iter().map(|picture| picture.to_host().unwrap()).collect()
 }
 
 /// A frame whose planes are filled by sample value; deep formats get the value shifted up from 8 bits.
