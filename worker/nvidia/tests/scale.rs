@@ -58,11 +58,13 @@ fn planar(picture: &Picture, bits: u32) -> [Vec<u16>; 3] {
 }
 
 /// What FFmpeg's filters make of a picture: planar 8 bit samples.
-fn filtered(picture: &Picture, source: &Source, filters: &str, size: Size) -> [Vec<u16>; 3] {
+fn filtered(picture: &Picture, source: &Source, second_input: &[&str], filters: &str, size: Size) -> [Vec<u16>; 3] {
     let format = if source.bits == 8 { "yuv420p".to_owned() } else { format!("yuv420p{}le", source.bits) };
     let mut child = Command::new("ffmpeg")
-        .args(["-v", "error", "-filter_threads", "1", "-f", "rawvideo", "-pix_fmt", &format])
-        .args(["-s", &format!("{}x{}", source.size.width, source.size.height), "-i", "-", "-vf", filters])
+        .args(["-v", "error", "-filter_complex_threads", "1", "-f", "rawvideo", "-pix_fmt", &format])
+        .args(["-s", &format!("{}x{}", source.size.width, source.size.height), "-i", "-"])
+        .args(second_input)
+        .args(["-lavfi", filters])
         .args(["-f", "rawvideo", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -143,7 +145,7 @@ fn agreement(source: &Source, paint: impl Fn(usize, usize, usize) -> u16, rungs:
         if number > 0 {
             filters += &format!(",zscale={}:{}:filter=lanczos", rung.width, rung.height);
         }
-        let theirs = filtered(&picture, source, &filters, *rung);
+        let theirs = filtered(&picture, source, &[], &filters, *rung);
         let ours = planar(ours, 8);
         for plane in 0..3 {
             worst[plane] = worst[plane].min(psnr(&ours[plane], &theirs[plane]));
@@ -194,6 +196,48 @@ fn chroma_wherever_it_lies_agrees_with_zscale() {
 fn deep_pictures_agree_with_zscale() {
     assert_agrees(&source(Format::P016, 10, 1280, 720), &[(1280, 720), (854, 480)]);
     assert_agrees(&source(Format::P016, 12, 640, 360), &[(426, 240)]);
+}
+
+/// Colours along an edge of FFmpeg's table of level 7, which is a picture of 343 by 343.
+const EDGE: u32 = 49;
+
+/// A table that bends and mixes colours as tone mapping does.
+fn bent() -> Vec<[u16; 3]> {
+    let part = |step: u32| f64::from(step) / f64::from(EDGE - 1);
+    let shown = |number: u32| {
+        let [red, green, blue] = [number % EDGE, number / EDGE % EDGE, number / EDGE / EDGE].map(part);
+        let light = [1.2 * red - 0.15 * green, 1.1 * green - 0.08 * red, 1.05 * blue - 0.02 * red];
+        light.map(|light| (65535.0 * light.clamp(0.0, 1.0).powf(0.8)).round() as u16)
+    };
+    (0..EDGE.pow(3)).map(shown).collect()
+}
+
+#[test]
+fn hdr_agrees_with_the_software_paths_filters() {
+    let source = source(Format::P016, 10, 640, 360);
+    let waves = |plane: usize, x: usize, y: usize| {
+        let wave = ((x as f64 / 37.0 + plane as f64).sin() + (y as f64 / 23.0).cos()) / 2.0;
+        (512.0 + [400.0, 120.0, 120.0][plane] * wave).round() as u16
+    };
+    let picture = painted(&source, waves);
+    let table = std::env::temp_dir().join(format!("table-{}.rgb48le", std::process::id()));
+    std::fs::write(&table, bent().as_flattened().iter().flat_map(|part| part.to_le_bytes()).collect::<Vec<u8>>())
+        .unwrap();
+    let filters = "[0]zscale=426:240:filter=lanczos:dither=ordered:rin=limited:r=limited:c=left,format=yuv420p10le,\
+         zscale=min=bt2020nc:pin=bt709:tin=bt709:rin=limited:m=gbr:p=bt709:t=bt709:r=full,format=gbrp12le,\
+         scale,format=rgb48le[hdr];[hdr][1]haldclut=clut=first,scale,format=gbrp12le,\
+         zscale=min=gbr:pin=bt709:tin=bt709:rin=full:m=bt709:p=bt709:t=bt709:r=limited:c=left:dither=ordered,\
+         format=yuv420p";
+    let path = table.to_str().unwrap();
+    let second = ["-f", "rawvideo", "-pix_fmt", "rgb48le", "-s", "343x343", "-i", path];
+    let theirs = filtered(&picture, &source, &second, filters, Size { width: 426, height: 240 });
+    std::fs::remove_file(&table).unwrap();
+    let transform = Transform { tone: Lut3::new(EDGE, bent()), ..Transform::NONE };
+    let ours = Reference::new(&source, &transform, &sizes(&[(426, 240)])).unwrap().push(&picture).unwrap();
+    let ours = planar(&ours[0], 8);
+    let agreement = [0, 1, 2].map(|plane| psnr(&ours[plane], &theirs[plane]));
+    println!("HDR: Y {:.1}, U {:.1}, V {:.1} dB", agreement[0], agreement[1], agreement[2]);
+    assert!(agreement.iter().all(|psnr| *psnr >= 60.0), "{agreement:?}");
 }
 
 #[test]

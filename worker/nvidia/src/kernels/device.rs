@@ -90,6 +90,24 @@ mod tests {
     }
 
     #[test]
+    fn the_ptx_assembles_for_every_generation_of_cards_and_spills_nothing() {
+        if Command::new("ptxas").arg("--version").output().is_err() {
+            println!("skipped: no ptxas here (pip download nvidia-cuda-nvcc-cu12==12.1.105 has one)");
+            return;
+        }
+        let ptx = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/scale.ptx");
+        for card in ["52", "60", "70", "75", "80", "86", "89", "90"] {
+            let arch = format!("-arch=sm_{card}");
+            let output = Command::new("ptxas").args(["-v", &arch, ptx, "-o", "/dev/null"]).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "sm_{card}: {text}");
+            let spilled =
+                text.lines().filter(|line| line.contains("spill")).find(|line| !line.contains(" 0 bytes spill stores"));
+            assert_eq!(spilled, None, "sm_{card}");
+        }
+    }
+
+    #[test]
     fn the_ptx_is_what_its_source_compiles_to() {
         if Command::new("clang-14").arg("--version").output().is_err() {
             println!("skipped: no clang-14 here");
