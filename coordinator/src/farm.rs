@@ -37,6 +37,7 @@ mod explain;
 mod handout;
 mod indexing;
 mod messages;
+mod placing;
 mod publication;
 mod requests;
 mod results;
@@ -57,7 +58,6 @@ use crate::schedule::Weights;
 use crate::workers::{Hold, Workers};
 use active::ActiveJob;
 pub use explain::{Backlog, Line};
-use handout::urgency;
 pub use messages::{CleanUp, Command, Event, LastWords, Refusal, Restored, Round, TakeAway};
 use taken::Taken;
 
@@ -80,6 +80,8 @@ pub struct Farm {
     jobs: BTreeMap<JobId, ActiveJob>,
     workers: Workers,
     taken: Taken,
+    /// When a worker with a GPU last took tasks.
+    gpu_seen_ms: u64,
     /// The highest attempt number of jobs that are gone.
     forgotten: AttemptId,
     /// Of the last view.
@@ -95,7 +97,17 @@ impl Farm {
     pub fn new(config: FarmConfig) -> Self {
         let (jobs, workers) = (BTreeMap::new(), Workers::default());
         let (taken, forgotten) = (Taken::default(), AttemptId(0));
-        Self { config, jobs, workers, taken, forgotten, sequence: 0, keep_finished_ms: None, look_ms: 0 }
+        Self {
+            config,
+            jobs,
+            workers,
+            taken,
+            gpu_seen_ms: 0,
+            forgotten,
+            sequence: 0,
+            keep_finished_ms: None,
+            look_ms: 0,
+        }
     }
 
     /// Jobs are put away so many milliseconds after their end.
@@ -277,6 +289,7 @@ impl Farm {
     /// Goes on from what is remembered, and forgets what a coordinator that died had not forgotten yet.
     fn restore(&mut self, restored: Restored, now_ms: u64, out: &mut Vec<Command>) {
         let Restored { jobs, tasks, holds, queue_kept } = restored;
+        self.gpu_seen_ms = now_ms; // nobody has spoken yet
         let mut by_job: BTreeMap<JobId, Vec<TaskRecord>> = BTreeMap::new();
         for task in tasks {
             by_job.entry(task.id.job.clone()).or_default().push(task);

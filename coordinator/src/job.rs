@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use shared::error::ErrorKind;
+use shared::fleet::Class;
 use shared::rendition::AudioRendition;
 use shared::source::{Finding, SourceInfo, Verdict};
 use shared::task::{AttemptId, JobId, Places, Receipt, TaskId, TenantId, Work, WorkerId};
@@ -247,6 +248,9 @@ pub struct JobRecord {
     pub ladder: Ladder,
     /// The audio renditions; empty until the index has ended.
     pub audio: Vec<AudioRendition>,
+    /// What all of its chunks need of a machine; `None` until the first is handed out.
+    #[serde(default)]
+    pub video_class: Option<Class>,
     /// What went wrong, bounded by [`MOST_PROBLEMS`]. A job may complete in spite of them.
     pub problems: Vec<Problem>,
     /// No attempt of the job's earlier lives has a higher number: it may fail, be called off or be deleted, and start over.
@@ -335,6 +339,7 @@ impl JobRecord {
             duration_ms: None,
             ladder: Ladder::default(),
             audio: Vec::new(),
+            video_class: None,
             problems: Vec::new(),
             attempts_before,
             submitted_ms: now_ms,

@@ -142,7 +142,7 @@ impl Program {
         let guard = term.guard();
         let store = EtcdStore::new(self.etcd.clone(), guard.clone(), self.metrics.fenced_writes.clone());
         let nats = tokio::select! {
-            queue = NatsQueue::connect(&self.config.nats, &[]) => Arc::new(queue?),
+            queue = NatsQueue::connect(&self.config.nats) => Arc::new(queue?),
             () = guard.over() => return Ok(()),
             () = self.shutdown.draining.cancelled() => return Ok(()),
         };

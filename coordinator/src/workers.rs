@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use shared::error::ErrorKind;
-use shared::fleet::{AttemptRef, Class, Directive, HEARTBEAT_MS, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, HEARTBEAT_MS, Heartbeat, Standing};
 use shared::task::{JobId, Task, TaskId, Work, WorkerId};
 
 use crate::job::TaskRecord;
@@ -177,7 +177,7 @@ impl Workers {
 
     /// Attempts that can run at once on everybody who takes tasks of this class.
     pub fn slots(&self, class: Class) -> usize {
-        self.views().filter(|view| view.takes(class)).map(|view| view.heartbeat.slots as usize).sum()
+        self.views().filter(|view| view.takes(class)).map(|view| view.heartbeat.slots_of(class) as usize).sum()
     }
 
     /// An attempt has ended well; `confirmed`: it claims what an attempt elsewhere had claimed before. Returns what must be
@@ -227,7 +227,9 @@ impl Workers {
     /// Whether a worker is to blame for its faults: not if all are of one job and nobody has made any of them elsewhere
     /// (the job may be what crashes workers), and not if there is nobody else to do the work.
     fn judge(&mut self, worker: &WorkerId, code: &str, now_ms: u64) -> Option<Directive> {
-        let others = self.views().any(|view| view.takes(Class::Cpu) && view.heartbeat.worker != *worker);
+        let classes = &self.get(worker)?.heartbeat.classes;
+        let alike = |view: &WorkerView| classes.iter().any(|class| view.takes(*class));
+        let others = self.views().any(|view| alike(view) && view.heartbeat.worker != *worker);
         let known = self.known.get_mut(worker)?;
         let jobs: BTreeSet<&JobId> = known.faults.keys().map(|task| &task.job).collect();
         let own = jobs.len() > 1 || known.faults.values().any(|made_elsewhere| *made_elsewhere);
@@ -244,21 +246,17 @@ impl Workers {
 
     /// Who should leave a task to others: on whom it failed for reasons that may be theirs, last of all those who lack what
     /// it needs. Nobody, if there is nobody else.
-    pub fn to_avoid(&self, task: &TaskRecord) -> Vec<WorkerId> {
+    pub fn to_avoid(&self, class: Class, task: &TaskRecord) -> Vec<WorkerId> {
         let blamed = task.failures.iter().rev().filter(|failure| blames_worker(failure));
         let failed = blamed.filter_map(|failure| failure.worker.as_ref());
-        let needs = needs(&task.work);
-        let lacks = |view: &&WorkerView| {
-            view.heartbeat.abilities.iter().any(|one| one.lack.is_some() && needs.contains(&one.name.as_str()))
-        };
-        let lacking = self.views().filter(lacks).map(|view| &view.heartbeat.worker);
+        let lacking = self.views().filter(|view| lacks(view, class, &task.work)).map(|view| &view.heartbeat.worker);
         let mut avoid: Vec<WorkerId> = Vec::new();
         for worker in failed.chain(lacking) {
             if !avoid.contains(worker) {
                 avoid.push(worker.clone());
             }
         }
-        let others = || self.views().any(|view| view.takes(Class::Cpu) && !avoid.contains(&view.heartbeat.worker));
+        let others = || self.views().any(|view| view.takes(class) && !avoid.contains(&view.heartbeat.worker));
         if avoid.is_empty() || !others() {
             return Vec::new();
         }
@@ -270,7 +268,12 @@ impl Workers {
     pub fn others_differ(&self, unable: &[&WorkerId]) -> bool {
         let abilities = |worker: &WorkerId| self.get(worker).map(|view| &view.heartbeat.abilities);
         let differs = |view: &WorkerView| unable.iter().all(|one| abilities(one) != Some(&view.heartbeat.abilities));
-        self.views().any(|view| view.takes(Class::Cpu) && differs(view))
+        self.views().any(|view| Class::ALL.into_iter().any(|class| view.takes(class)) && differs(view))
+    }
+
+    /// Whether somebody takes tasks of this class, and lacks nothing for this one.
+    pub fn can(&self, class: Class, work: &Work) -> bool {
+        self.views().any(|view| view.takes(class) && view.heartbeat.slots_of(class) > 0 && !lacks(view, class, work))
     }
 
     /// A person wants a worker to hold, or to work again. `None`: no such worker.
@@ -292,6 +295,7 @@ impl Workers {
             abilities: Vec::new(),
             proofs: 0,
             slots: 0,
+            gpu: GpuShare::default(),
             running: Vec::new(),
             standing: Standing::Holding,
             speed_ms_per_s: 0,
@@ -315,6 +319,13 @@ impl Workers {
     pub fn views(&self) -> impl Iterator<Item = &WorkerView> {
         self.known.values().map(|known| &known.view)
     }
+}
+
+/// Whether a worker has found out that something is missing there for such a task.
+fn lacks(view: &WorkerView, class: Class, work: &Work) -> bool {
+    let needs = needs(work);
+    let missing = |one: &Ability| one.class == class && one.lack.is_some() && needs.contains(&one.name.as_str());
+    view.heartbeat.abilities.iter().any(missing)
 }
 
 /// Names of abilities that a task asks for.
@@ -349,15 +360,16 @@ impl Load {
             stays && beat.classes.contains(&class)
         };
         let beats: Vec<_> = workers.iter().filter(there).map(|view| &view.heartbeat).collect();
-        let measured = || beats.iter().filter(|beat| beat.speed_ms_per_s > 0);
-        let weight: u64 = measured().map(|beat| u64::from(beat.slots)).sum();
-        let total: u64 = measured().map(|beat| u64::from(beat.slots) * u64::from(beat.speed_ms_per_s)).sum();
+        let measured = beats.iter().map(|beat| (u64::from(beat.slots_of(class)), u64::from(beat.speed_of(class))));
+        let measured = measured.filter(|(_, speed)| *speed > 0);
+        let (weight, total) =
+            measured.fold((0, 0), |(weight, total), (slots, speed)| (weight + slots, total + slots * speed));
         let average = total.checked_div(weight).and_then(|speed| u32::try_from(speed).ok());
         let speed_ms_per_s = average.filter(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
         Self {
             queued_seconds: queued_ms as f64 / f64::from(speed_ms_per_s),
-            slots: beats.iter().map(|beat| beat.slots).sum(),
-            busy_slots: beats.iter().map(|beat| u32::try_from(beat.running.len()).unwrap_or(u32::MAX)).sum(),
+            slots: beats.iter().map(|beat| beat.slots_of(class)).sum(),
+            busy_slots: beats.iter().map(|beat| beat.busy_of(class)).sum(),
             speed_ms_per_s,
         }
     }
@@ -365,7 +377,6 @@ impl Load {
 
 #[cfg(test)]
 mod tests {
-    use shared::fleet::Ability;
     use shared::task::{AttemptId, IndexTask, TaskName};
     use shared::testing::heartbeat;
 
@@ -521,7 +532,7 @@ mod tests {
         let index = Work::Index(IndexTask { max_pixels: 1, growing_ms: None });
         let record = |failures| TaskRecord { failures, ..TaskRecord::new(task(0), index.clone(), AttemptId(0)) };
         let avoided = |workers: &Workers, failures| -> Vec<String> {
-            workers.to_avoid(&record(failures)).iter().map(ToString::to_string).collect()
+            workers.to_avoid(Class::Cpu, &record(failures)).iter().map(ToString::to_string).collect()
         };
         workers.beat(lack("a", None), 0);
         assert_eq!(avoided(&workers, vec![failed("a", ErrorKind::Bug)]), [""; 0], "there is nobody else");

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use shared::fleet::{Directive, Heartbeat, Lane};
+use shared::fleet::{Class, Directive, Heartbeat, Lane};
 use shared::queue::memory::MemoryQueue;
 use shared::queue::{Delivery, Incoming, Queue, QueueError};
 use shared::task::{IndexReport, Outcome, Receipt, Task, TaskReport};
@@ -65,8 +65,8 @@ impl Queue for MeteredQueue {
         self.inner.next_directive().await
     }
 
-    async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
-        self.inner.pull().await
+    async fn pull(&self, class: Class) -> Result<Option<Box<dyn Delivery>>, QueueError> {
+        self.inner.pull(class).await
     }
 
     async fn report(&self, report: TaskReport) -> Result<(), QueueError> {

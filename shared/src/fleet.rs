@@ -13,16 +13,19 @@ use crate::task::{AttemptId, Cancellation, TaskId, WorkerId};
 pub enum Class {
     /// Decodes, scales and encodes in software.
     Cpu,
+    /// Encodes on a GPU, and does the rest where it can.
+    Gpu,
 }
 
 impl Class {
     /// Every class there is.
-    pub const ALL: [Self; 1] = [Self::Cpu];
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Gpu];
 
     /// As it stands in subjects and labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
         }
     }
 }
@@ -117,18 +120,58 @@ pub struct Heartbeat {
     pub abilities: Vec<Ability>,
     /// Times that it was tried since the start.
     pub proofs: u32,
-    /// Attempts it can run at once.
+    /// Attempts of [`Class::Cpu`] that it can run at once.
     pub slots: u32,
-    /// What runs.
+    /// What it has for [`Class::Gpu`].
+    pub gpu: GpuShare,
+    /// What runs, of every class.
     pub running: Vec<AttemptRef>,
     /// Whether it takes tasks.
     pub standing: Standing,
-    /// Milliseconds of presentation that one slot encodes in a second of wall time, by the chunks it has made; 0 before
-    /// the first.
+    /// Milliseconds of presentation that one slot of [`Class::Cpu`] encodes in a second of wall time, by the chunks it has
+    /// made; 0 before the first.
     pub speed_ms_per_s: u32,
     /// When it started, in milliseconds of UNIX time by its own clock. With another one than before, it is another process:
     /// what the one before it ran has died with that.
     pub started_ms: u64,
+}
+
+/// What a worker has on its GPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GpuShare {
+    /// Attempts that it can run there at once.
+    pub slots: u32,
+    /// Of those that run, how many run there.
+    pub busy: u32,
+    /// As [`Heartbeat::speed_ms_per_s`].
+    pub speed_ms_per_s: u32,
+}
+
+impl Heartbeat {
+    /// Attempts of a class that it can run at once; 0 if it has not proven the class.
+    pub fn slots_of(&self, class: Class) -> u32 {
+        match class {
+            _ if !self.classes.contains(&class) => 0,
+            Class::Cpu => self.slots,
+            Class::Gpu => self.gpu.slots,
+        }
+    }
+
+    /// Attempts of a class that run.
+    pub fn busy_of(&self, class: Class) -> u32 {
+        match class {
+            Class::Cpu => u32::try_from(self.running.len()).unwrap_or(u32::MAX).saturating_sub(self.gpu.busy),
+            Class::Gpu => self.gpu.busy,
+        }
+    }
+
+    /// Milliseconds of presentation that one slot of a class encodes in a second of wall time; 0 before the first chunk.
+    pub fn speed_of(&self, class: Class) -> u32 {
+        match class {
+            Class::Cpu => self.speed_ms_per_s,
+            Class::Gpu => self.gpu.speed_ms_per_s,
+        }
+    }
 }
 
 /// Between two heartbeats of a worker.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::fleet::{AttemptRef, Directive, Heartbeat, Lane};
+use crate::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane};
 use crate::task::{Task, TaskReport};
 
 /// The queue can't be reached, or has been closed.
@@ -67,8 +67,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Coordinator: tells every worker that listens.
     async fn direct(&self, directive: Directive) -> Result<(), QueueError>;
 
-    /// Worker: waits for a task, the more urgent ones first. `None` when the queue has been closed.
-    async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError>;
+    /// Worker: waits for a task of a class, the more urgent ones first. `None` when the queue has been closed.
+    async fn pull(&self, class: Class) -> Result<Option<Box<dyn Delivery>>, QueueError>;
 
     /// Worker: says something about an attempt.
     async fn report(&self, report: TaskReport) -> Result<(), QueueError>;

@@ -10,7 +10,7 @@ use prost::Message;
 use proto::v1;
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::{Ability, AttemptRef, Class, Directive, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
 use shared::index::{AudioRun, Gop, ListRef};
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, Finding, SourceInfo, Timing, Verdict, VideoStream};
@@ -208,7 +208,11 @@ fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
     let works = Ability { class: Class::Cpu, name: "h264".into(), lack: None };
     let lacks = Ability { name: "hevc".into(), lack: Some("this FFmpeg has no libx265".into()), ..works.clone() };
     let proven = Heartbeat { abilities: vec![works, lacks], proofs: 2, ..heartbeat(Standing::Working, vec![]) };
+    let gpu = GpuShare { slots: 12, busy: 1, speed_ms_per_s: 40_000 };
+    let classes = Class::ALL.to_vec();
+    let on_gpus = Heartbeat { gpu, classes, ..heartbeat(Standing::Working, vec![attempt(1), attempt(2)]) };
     vec![
+        ("heartbeat-gpu", on_gpus),
         ("heartbeat-working", heartbeat(Standing::Working, vec![attempt(1), attempt(2)])),
         ("heartbeat-holding", heartbeat(Standing::Holding, vec![])),
         ("heartbeat-draining", heartbeat(Standing::Draining, vec![attempt(1)])),

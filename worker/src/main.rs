@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use shared::fleet::Class;
 use shared::program::{self, Failure};
 use shared::queue::metered::MeteredQueue;
 use shared::queue::nats::{NatsConfig, NatsQueue};
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use worker::config::Config;
 use worker::metrics::Metrics;
-use worker::proof::Proof;
+use worker::proof::{self, Proof};
 use worker::run::Worker;
 
 /// Pause before a broker that could not be reached is tried again.
@@ -99,7 +98,7 @@ async fn run(config: Config) -> Result<(), Failure> {
 /// Waits for a broker.
 async fn connect(config: &NatsConfig) -> NatsQueue {
     loop {
-        match NatsQueue::connect(config, &Class::ALL).await {
+        match NatsQueue::connect(config).await {
             Ok(queue) => return queue,
             Err(error) => warn!(%error, "trying again"),
         }
@@ -110,7 +109,7 @@ async fn connect(config: &NatsConfig) -> NatsQueue {
 /// Says of each class why it is not claimed; never returns.
 async fn tell_proof(mut proof: watch::Receiver<Proof>, readiness: &Readiness) {
     loop {
-        for class in Class::ALL {
+        for class in proof::tried() {
             match proof.borrow_and_update().lack(class) {
                 None => readiness.has(class.as_str()),
                 Some(lack) => readiness.lacks(class.as_str(), lack),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::HEARTBEAT_MS;
+use shared::fleet::{Class, HEARTBEAT_MS};
 use shared::queue::{Delivery, Queue, QueueError};
 use shared::task::{Outcome, Spent, Task, TaskReport, WorkerId};
 use tokio::sync::watch;
@@ -212,7 +212,7 @@ impl SlotLoop {
                         () = self.shared.presence.takes_tasks(true) => continue,
                     }
                 }
-                delivery = self.shared.queue.pull() => match delivery? {
+                delivery = self.shared.queue.pull(Class::Cpu) => match delivery? {
                     Some(delivery) => delivery,
                     None => return Ok(()),
                 },

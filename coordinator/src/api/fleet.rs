@@ -80,6 +80,7 @@ fn load(class: Class, queued_ms: u64, workers: &[WorkerView]) -> v1::ClassLoad {
 fn work_class(class: Class) -> v1::WorkClass {
     match class {
         Class::Cpu => v1::WorkClass::Cpu,
+        Class::Gpu => v1::WorkClass::Gpu,
     }
 }
 
@@ -113,6 +114,8 @@ fn message(view: &WorkerView) -> v1::Worker {
         done: view.done,
         failed: view.failed,
         abilities: beat.abilities.iter().map(ability).collect(),
+        gpu_slots: beat.slots_of(Class::Gpu),
+        gpu_speed_ms_per_s: beat.speed_of(Class::Gpu),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::{AttemptRef, HEARTBEAT_MS};
+use shared::fleet::{AttemptRef, Class, HEARTBEAT_MS};
 use shared::index::AudioRun;
 use shared::task::{AttemptId, IndexTask, Progress, Task, TaskId, TaskName, Work, WorkerId};
 use shared::time::SegmentGrid;
@@ -11,6 +11,7 @@ use shared::time::SegmentGrid;
 use super::Command;
 use super::archiving::Leaving;
 use super::ending::Ending;
+use super::placing;
 use super::publication::Publishing;
 use super::taken::Taken;
 use super::view::Memory;
@@ -167,8 +168,13 @@ impl ActiveJob {
 
     /// What waited on the queue is gone; what a worker makes already goes on.
     pub(super) fn queue_lost(&mut self) {
+        self.hand_out_again(|_| true);
+    }
+
+    /// Tasks that wait on the queue are handed out once more.
+    pub(super) fn hand_out_again(&mut self, which: impl Fn(TaskName) -> bool) {
         let waiting = |task: &&mut ActiveTask| task.record.state == TaskState::Out && task.holder.is_none();
-        for task in self.tasks.values_mut().filter(waiting) {
+        for task in self.tasks.values_mut().filter(waiting).filter(|task| which(task.record.id.name)) {
             task.wait_until(0);
             self.changed = true;
         }
@@ -178,8 +184,9 @@ impl ActiveJob {
     /// this coordinator heard of either. It is made again, and nothing is counted.
     pub(super) fn hand_out_lost(&mut self, taken: &Taken, now_ms: u64) {
         let unheard = |task: &&mut ActiveTask| task.record.state == TaskState::Out && task.heard_ms.is_none();
+        let video_class = self.record.video_class;
         for task in self.tasks.values_mut().filter(unheard) {
-            if task.queued_ms < taken.before(task.record.id.name) {
+            if task.queued_ms < taken.before(placing::lane(task.record.id.name, video_class)) {
                 let left_queue_ms = *task.left_queue_ms.get_or_insert(now_ms);
                 if left_queue_ms + UNHEARD_MS <= now_ms {
                     task.wait_until(0);
@@ -277,9 +284,10 @@ impl ActiveJob {
         !self.record.state.is_final() && self.tasks.get(&name).is_some_and(wanted)
     }
 
-    /// Attempts that run or wait to.
-    pub(super) fn in_hand(&self) -> usize {
-        self.tasks.values().filter(|task| task.record.state == TaskState::Out).count()
+    /// Attempts of a class that run or wait to.
+    pub(super) fn in_hand(&self, class: Class) -> usize {
+        let out = |task: &&ActiveTask| task.record.state == TaskState::Out;
+        self.tasks.values().filter(out).filter(|task| self.lane(task.record.id.name).class == class).count()
     }
 
     /// The highest number that an attempt was ever given.

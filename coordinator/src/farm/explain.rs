@@ -1,6 +1,6 @@
 //! What has become of a job and of each of its tasks, in sentences for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
@@ -38,10 +38,15 @@ impl Farm {
     pub fn explain(&self, job: &JobId) -> Option<Vec<Line>> {
         let job = self.jobs.get(job)?;
         let mut lines = job.timeline();
-        let waits = job.tasks.values().any(|task| !task.is_done() && task.begun_ms.is_none());
-        if waits && !job.record.state.is_final() && self.workers.slots(Class::Cpu) == 0 {
-            let text = "No worker takes tasks: none is connected, or all of them hold.".to_owned();
-            lines.push(Line { at_ms: None, about: "job".to_owned(), text });
+        let live = |task: &&ActiveTask| !task.is_done() && !job.record.state.is_final();
+        let waiting = job.tasks.values().filter(live).filter(|task| task.begun_ms.is_none());
+        let waits: BTreeSet<Class> = waiting.map(|task| job.lane(task.record.id.name).class).collect();
+        for class in waits.into_iter().filter(|class| self.workers.slots(*class) == 0) {
+            let text = match class {
+                Class::Cpu => "No worker takes tasks: none is connected, or all of them hold.",
+                Class::Gpu => "No worker with a GPU takes tasks; in a minute its chunks go on to CPUs.",
+            };
+            lines.push(Line { at_ms: None, about: "job".to_owned(), text: text.to_owned() });
         }
         Some(lines)
     }
@@ -49,15 +54,17 @@ impl Farm {
     /// What is left to do, by class.
     pub fn backlog(&self, now_ms: u64) -> BTreeMap<Class, Backlog> {
         let live = self.jobs.values().filter(|job| !job.record.state.is_final());
-        let mut backlog = Backlog::default();
-        for task in live.flat_map(|job| job.tasks.values()).filter(|task| !task.is_done()) {
+        let tasks = live.flat_map(|job| job.tasks.values().map(|task| (job.lane(task.record.id.name).class, task)));
+        let mut backlogs: BTreeMap<Class, Backlog> = Class::ALL.map(|class| (class, Backlog::default())).into();
+        for (class, task) in tasks.filter(|(_, task)| !task.is_done()) {
+            let backlog = backlogs.entry(class).or_default();
             let done = task.progress.map_or(0, |progress| progress.done_ms);
             backlog.left_ms += length_ms(&task.record.work).saturating_sub(done);
             if task.record.state == TaskState::Out && task.begun_ms.is_none() && task.queued_ms > 0 {
                 backlog.oldest_ms = backlog.oldest_ms.max(now_ms.saturating_sub(task.queued_ms));
             }
         }
-        BTreeMap::from([(Class::Cpu, backlog)])
+        backlogs
     }
 }
 

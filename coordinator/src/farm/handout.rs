@@ -1,7 +1,6 @@
 //! What goes out to the workers next.
 
-use shared::fleet::{Class, Lane, Urgency};
-use shared::task::TaskName;
+use shared::fleet::Class;
 
 use super::active::{ActiveJob, ActiveTask};
 use super::{Command, Farm, stragglers};
@@ -11,44 +10,47 @@ use crate::schedule::{self, Waiting};
 impl Farm {
     /// Hands out what fits into the queue: all saves first, so that they are one transaction.
     pub(super) fn hand_out(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        let slots = self.workers.slots(Class::Cpu);
-        let backlogs: Vec<_> = self.jobs.values().filter_map(|job| backlog(job, now_ms)).collect();
-        let idle = slots.saturating_sub(backlogs.iter().map(|backlog| backlog.in_hand).sum());
-        let mut picked = schedule::pick(slots, &self.config.weights, backlogs);
-        if picked.is_empty() && idle > 0 {
-            picked.extend(self.jobs.values().filter_map(|job| job.straggler(now_ms)).take(idle));
-        }
+        self.place(now_ms, out);
         let mut tasks = Vec::new();
-        for id in picked {
-            let Some(job) = self.jobs.get_mut(&id.job) else { continue };
-            if let Some((record, mut task)) = job.hand_out(id.name, now_ms) {
-                task.avoid = self.workers.to_avoid(&record);
-                out.push(Command::SaveTask(Box::new(record)));
-                let lane = Lane { class: Class::Cpu, urgency: urgency(id.name) };
-                tasks.push(Command::Enqueue(Box::new(task), lane));
-            }
+        for class in Class::ALL {
+            self.hand_out_to(class, now_ms, out, &mut tasks);
         }
         out.extend(tasks);
     }
-}
 
-/// What makes a job playable does not wait behind other jobs' later chunks.
-pub(super) fn urgency(name: TaskName) -> Urgency {
-    match name {
-        TaskName::Index | TaskName::Video(0) | TaskName::Audio(_) => Urgency::Urgent,
-        TaskName::Video(_) | TaskName::Storyboard => Urgency::Normal,
+    fn hand_out_to(&mut self, class: Class, now_ms: u64, saves: &mut Vec<Command>, tasks: &mut Vec<Command>) {
+        let slots = self.workers.slots(class);
+        let backlogs: Vec<_> = self.jobs.values().filter_map(|job| backlog(job, class, now_ms)).collect();
+        let idle = slots.saturating_sub(backlogs.iter().map(|backlog| backlog.in_hand).sum());
+        let mut picked = schedule::pick(slots, &self.config.weights, backlogs);
+        if picked.is_empty() && idle > 0 {
+            let stragglers = self
+                .jobs
+                .values()
+                .filter_map(|job| job.straggler(now_ms).filter(|task| job.lane(task.name).class == class));
+            picked.extend(stragglers.take(idle));
+        }
+        for id in picked {
+            let Some(job) = self.jobs.get_mut(&id.job) else { continue };
+            if let Some((record, mut task)) = job.hand_out(id.name, now_ms) {
+                task.avoid = self.workers.to_avoid(class, &record);
+                saves.push(Command::SaveTask(Box::new(record)));
+                tasks.push(Command::Enqueue(Box::new(task), job.lane(id.name)));
+            }
+        }
     }
 }
 
-fn backlog(job: &ActiveJob, now_ms: u64) -> Option<schedule::Backlog<'_>> {
-    let in_hand = job.in_hand();
+fn backlog(job: &ActiveJob, class: Class, now_ms: u64) -> Option<schedule::Backlog<'_>> {
+    let in_hand = job.in_hand(class);
     let waiting =
         |task: &ActiveTask| Waiting { name: task.record.id.name, length_ms: stragglers::length_ms(&task.record.work) };
     let ready = |task: &&ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
+    let here = |task: &&ActiveTask| job.lane(task.record.id.name).class == class;
     // The last attempts of a job that has ended still hold slots.
     let waiting = match job.record.state.is_final() {
         true => Vec::new(),
-        false => job.tasks.values().filter(ready).map(waiting).collect(),
+        false => job.tasks.values().filter(ready).filter(here).map(waiting).collect(),
     };
     (in_hand > 0 || !waiting.is_empty()).then_some(schedule::Backlog {
         job: &job.record.spec.id,

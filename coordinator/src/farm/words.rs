@@ -25,7 +25,7 @@ impl Farm {
             match known.filter(|_| wanted) {
                 Some(job) => {
                     let queued_ms = job.heard(*name, attempt.attempt, &heartbeat.worker, None, now_ms);
-                    queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(*name, queued_ms));
+                    queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(job.lane(*name), queued_ms));
                 }
                 None => self.stop(attempt.clone(), now_ms, out),
             }
@@ -77,7 +77,7 @@ impl Farm {
             Outcome::Started | Outcome::Progress(_) => {
                 let progress = if let Outcome::Progress(progress) = outcome { Some(progress) } else { None };
                 let queued_ms = job.heard(name, attempt, &worker, progress, now_ms);
-                queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(name, queued_ms));
+                queued_ms.into_iter().for_each(|queued_ms| self.taken.begun(job.lane(name), queued_ms));
                 return;
             }
             Outcome::Index(piece) => job.index_piece(attempt, &worker, piece, now_ms, out),

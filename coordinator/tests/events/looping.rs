@@ -8,7 +8,7 @@ use coordinator::run::{Coordinator, CoordinatorConfig, Handle, SubmitError};
 use coordinator::store::Store;
 use coordinator::store::redb::RedbStore;
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::Directive;
+use shared::fleet::{Class, Directive};
 use shared::queue::Queue;
 use shared::queue::memory::MemoryQueue;
 use shared::storage::StorageConfig;
@@ -46,7 +46,7 @@ fn start(store: Arc<dyn Store>) -> Running {
 fn work(queue: Arc<dyn Queue>, tasks: usize) -> tokio::task::JoinHandle<()> {
     TaskTracker::new().spawn(async move {
         for _ in 0..tasks {
-            let Some(delivery) = queue.pull().await.unwrap() else { return };
+            let Some(delivery) = queue.pull(Class::Cpu).await.unwrap() else { return };
             for report in Source::default().work(delivery.task()) {
                 queue.report(report).await.unwrap();
             }
@@ -142,7 +142,7 @@ async fn a_cancelled_job_is_called_off_everywhere() {
     let directive = running.queue.next_directive().await.unwrap().unwrap();
     assert!(matches!(directive, Directive::Cancel(Cancellation { job, .. }) if job == spec.id));
     for _ in 0..4 {
-        let delivery = running.queue.pull().await.unwrap().unwrap();
+        let delivery = running.queue.pull(Class::Cpu).await.unwrap().unwrap();
         let cancelled = report(delivery.task(), Outcome::Failed(TaskError::cancelled()));
         running.queue.report(cancelled).await.unwrap();
         delivery.ack().await.unwrap();
@@ -154,7 +154,7 @@ async fn a_cancelled_job_is_called_off_everywhere() {
 /// Refuses the source of one job.
 fn refuse(queue: Arc<dyn Queue>) -> tokio::task::JoinHandle<()> {
     TaskTracker::new().spawn(async move {
-        let delivery = queue.pull().await.unwrap().unwrap();
+        let delivery = queue.pull(Class::Cpu).await.unwrap().unwrap();
         let refused = TaskError::new(ErrorKind::Unsupported, "codec", "no decoder for vvc");
         queue.report(report(delivery.task(), Outcome::Failed(refused))).await.unwrap();
         delivery.ack().await.unwrap();

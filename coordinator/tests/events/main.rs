@@ -1,6 +1,7 @@
 //! Event scripts against the core: what the farm does when things go wrong, with no worker, no disk and no clock.
 
 mod archiving;
+mod classes;
 mod fleet;
 mod invariants;
 mod looping;

@@ -8,7 +8,7 @@ use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskSt
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
 use coordinator::workers::Hold;
-use shared::fleet::{Directive, Heartbeat};
+use shared::fleet::{Directive, Heartbeat, Lane};
 use shared::task::*;
 use shared::testing::synthetic::Source;
 
@@ -38,6 +38,8 @@ pub struct World {
     pub jobs: BTreeMap<JobId, JobRecord>,
     pub tasks: BTreeMap<TaskId, TaskRecord>,
     pub queue: VecDeque<Task>,
+    /// Where each was put last.
+    pub lanes: BTreeMap<TaskId, Lane>,
     pub rounds: Vec<Round>,
     pub cleaned: Vec<CleanUp>,
     pub views: Vec<JobView>,
@@ -75,6 +77,7 @@ impl World {
             jobs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             queue: VecDeque::new(),
+            lanes: BTreeMap::new(),
             rounds: Vec::new(),
             cleaned: Vec::new(),
             views: Vec::new(),
@@ -119,8 +122,9 @@ impl World {
             Command::SaveTask(record) => drop(self.tasks.insert(record.id.clone(), *record)),
             Command::ForgetTasks(job) => self.tasks.retain(|id, _| id.job != job),
             Command::SaveHold(worker, hold) => drop(self.holds.insert(worker, hold)),
-            Command::Enqueue(task, _) => {
+            Command::Enqueue(task, lane) => {
                 self.check_saved(&task);
+                self.lanes.insert(task.id.clone(), lane);
                 self.queue.push_back(*task);
             }
             Command::Publish(round) => {

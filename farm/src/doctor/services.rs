@@ -19,7 +19,7 @@ pub(super) async fn nats(url: &str) -> Finding {
 
     let mut config = NatsConfig { urls: vec![url.to_owned()], connect_timeout_ms: 5_000, ..NatsConfig::default() };
     config.read_login(|name| std::env::var_os(name)?.into_string().ok());
-    let checked = match NatsQueue::connect(&config, &[]).await {
+    let checked = match NatsQueue::connect(&config).await {
         Ok(queue) => queue.check().await,
         Err(error) => Err(error),
     };

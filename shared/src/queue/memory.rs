@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, Incoming, Queue, QueueError};
-use crate::fleet::{Directive, Heartbeat, Lane, Urgency};
+use crate::fleet::{Class, Directive, Heartbeat, Lane, Urgency};
 use crate::task::{Task, TaskReport};
 
 /// What may wait for the coordinator before workers wait for it.
@@ -20,7 +20,8 @@ const DIRECTIVE_CAPACITY: usize = 256;
 
 /// Tasks and reports in memory; lost with the process, as any queue may be.
 pub struct MemoryQueue {
-    waiting: Arc<Waiting>,
+    /// By class.
+    waiting: [Arc<Waiting>; Class::ALL.len()],
     closed: CancellationToken,
     incoming: mpsc::Sender<Incoming>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
@@ -99,7 +100,7 @@ impl Default for MemoryQueue {
         let (incoming, inbox) = mpsc::channel(INCOMING_CAPACITY);
         let (directives, told) = broadcast::channel(DIRECTIVE_CAPACITY);
         let (inbox, told) = (inbox.into(), told.into());
-        Self { waiting: Arc::default(), closed: CancellationToken::new(), incoming, inbox, directives, told }
+        Self { waiting: Default::default(), closed: CancellationToken::new(), incoming, inbox, directives, told }
     }
 }
 
@@ -116,7 +117,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn push(&self, task: Task, lane: Lane) -> Result<(), QueueError> {
-        self.waiting.put(task, lane.urgency, false);
+        self.waiting[lane.class as usize].put(task, lane.urgency, false);
         Ok(())
     }
 
@@ -134,18 +135,19 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
+    async fn pull(&self, class: Class) -> Result<Option<Box<dyn Delivery>>, QueueError> {
+        let waiting = &self.waiting[class as usize];
         loop {
             if self.closed.is_cancelled() {
                 return Ok(None);
             }
-            if let Some((task, urgency)) = self.waiting.take() {
-                let waiting = self.waiting.clone();
+            if let Some((task, urgency)) = waiting.take() {
+                let waiting = waiting.clone();
                 return Ok(Some(Box::new(MemoryDelivery { task: Some(task), urgency, waiting })));
             }
             tokio::select! {
-                () = self.waiting.arrived.notified() => {}
-                () = self.waiting.pause_over() => {}
+                () = waiting.arrived.notified() => {}
+                () = waiting.pause_over() => {}
                 () = self.closed.cancelled() => {}
             }
         }

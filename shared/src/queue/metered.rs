@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{Delivery, Incoming, Queue, QueueError};
-use crate::fleet::{Directive, Heartbeat, Lane};
+use crate::fleet::{Class, Directive, Heartbeat, Lane};
 use crate::task::{Task, TaskReport};
 
 /// Who is told. Called in the queue's own calls: to be quick.
@@ -98,8 +98,8 @@ impl Queue for MeteredQueue {
         self.timed(Call::Direct, self.inner.direct(directive)).await
     }
 
-    async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
-        self.note(self.inner.pull().await)
+    async fn pull(&self, class: Class) -> Result<Option<Box<dyn Delivery>>, QueueError> {
+        self.note(self.inner.pull(class).await)
     }
 
     async fn report(&self, report: TaskReport) -> Result<(), QueueError> {

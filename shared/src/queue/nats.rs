@@ -52,7 +52,8 @@ use watch::Known;
 /// [`Queue::open`] takes them away from whoever had them, who then gets an error.
 pub struct NatsQueue {
     link: Arc<Link>,
-    puller: tasks::Puller,
+    /// By class.
+    pullers: [tasks::Puller; Class::ALL.len()],
     closed: CancellationToken,
     sender: Arc<reports::Sender>,
     known: Arc<Mutex<Known>>,
@@ -63,20 +64,20 @@ pub struct NatsQueue {
 }
 
 impl NatsQueue {
-    /// Connects to the first server that answers. A worker takes tasks of `classes`.
-    pub async fn connect(config: &NatsConfig, classes: &[Class]) -> Result<Self, QueueError> {
-        Ok(Self::over(Link::connect(config).await?, classes, Arc::default()))
+    /// Connects to the first server that answers.
+    pub async fn connect(config: &NatsConfig) -> Result<Self, QueueError> {
+        Ok(Self::over(Link::connect(config).await?, Arc::default()))
     }
 
-    /// One more worker over the same connection: it waits for tasks of `classes` in a line of its own.
-    pub fn another(&self, classes: &[Class]) -> Self {
-        Self::over(self.link.clone(), classes, self.sender.clone())
+    /// One more worker over the same connection: it waits for tasks in a line of its own.
+    pub fn another(&self) -> Self {
+        Self::over(self.link.clone(), self.sender.clone())
     }
 
     /// All that send over one connection number their reports together.
-    fn over(link: Arc<Link>, classes: &[Class], sender: Arc<reports::Sender>) -> Self {
+    fn over(link: Arc<Link>, sender: Arc<reports::Sender>) -> Self {
         Self {
-            puller: tasks::Puller::new(link.clone(), classes),
+            pullers: Class::ALL.map(|class| tasks::Puller::new(link.clone(), class)),
             link,
             closed: CancellationToken::new(),
             sender,
@@ -136,11 +137,11 @@ impl Queue for NatsQueue {
         self.link.say(self.link.names.direct(), encode_directive(&directive)).await
     }
 
-    async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
+    async fn pull(&self, class: Class) -> Result<Option<Box<dyn Delivery>>, QueueError> {
         tokio::select! {
             biased;
             () = self.closed.cancelled() => Ok(None),
-            delivery = self.puller.next() => Ok(Some(delivery)),
+            delivery = self.pullers[class as usize].next() => Ok(Some(delivery)),
         }
     }
 

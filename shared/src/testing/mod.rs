@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fleet::{Class, Heartbeat, Standing};
+use crate::fleet::{Class, GpuShare, Heartbeat, Standing};
 use crate::task::WorkerId;
 
 /// How long a server may take to listen.
@@ -35,6 +35,7 @@ pub fn heartbeat(worker: &str) -> Heartbeat {
         abilities: Vec::new(),
         proofs: 1,
         slots: 2,
+        gpu: GpuShare::default(),
         running: Vec::new(),
         standing: Standing::Working,
         speed_ms_per_s: 0,

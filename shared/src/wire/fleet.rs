@@ -4,10 +4,10 @@ use proto::v1;
 
 use super::task::attempt;
 use super::{Wire, WireEnum, WireError, all_from_wire, all_to_wire, required, wire_enum};
-use crate::fleet::{Ability, AttemptRef, Class, Directive, Heartbeat, Standing};
+use crate::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
 use crate::task::{AttemptId, Cancellation, JobId, WorkerId};
 
-wire_enum!(Class: Cpu);
+wire_enum!(Class: Cpu, Gpu);
 wire_enum!(Standing: Working, Holding, Draining);
 
 impl Wire for AttemptRef {
@@ -46,6 +46,9 @@ impl Wire for Heartbeat {
             host: self.host.clone(),
             classes: self.classes.iter().map(|class| class.code()).collect(),
             slots: self.slots,
+            gpu_slots: self.gpu.slots,
+            gpu_busy: self.gpu.busy,
+            gpu_speed_ms_per_s: self.gpu.speed_ms_per_s,
             running: all_to_wire(&self.running),
             standing: self.standing.code(),
             speed_ms_per_s: self.speed_ms_per_s,
@@ -63,6 +66,11 @@ impl Wire for Heartbeat {
             host: message.host,
             classes: classes.collect::<Result<_, _>>()?,
             slots: message.slots,
+            gpu: GpuShare {
+                slots: message.gpu_slots,
+                busy: message.gpu_busy,
+                speed_ms_per_s: message.gpu_speed_ms_per_s,
+            },
             running: all_from_wire("running", message.running)?,
             standing: Standing::from_code("standing", message.standing)?,
             speed_ms_per_s: message.speed_ms_per_s,

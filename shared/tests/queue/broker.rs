@@ -37,7 +37,7 @@ pub fn config(port: u16) -> NatsConfig {
 }
 
 pub async fn connect(config: &NatsConfig) -> NatsQueue {
-    NatsQueue::connect(config, &Class::ALL).await.unwrap()
+    NatsQueue::connect(config).await.unwrap()
 }
 
 /// Tries until it works.
@@ -115,7 +115,7 @@ async fn the_task_of_a_dead_worker_goes_to_another_and_that_of_a_living_one_stay
         }
     };
     tokio::select! {
-        _ = dying.pull() => panic!("a task that is worked on was handed out again"),
+        _ = dying.pull(Class::Cpu) => panic!("a task that is worked on was handed out again"),
         () = three_times_ack_wait => {}
     }
     delivery.ack().await.unwrap();

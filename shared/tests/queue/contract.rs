@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::fleet::Directive;
+use shared::fleet::{Class, Directive, Lane};
 use shared::queue::{Incoming, Queue};
 use shared::task::{Outcome, Progress, WorkerId};
 use tokio::task::JoinSet;
@@ -36,6 +36,7 @@ impl Roles {
 pub async fn conformance(open: impl AsyncFn() -> Roles) {
     tasks_come_in_order(open().await).await;
     urgent_tasks_come_first(open().await).await;
+    tasks_of_another_class_are_left_alone(open().await).await;
     a_task_is_handed_out_until_it_is_acknowledged(open().await).await;
     a_task_that_is_passed_on_pauses(open().await).await;
     a_pull_that_is_dropped_loses_nothing(open().await).await;
@@ -65,6 +66,23 @@ async fn urgent_tasks_come_first(roles: Roles) {
     assert_eq!(pull_job(roles.worker()).await, "urgent");
     assert_eq!(pull_job(roles.worker()).await, "a");
     assert_eq!(pull_job(roles.worker()).await, "b");
+}
+
+async fn tasks_of_another_class_are_left_alone(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let worker = roles.worker();
+    let (gpu, ()) = soon(async {
+        tokio::join!(worker.pull(Class::Gpu), async {
+            roles.push(&["a"]).await;
+            assert_eq!(pull_job(worker).await, "a", "one that waits for another class is not in the way");
+            let lane = Lane { class: Class::Gpu, ..NORMAL };
+            roles.coordinator.push(task("b"), lane).await.unwrap();
+        })
+    })
+    .await;
+    let delivery = gpu.unwrap().unwrap();
+    assert_eq!(*delivery.task(), task("b"));
+    delivery.ack().await.unwrap();
 }
 
 async fn a_task_is_handed_out_until_it_is_acknowledged(roles: Roles) {
@@ -208,8 +226,9 @@ async fn close_ends_what_waits(roles: Roles) {
             tokio::task::yield_now().await;
             worker.close();
         };
-        let (pulled, directive, ()) = soon(async { tokio::join!(worker.pull(), worker.next_directive(), close) }).await;
+        let (pulled, directive, ()) =
+            soon(async { tokio::join!(worker.pull(Class::Cpu), worker.next_directive(), close) }).await;
         assert!(pulled.unwrap().is_none() && directive.unwrap().is_none());
-        assert!(soon(worker.pull()).await.unwrap().is_none());
+        assert!(soon(worker.pull(Class::Cpu)).await.unwrap().is_none());
     }
 }

@@ -49,7 +49,7 @@ pub fn heartbeat(worker: &str) -> Heartbeat {
 }
 
 pub async fn pull(queue: &dyn Queue) -> Box<dyn Delivery> {
-    soon(queue.pull()).await.unwrap().expect("the queue should be open")
+    soon(queue.pull(Class::Cpu)).await.unwrap().expect("the queue should be open")
 }
 
 /// Pulls and acknowledges; says whose task it was.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::fleet::Class;
 use shared::queue::nats::NatsConfig;
 use shared::queue::{Incoming, Queue};
 use shared::task::{Outcome, TaskReport, WorkerId};
@@ -34,7 +35,7 @@ fn broker() -> Option<Server> {
 
 /// Does what it is asked for until the queue is closed.
 async fn slot(queue: Arc<dyn Queue>) {
-    while let Some(delivery) = queue.pull().await.unwrap() {
+    while let Some(delivery) = queue.pull(Class::Cpu).await.unwrap() {
         let (task, attempt) = (delivery.task().id.clone(), delivery.task().attempt);
         queue.report(report(task.job.as_str(), Outcome::Started)).await.unwrap();
         let worker = WorkerId::new("worker").unwrap();

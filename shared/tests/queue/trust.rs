@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use shared::fleet::Class;
 use shared::queue::nats::{Login, NatsConfig, NatsQueue};
 use shared::queue::{Incoming, Queue};
 use shared::task::Outcome;
@@ -16,7 +15,7 @@ use super::sample::*;
 /// Why it is not connected to.
 async fn refusal(config: &NatsConfig) -> String {
     let config = NatsConfig { connect_timeout_ms: 500, ..config.clone() };
-    NatsQueue::connect(&config, &Class::ALL).await.err().unwrap().to_string()
+    NatsQueue::connect(&config).await.err().unwrap().to_string()
 }
 
 async fn open_refusal(config: &NatsConfig) -> String {

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::fleet::{Ability, AttemptRef, Class, Directive, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Directive, GpuShare, Heartbeat, Standing};
 use shared::task::{Cancellation, Receipt, Task, WorkerId};
 use shared::time::Timescale;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::proof::Proof;
+use crate::proof::{self, Proof};
 
 /// What is not wanted, or was passed on, that a worker remembers; what is older has left the queue, which is short.
 const REMEMBERED: usize = 1024;
@@ -120,7 +120,7 @@ impl Presence {
         self.told.send_modify(|told| told.prove = false);
         self.proof.send_modify(|proof| *proof = Proof { abilities, number: proof.number + 1, assumed: false });
         let proof = self.proof.borrow();
-        for class in Class::ALL {
+        for class in proof::tried() {
             match proof.lack(class) {
                 None => info!(worker = %self.worker, %class, "proven"),
                 Some(lack) => error!(worker = %self.worker, %class, lack, "not claimed: its trial failed"),
@@ -186,6 +186,7 @@ impl Presence {
             abilities: proof.abilities.clone(),
             proofs: proof.number,
             slots: self.slots,
+            gpu: GpuShare::default(),
             running: doing.running.iter().cloned().collect(),
             standing,
             speed_ms_per_s: u32::try_from(speed_ms_per_s).unwrap_or(u32::MAX),

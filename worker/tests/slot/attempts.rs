@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use shared::error::ErrorKind;
-use shared::fleet::{AttemptRef, Directive, Standing};
+use shared::fleet::{AttemptRef, Class, Directive, Standing};
 use shared::index::{ListRef, PacketEntry, PacketList, Place, packed_key};
 use shared::rendition::{AudioCodec, AudioRendition};
 use shared::source::{AudioStream, DecoderSetup};
@@ -238,7 +238,7 @@ async fn a_worker_that_aborts_gives_its_tasks_back() {
 }
 
 async fn assert_waiting(queue: &dyn shared::queue::Queue, behaviour: &str) {
-    let delivery = queue.pull().await.unwrap().unwrap();
+    let delivery = queue.pull(Class::Cpu).await.unwrap().unwrap();
     assert_eq!(delivery.task().id.job.as_str(), behaviour);
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shared::fleet::{Directive, Heartbeat, Lane};
+use shared::fleet::{Class, Directive, Heartbeat, Lane};
 use shared::queue::{Delivery, Incoming, Queue, QueueError};
 use shared::task::{Task, TaskReport, WorkerId};
 use tokio::sync::mpsc;
@@ -47,7 +47,7 @@ impl Delivery for Renewed {
 
 #[async_trait]
 impl Queue for OneTask {
-    async fn pull(&self) -> Result<Option<Box<dyn Delivery>>, QueueError> {
+    async fn pull(&self, _: Class) -> Result<Option<Box<dyn Delivery>>, QueueError> {
         Ok(self.0.lock().unwrap().take())
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use shared::fleet::{AttemptRef, Class, Directive, HEARTBEAT_MS, Heartbeat, Standing};
+use shared::fleet::{AttemptRef, Class, Directive, GpuShare, HEARTBEAT_MS, Heartbeat, Standing};
 use shared::queue::Queue;
 use shared::queue::nats::{NatsConfig, NatsQueue};
 use shared::task::{Task, WorkerId};
@@ -91,14 +91,14 @@ impl Fleet {
         let mut tasks = JoinSet::new();
         let mut queues = Vec::new();
         for _ in 0..orders.connections.max(1) {
-            queues.push(NatsQueue::connect(config, &Class::ALL).await?);
+            queues.push(NatsQueue::connect(config).await?);
         }
         let mut groups: Vec<Vec<Arc<Worker>>> = vec![Vec::new(); queues.len()];
         for number in 0..orders.workers {
             let group = number % queues.len();
             let id = WorkerId::new(format!("w{number:04}")).context("not a name")?;
             let (orders, ledger) = (orders.clone(), ledger.clone());
-            let queue = queues[group].another(&Class::ALL);
+            let queue = queues[group].another();
             let worker = Worker { number, id, orders, queue, ledger, running: Mutex::default(), started_ms: 1 };
             groups[group].push(Arc::new(worker));
         }
@@ -155,10 +155,11 @@ impl Worker {
             worker: self.id.clone(),
             build: "virtual".into(),
             host: "bench".into(),
-            classes: Class::ALL.to_vec(),
+            classes: vec![Class::Cpu],
             abilities: Vec::new(),
             proofs: 1,
             slots: u32::try_from(self.orders.slots).unwrap_or(u32::MAX),
+            gpu: GpuShare::default(),
             running: self.running().keys().cloned().collect(),
             standing: Standing::Working,
             speed_ms_per_s: 0,

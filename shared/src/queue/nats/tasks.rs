@@ -62,21 +62,21 @@ pub(super) fn id_of(message: &Message) -> Option<&str> {
     message.headers.as_ref()?.get(async_nats::header::NATS_MESSAGE_ID).map(|value| value.as_str())
 }
 
-/// A worker's way to tasks.
+/// A worker's way to tasks of a class.
 ///
 /// All requests are answered at once: what waits at the broker could be answered when nobody wants it any more, and could
 /// not be taken back without losing an answer on its way. A worker that finds nothing waits for a word (`PREFIX.wake.CLASS`,
 /// heard by one of those who wait) and looks now and then all the same. Who was woken and found something wakes the next.
 pub(super) struct Puller {
     link: Arc<Link>,
-    lanes: Vec<Lane>,
+    class: Class,
     /// One slot at a time looks; the others wait for their turn.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Puller {
-    pub fn new(link: Arc<Link>, classes: &[Class]) -> Self {
-        Self { link, lanes: lanes(classes).collect(), turn: tokio::sync::Mutex::default() }
+    pub fn new(link: Arc<Link>, class: Class) -> Self {
+        Self { link, class, turn: tokio::sync::Mutex::default() }
     }
 
     /// Waits for a task, the more urgent ones first. Nothing is lost when it is dropped.
@@ -111,19 +111,13 @@ impl Puller {
     }
 
     async fn listen(&self) -> Result<impl Stream<Item = Message> + use<>, QueueError> {
-        let mut classes: Vec<Class> = self.lanes.iter().map(|lane| lane.class).collect();
-        classes.dedup();
-        let mut subscribers = Vec::new();
-        for class in classes {
-            let subscribed = self.link.client.queue_subscribe(self.link.names.wake(class), "workers".into()).await;
-            subscribers.push(subscribed.map_err(|error| QueueError(chain(&error)))?);
-        }
-        Ok(futures::stream::select_all(subscribers))
+        let subscribed = self.link.client.queue_subscribe(self.link.names.wake(self.class), "workers".into()).await;
+        subscribed.map_err(|error| QueueError(chain(&error)))
     }
 
     /// The most urgent task that is there now.
     async fn look(&self) -> Result<Option<Box<NatsDelivery>>, QueueError> {
-        for &lane in &self.lanes {
+        for lane in lanes(&[self.class]) {
             // Goes on when this is dropped; a delivery that nobody takes gives itself back.
             let (give, taken) = oneshot::channel();
             let link = self.link.clone();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use shared::error::TaskError;
-use shared::fleet::AttemptRef;
+use shared::fleet::{AttemptRef, Class};
 use shared::queue::{Delivery, Queue, QueueError};
 use shared::task::{Outcome, Progress, Task, TaskName, TaskReport};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::ledger::Made;
 
 /// Serves until the queue is closed.
 pub(super) async fn serve(worker: &Worker) -> Result<(), QueueError> {
-    while let Some(delivery) = worker.queue.pull().await? {
+    while let Some(delivery) = worker.queue.pull(Class::Cpu).await? {
         let taken = Instant::now();
         let task = delivery.task();
         let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
