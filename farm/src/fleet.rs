@@ -92,14 +92,15 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let mut text = format!(
-        "{:24}  {:11}  {:>5}  {:>7}  {:>6}  {:>6}  HOST\n",
-        "ID", "STATE", "SLOTS", "RUNNING", "DONE", "FAILED"
+        "{:24}  {:11}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  HOST\n",
+        "ID", "STATE", "SLOTS", "GPU", "RUNNING", "DONE", "FAILED"
     );
     for worker in &workers {
-        let v1::Worker { id, slots, running, done, failed, host, .. } = worker;
+        let v1::Worker { id, slots, gpu_slots, running, done, failed, host, .. } = worker;
         let running = running.len();
         let state = state(worker);
-        let _ = writeln!(text, "{id:24}  {state:11}  {slots:>5}  {running:>7}  {done:>6}  {failed:>6}  {host}");
+        let counts = format!("{slots:>5}  {gpu_slots:>4}  {running:>7}  {done:>6}  {failed:>6}");
+        let _ = writeln!(text, "{id:24}  {state:11}  {counts}  {host}");
     }
     print_text(if workers.is_empty() { "no workers\n" } else { &text })?;
     Ok(Exit::Done)
@@ -108,7 +109,13 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
 fn show(remote: &Remote, worker: &v1::Worker) -> Result<(), Failure> {
     remote.show("Worker", worker, || {
         let mut text = format!("{}  {} on {}, version {}\n", worker.id, state(worker), worker.host, worker.build);
-        let _ = writeln!(text, "slots     {} of {} in use", worker.running.len(), worker.slots);
+        let _ = writeln!(
+            text,
+            "slots     {} and {} on GPUs, {} in use",
+            worker.slots,
+            worker.gpu_slots,
+            worker.running.len()
+        );
         let _ = writeln!(text, "ended     {} well, {} badly", worker.done, worker.failed);
         if worker.speed_ms_per_s > 0 {
             let _ = writeln!(text, "speed     {:.2}x real time a slot", f64::from(worker.speed_ms_per_s) / 1000.0);
