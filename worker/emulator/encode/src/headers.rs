@@ -1,0 +1,74 @@
+//! Units of a coded stream: what is a parameter set, what belongs to a picture, what the encoders inside add of their own.
+
+use card::Codec;
+
+/// What a NAL unit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    ParameterSet,
+    Picture,
+    /// Words of the encoder about itself, and the like: a card writes none.
+    Other,
+}
+
+fn unit(codec: Codec, nal: &[u8]) -> Unit {
+    let Some(first) = nal.first() else { return Unit::Other };
+    match codec {
+        // ITU-T H.264, table 7-1: 7 and 8 are parameter sets, 1 to 5 slices, 9 a delimiter.
+        Codec::H264 => match first & 0x1f {
+            7 | 8 => Unit::ParameterSet,
+            1..=5 | 9 => Unit::Picture,
+            _ => Unit::Other,
+        },
+        // ITU-T H.265, table 7-1: 32 to 34 are parameter sets, those below slices, 35 a delimiter.
+        _ => match first >> 1 & 0x3f {
+            32..=34 => Unit::ParameterSet,
+            0..32 | 35 => Unit::Picture,
+            _ => Unit::Other,
+        },
+    }
+}
+
+/// The NAL units between the start codes of Annex B.
+fn nals(stream: &[u8]) -> Vec<&[u8]> {
+    let starts: Vec<usize> =
+        stream.windows(3).enumerate().filter(|(_, three)| *three == [0, 0, 1]).map(|(at, _)| at + 3).collect();
+    let ends = starts.iter().skip(1).map(|start| start - 3).chain([stream.len()]);
+    let trimmed = |nal: &[u8]| nal.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    starts.iter().zip(ends).map(|(start, end)| &stream[*start..end]).map(|nal| &nal[..trimmed(nal)]).collect()
+}
+
+fn only(codec: Codec, stream: &[u8], wanted: Unit) -> Vec<u8> {
+    let units = nals(stream).into_iter().filter(|nal| unit(codec, nal) == wanted);
+    units.flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect()
+}
+
+/// The parameter sets of what an encoder gives as its headers.
+pub fn parameter_sets(codec: Codec, headers: &[u8]) -> Vec<u8> {
+    match codec {
+        // The configuration record (AV1-ISOBMFF, 2.3) has four bytes before the sequence header.
+        Codec::Av1 if headers.first() == Some(&0x81) => headers.get(4..).unwrap_or_default().to_vec(),
+        Codec::Av1 => headers.to_vec(),
+        _ => only(codec, headers, Unit::ParameterSet),
+    }
+}
+
+/// A packet without parameter sets and without what a card would not write.
+pub fn picture_alone(codec: Codec, packet: &[u8]) -> Vec<u8> {
+    if codec == Codec::Av1 { packet.to_vec() } else { only(codec, packet, Unit::Picture) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_falls_into_parameter_sets_and_pictures() {
+        let stream = [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3, 0, 0, 1, 6, 5, 9, 0, 0, 0, 1, 0x65, 4, 0, 0, 3, 1];
+        assert_eq!(parameter_sets(Codec::H264, &stream), [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3]);
+        assert_eq!(picture_alone(Codec::H264, &stream), [0, 0, 0, 1, 0x65, 4, 0, 0, 3, 1]);
+        let hevc = [0, 0, 0, 1, 0x40, 1, 0, 0, 1, 0x4e, 1, 5, 0, 0, 1, 0x26, 1, 7];
+        assert_eq!(parameter_sets(Codec::Hevc, &hevc), [0, 0, 0, 1, 0x40, 1]);
+        assert_eq!(picture_alone(Codec::Hevc, &hevc), [0, 0, 0, 1, 0x26, 1, 7]);
+    }
+}
