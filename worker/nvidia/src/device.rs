@@ -42,7 +42,11 @@ impl Device {
     /// # Errors
     /// There is no driver or no such GPU, or it does not answer.
     pub fn open(ordinal: u32) -> Result<Self, Lack> {
-        load::cuda_present()?;
+        let count = Self::count()?;
+        if ordinal >= count {
+            let why = format!("there are {count}, counted from 0");
+            return Err(Lack::new(format!("GPU {ordinal}"), why, "see `nvidia-smi -L` for what is there"));
+        }
         Self::open_loaded(ordinal).map_err(|fault| lack(&format!("GPU {ordinal}"), &fault))
     }
 
