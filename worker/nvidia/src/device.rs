@@ -174,14 +174,43 @@ impl Device {
         unsafe { self.copy(&copy) }
     }
 
+    /// Copies rows within the device's memory, in their turn: this comes back before it is done.
+    ///
+    /// # Errors
+    /// The rows differ in number or length, or the device is lost.
+    ///
+    /// # Safety
+    /// Both are in memory of this device, which stays until it is done.
+    pub(crate) unsafe fn duplicate(&self, from: &Rows, to: &Rows) -> Result<(), Fault> {
+        if (from.bytes, from.count) != (to.bytes, to.count) || from.pitch < from.bytes || to.pitch < to.bytes {
+            return Err(Fault { call: "duplicate", code: 1 });
+        }
+        let mut copy = to.copy();
+        copy.srcMemoryType = sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE;
+        copy.srcDevice = from.address;
+        copy.srcPitch = from.pitch;
+        copy.dstMemoryType = sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE;
+        copy.dstDevice = to.address;
+        copy.dstPitch = to.pitch;
+        // SAFETY: the rows fit on both sides, and the caller keeps them.
+        unsafe { self.ask_for(&copy) }
+    }
+
     /// # Safety
     /// Both sides are as long as the copy says.
     unsafe fn copy(&self, copy: &sys::CUDA_MEMCPY2D) -> Result<(), Fault> {
-        self.bind()?;
         // SAFETY: the caller keeps the promise, and it is done before this returns.
-        let status = unsafe { sys::cuMemcpy2DAsync_v2(copy, self.0.stream.cu_stream()) };
-        status.result().map_err(Fault::of("cuMemcpy2DAsync"))?;
+        unsafe { self.ask_for(copy) }?;
         self.synchronize()
+    }
+
+    /// # Safety
+    /// Both sides are as long as the copy says, until it is done.
+    unsafe fn ask_for(&self, copy: &sys::CUDA_MEMCPY2D) -> Result<(), Fault> {
+        self.bind()?;
+        // SAFETY: the caller keeps the promise.
+        let status = unsafe { sys::cuMemcpy2DAsync_v2(copy, self.0.stream.cu_stream()) };
+        status.result().map_err(Fault::of("cuMemcpy2DAsync"))
     }
 
     /// Whether both go through one stream.

@@ -9,6 +9,7 @@
 //! | [`planar`] | to and from the planes of software decoders and encoders |
 //! | [`scale`] | one picture to one per rung |
 //! | [`surface`] | pictures in device memory, and pools of them |
+//! | [`decode`] | NVDEC |
 //! | [`encode`] | NVENC |
 //! | `raw` | the video libraries' structures as the bytes that they are |
 //!
@@ -17,6 +18,7 @@
 #![deny(unsafe_code)]
 
 pub mod codec;
+pub mod decode;
 pub mod device;
 pub mod encode;
 mod kernels;

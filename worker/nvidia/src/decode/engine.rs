@@ -1,0 +1,149 @@
+//! One hardware decoder, for one sequence.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use cudarc::driver::CudaEvent;
+use cudarc::driver::sys::CUevent_flags;
+use nvidia_video_codec_sdk::sys::cuviddec::{CUVIDGETDECODESTATUS, CUVIDPICPARAMS, CUVIDPROCPARAMS};
+use nvidia_video_codec_sdk::sys::nvcuvid::CUVIDPARSERDISPINFO;
+
+use super::api::{Cuvid, Handle};
+use super::caps::{self, format};
+use super::error::DecodeError;
+use super::sequence::{MAPPED, Sequence};
+use crate::device::{Device, Fault, Rows};
+use crate::raw::{Raw, field};
+use crate::surface::{Pool, Surface};
+
+/// `cuvidDecodeStatus_Error`: shown as it came out.
+const ERROR: u32 = 8;
+/// `cuvidDecodeStatus_Error_Concealed`: patched up.
+const CONCEALED: u32 = 9;
+
+/// A decoder of the card's. Destroyed when dropped.
+#[derive(Debug)]
+pub(super) struct Engine {
+    cuvid: Cuvid,
+    device: Device,
+    handle: Handle,
+    pub(super) sequence: Sequence,
+    pool: Pool,
+    /// Pictures that are being copied, oldest first, each with what happens when it has been.
+    copying: VecDeque<(u64, CudaEvent)>,
+}
+
+impl Engine {
+    /// Makes a decoder; the device's context is current.
+    pub(super) fn create(device: &Device, cuvid: &Cuvid, sequence: Sequence) -> Result<Self, DecodeError> {
+        caps::ask(cuvid, sequence.codec, sequence.depth)?.fits(sequence.coded.0, sequence.coded.1)?;
+        let mut create = sequence.create();
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the structure is whole.
+        let status = unsafe { (cuvid.create)(&raw mut handle, create.pointer()) };
+        DecodeError::check("cuvidCreateDecoder", status)?;
+        let (width, height) = sequence.size();
+        let pool = Pool::new(device, format(sequence.depth), width, height);
+        Ok(Self { cuvid: *cuvid, device: device.clone(), handle, sequence, pool, copying: VecDeque::new() })
+    }
+
+    /// Decodes one picture, in coding order.
+    ///
+    /// # Safety
+    /// The parser gave the parameters, in the call that is under way.
+    pub(super) unsafe fn decode(&self, parameters: *mut CUVIDPICPARAMS) -> Result<(), DecodeError> {
+        // SAFETY: the caller keeps the promise, and the decoder is one of this sequence.
+        DecodeError::check("cuvidDecodePicture", unsafe { (self.cuvid.decode)(self.handle, parameters) })
+    }
+
+    /// A picture that is to be shown, copied out, and whether it was decoded without an error.
+    pub(super) fn show(&mut self, shown: &Raw<CUVIDPARSERDISPINFO>) -> Result<(Surface, bool), DecodeError> {
+        if self.copying.len() >= MAPPED {
+            self.unmap_oldest()?;
+        }
+        let surface = self.pool.take()?;
+        let index = shown.get::<i32, _>(field!(CUVIDPARSERDISPINFO, picture_index));
+        let (address, pitch) = self.map(index, shown)?;
+        let copied = self.copy(address, pitch, &surface);
+        // Whatever became of the copy, it is unmapped when what was begun of it is done.
+        match self.device.cuda_stream().record_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC)) {
+            Ok(event) => self.copying.push_back((address, event)),
+            Err(error) => {
+                self.unmap(address)?;
+                return Err(Fault::of("cuEventRecord")(error).into());
+            }
+        }
+        copied?;
+        Ok((surface, self.decoded_well(index)))
+    }
+
+    fn map(&self, index: i32, shown: &Raw<CUVIDPARSERDISPINFO>) -> Result<(u64, u32), DecodeError> {
+        let fields = shown.get::<i32, _>(field!(CUVIDPARSERDISPINFO, repeat_first_field));
+        let progressive = shown.get::<i32, _>(field!(CUVIDPARSERDISPINFO, progressive_frame));
+        let top_first = shown.get::<i32, _>(field!(CUVIDPARSERDISPINFO, top_field_first));
+        let mut how = Raw::<CUVIDPROCPARAMS>::zeroed();
+        how.set(field!(CUVIDPROCPARAMS, progressive_frame), progressive);
+        how.set(field!(CUVIDPROCPARAMS, top_field_first), top_first);
+        how.set(field!(CUVIDPROCPARAMS, unpaired_field), i32::from(fields < 0));
+        how.set(field!(CUVIDPROCPARAMS, output_stream), self.device.stream());
+        let (mut address, mut pitch) = (0, 0);
+        // SAFETY: the parser named the picture; the structure is whole, and the stream lives as long as the device.
+        let status = unsafe { (self.cuvid.map)(self.handle, index, &raw mut address, &raw mut pitch, how.pointer()) };
+        DecodeError::check("cuvidMapVideoFrame", status)?;
+        Ok((address, pitch))
+    }
+
+    /// Asks for the copy of a mapped picture.
+    fn copy(&self, address: u64, pitch: u32, surface: &Surface) -> Result<(), DecodeError> {
+        let chroma = address + u64::from(pitch) * u64::from(self.sequence.luma_rows());
+        let layout = surface.layout();
+        for (from, to) in [(address, layout.luma_rows()), (chroma, layout.chroma_rows())] {
+            let from = Rows { address: from, pitch: pitch as usize, ..to };
+            // SAFETY: the mapped picture is of the target size, which is no smaller, until it is unmapped; the surface is
+            // alive, and who gets its memory next uses the same stream.
+            unsafe { self.device.duplicate(&from, &to) }?;
+        }
+        Ok(())
+    }
+
+    /// What the engine says of a mapped picture; where it says nothing, it is taken for well.
+    fn decoded_well(&self, index: i32) -> bool {
+        let mut answer = Raw::<CUVIDGETDECODESTATUS>::zeroed();
+        // SAFETY: the parser named the picture; it fills the structure.
+        let status = unsafe { (self.cuvid.status)(self.handle, index, answer.pointer()) };
+        let said = answer.get::<u32, _>(field!(CUVIDGETDECODESTATUS, decodeStatus));
+        status != 0 || !matches!(said, ERROR | CONCEALED)
+    }
+
+    /// Waits for the oldest copy and gives its picture back.
+    fn unmap_oldest(&mut self) -> Result<(), DecodeError> {
+        let Some((address, event)) = self.copying.pop_front() else { return Ok(()) };
+        let copied = event.synchronize().map_err(Fault::of("cuEventSynchronize"));
+        self.unmap(address)?;
+        Ok(copied?)
+    }
+
+    fn unmap(&self, address: u64) -> Result<(), DecodeError> {
+        // SAFETY: it is mapped, and nothing reads it any more.
+        DecodeError::check("cuvidUnmapVideoFrame", unsafe { (self.cuvid.unmap)(self.handle, address) })
+    }
+
+    fn destroy(&mut self) -> Result<(), DecodeError> {
+        self.device.bind()?;
+        let mut unmapped = Ok(());
+        while !self.copying.is_empty() {
+            unmapped = unmapped.and(self.unmap_oldest());
+        }
+        // SAFETY: nothing is mapped, and nobody has it after this.
+        DecodeError::check("cuvidDestroyDecoder", unsafe { (self.cuvid.destroy)(self.handle) })?;
+        unmapped
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(error) = self.destroy() {
+            tracing::warn!(%error, "a decoder was not closed cleanly");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What goes wrong with NVDEC, by what is to be done about it.
+
+use super::api::Status;
+use crate::device::Fault;
+
+/// Why there is no decoder, or no picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Memory is taken by others. Nothing is broken: decode elsewhere, or later.
+    #[error("NVDEC is busy: {0}")]
+    Busy(String),
+    /// This card can't decode that. Decode elsewhere, and don't ask again.
+    #[error("NVDEC can't do that: {0}")]
+    Unsupported(String),
+    /// The parser makes no sense of the stream. Another decoder may.
+    #[error("NVDEC does not understand the stream: {0}")]
+    Stream(String),
+    /// The driver finds our call wrong: a bug of ours, the card is well.
+    #[error("NVDEC was asked wrongly: {0}")]
+    Config(String),
+    /// The card or its driver fails: end this process, and prove the card again.
+    #[error("NVDEC fails: {0}")]
+    Fault(String),
+}
+
+impl DecodeError {
+    /// For a call's status that isn't success.
+    pub(super) fn of(call: &'static str, code: Status) -> Self {
+        let fault = Fault { call, code };
+        match code {
+            1 => Self::Config(fault.to_string()),
+            100 | 801 => Self::Unsupported(fault.to_string()),
+            _ => Self::from(fault),
+        }
+    }
+
+    /// Success, or the error.
+    pub(super) fn check(call: &'static str, status: Status) -> Result<(), Self> {
+        if status == 0 { Ok(()) } else { Err(Self::of(call, status)) }
+    }
+}
+
+impl From<Fault> for DecodeError {
+    fn from(fault: Fault) -> Self {
+        if fault.out_of_memory() { Self::Busy(fault.to_string()) } else { Self::Fault(fault.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_is_to_be_done() {
+        let of = |code| DecodeError::of("cuvidCreateDecoder", code);
+        assert!(matches!(of(2), DecodeError::Busy(_)));
+        assert!(matches!(of(801), DecodeError::Unsupported(_)));
+        assert!(matches!(of(1), DecodeError::Config(_)));
+        assert!(matches!(of(700), DecodeError::Fault(_)));
+        assert!(matches!(of(4711), DecodeError::Fault(_)), "a status of a newer driver should not be ours to explain");
+    }
+}

@@ -1,0 +1,165 @@
+//! What a stream says of its pictures, read out of the parser's words.
+
+use nvidia_video_codec_sdk::sys::cuviddec::CUVIDDECODECREATEINFO;
+use nvidia_video_codec_sdk::sys::nvcuvid::CUVIDEOFORMAT;
+
+use super::caps::{CHROMA_420, format, number, surface_format};
+use super::error::DecodeError;
+use crate::codec::Codec;
+use crate::raw::{Raw, field};
+
+/// Most decode surfaces that a driver makes.
+const MOST_SURFACES: u8 = 32;
+/// Decode surfaces over those that the stream needs, so that the engine goes on while pictures are shown.
+const SPARE_SURFACES: u8 = 4;
+/// Pictures that may be mapped at once: some are still being copied.
+pub(super) const MAPPED: usize = 4;
+/// `cudaVideoCreate_PreferCUVID`: the engine, not a decoder of kernels.
+const ENGINE: u64 = 4;
+
+/// A field of the parser's words.
+macro_rules! of {
+    ($($path:tt)+) => { field!(CUVIDEOFORMAT, $($path)+) };
+}
+
+/// One sequence: as long as it is the same, so is the decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sequence {
+    pub(super) codec: Codec,
+    /// Bits of a sample.
+    pub(super) depth: u8,
+    /// Width and height as coded.
+    pub(super) coded: (u32, u32),
+    /// What is to be seen of it: left, top, right, bottom.
+    shown: [u32; 4],
+    /// How many pictures the decoder keeps.
+    pub(super) surfaces: u8,
+}
+
+impl Sequence {
+    /// # Errors
+    /// [`DecodeError::Unsupported`] for anything but 4:2:0, [`DecodeError::Stream`] for what can't be.
+    pub(super) fn read(codec: Codec, words: &Raw<CUVIDEOFORMAT>) -> Result<Self, DecodeError> {
+        let chroma = words.get::<u32, _>(of!(chroma_format));
+        let luma_depth = words.get::<u8, _>(of!(bit_depth_luma_minus8));
+        let chroma_depth = words.get::<u8, _>(of!(bit_depth_chroma_minus8));
+        if chroma != CHROMA_420 || luma_depth != chroma_depth {
+            let text = format!("chroma format {chroma} of {luma_depth} and {chroma_depth} bits over 8: only 4:2:0 is");
+            return Err(DecodeError::Unsupported(text));
+        }
+        let coded = (words.get(of!(coded_width)), words.get(of!(coded_height)));
+        let side = |place| u32::try_from(words.get::<i32, 4>(place)).unwrap_or(u32::MAX);
+        let shown = [
+            side(of!(display_area.left)),
+            side(of!(display_area.top)),
+            side(of!(display_area.right)),
+            side(of!(display_area.bottom)),
+        ];
+        let [left, top, right, bottom] = shown;
+        let known = words.get::<u32, _>(of!(codec)) == number(codec);
+        if !known || left >= right || top >= bottom || right > coded.0 || bottom > coded.1 {
+            return Err(DecodeError::Stream(format!("{shown:?} is shown of {coded:?} pixels of {codec}")));
+        }
+        let least = words.get::<u8, _>(of!(min_num_decode_surfaces));
+        let surfaces = least.saturating_add(SPARE_SURFACES).min(MOST_SURFACES);
+        Ok(Self { codec, depth: luma_depth.saturating_add(8), coded, shown, surfaces })
+    }
+
+    /// Width and height of what is to be seen.
+    pub(super) fn size(&self) -> (u32, u32) {
+        let [left, top, right, bottom] = self.shown;
+        (right - left, bottom - top)
+    }
+
+    /// The same in even numbers, as pictures are put out.
+    fn even_size(&self) -> (u32, u32) {
+        let (width, height) = self.size();
+        (width.next_multiple_of(2), height.next_multiple_of(2))
+    }
+
+    /// Rows of luma before those of chroma, in a mapped picture.
+    pub(super) fn luma_rows(&self) -> u32 {
+        self.even_size().1
+    }
+
+    /// What a decoder is made with. Nothing is scaled: an odd size is cut out one pixel larger.
+    pub(super) fn create(&self) -> Raw<CUVIDDECODECREATEINFO> {
+        macro_rules! of {
+            ($($path:tt)+) => { field!(CUVIDDECODECREATEINFO, $($path)+) };
+        }
+        let (width, height) = self.even_size();
+        let [left, top, ..] = self.shown;
+        let mut create = Raw::<CUVIDDECODECREATEINFO>::zeroed();
+        create.set(of!(ulWidth), u64::from(self.coded.0));
+        create.set(of!(ulHeight), u64::from(self.coded.1));
+        create.set(of!(ulNumDecodeSurfaces), u64::from(self.surfaces));
+        create.set(of!(CodecType), number(self.codec));
+        create.set(of!(ChromaFormat), CHROMA_420);
+        create.set(of!(ulCreationFlags), ENGINE);
+        create.set(of!(bitDepthMinus8), u64::from(self.depth - 8));
+        create.set(of!(ulMaxWidth), u64::from(self.coded.0));
+        create.set(of!(ulMaxHeight), u64::from(self.coded.1));
+        create.set(of!(display_area.left), left as u16);
+        create.set(of!(display_area.top), top as u16);
+        create.set(of!(display_area.right), (left + width) as u16);
+        create.set(of!(display_area.bottom), (top + height) as u16);
+        create.set(of!(OutputFormat), surface_format(format(self.depth)));
+        create.set(of!(DeinterlaceMode), 0u32); // both fields as they are
+        create.set(of!(ulTargetWidth), u64::from(width));
+        create.set(of!(ulTargetHeight), u64::from(height));
+        create.set(of!(ulNumOutputSurfaces), MAPPED as u64);
+        create
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(coded: (u32, u32), shown: [i32; 4]) -> Raw<CUVIDEOFORMAT> {
+        let mut words = Raw::zeroed();
+        words.set(of!(codec), 10u32);
+        words.set(of!(chroma_format), 1u32);
+        words.set(of!(min_num_decode_surfaces), 6u8);
+        words.set(of!(coded_width), coded.0);
+        words.set(of!(coded_height), coded.1);
+        words.set(of!(display_area.left), shown[0]);
+        words.set(of!(display_area.top), shown[1]);
+        words.set(of!(display_area.right), shown[2]);
+        words.set(of!(display_area.bottom), shown[3]);
+        words
+    }
+
+    #[test]
+    fn what_is_shown_is_cut_out_and_never_scaled() {
+        let sequence = Sequence::read(Codec::Vp9, &words((1920, 1088), [0, 0, 1920, 1080])).unwrap();
+        assert_eq!((sequence.size(), sequence.surfaces, sequence.depth), ((1920, 1080), 10, 8));
+        let odd = Sequence::read(Codec::Vp9, &words((864, 488), [2, 0, 855, 479])).unwrap();
+        assert_eq!((odd.size(), odd.luma_rows()), ((853, 479), 480));
+        let create = odd.create();
+        macro_rules! of {
+            ($($path:tt)+) => { field!(CUVIDDECODECREATEINFO, $($path)+) };
+        }
+        assert_eq!(create.get::<u64, _>(of!(ulTargetWidth)), 854);
+        assert_eq!(create.get::<u16, _>(of!(display_area.left)), 2);
+        assert_eq!(create.get::<u16, _>(of!(display_area.right)), 856);
+        assert_eq!(create.get::<u16, _>(of!(display_area.bottom)), 480);
+    }
+
+    #[test]
+    fn what_can_not_be_shown_is_refused() {
+        let read = |words: &Raw<CUVIDEOFORMAT>| Sequence::read(Codec::Vp9, words);
+        for shown in [[0, 0, 0, 0], [10, 0, 10, 480], [-2, 0, 640, 480], [0, 0, 642, 480]] {
+            assert!(matches!(read(&words((640, 480), shown)), Err(DecodeError::Stream(_))), "{shown:?}");
+        }
+        assert!(matches!(Sequence::read(Codec::H264, &words((64, 64), [0, 0, 64, 64])), Err(DecodeError::Stream(_))));
+        let mut full = words((64, 64), [0, 0, 64, 64]);
+        full.set(of!(chroma_format), 3u32);
+        assert!(matches!(read(&full), Err(DecodeError::Unsupported(_))));
+        full.set(of!(chroma_format), 0x7fff_ffffu32);
+        assert!(
+            matches!(read(&full), Err(DecodeError::Unsupported(_))),
+            "a newer driver's own number should be no trap"
+        );
+    }
+}
