@@ -6,13 +6,14 @@ mod fault;
 mod memory;
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
 pub use self::facts::Facts;
 pub use self::fault::Fault;
 pub use self::memory::{Memory, Rows};
+use crate::kernels::Functions;
 use crate::load::{self, Lack};
 
 /// A GPU. Clones are the same GPU with the same stream.
@@ -22,6 +23,8 @@ pub struct Device(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     facts: Facts,
+    /// Compiled when first asked for.
+    functions: OnceLock<Functions>,
     stream: Arc<CudaStream>, // before the context, which it belongs to
     context: Arc<CudaContext>,
 }
@@ -58,7 +61,7 @@ impl Device {
         context.set_blocking_synchronize().map_err(Fault::of("cuCtxSetFlags"))?;
         let stream = context.new_stream().map_err(Fault::of("cuStreamCreate"))?;
         let facts = Facts::read(&context)?;
-        Ok(Self(Arc::new(Inner { facts, stream, context })))
+        Ok(Self(Arc::new(Inner { facts, functions: OnceLock::new(), stream, context })))
     }
 
     /// What it says of itself.
@@ -84,8 +87,13 @@ impl Device {
         self.0.stream.cu_stream().cast()
     }
 
-    pub(crate) fn cuda_context(&self) -> &Arc<CudaContext> {
-        &self.0.context
+    /// The kernels, compiled for it.
+    pub(crate) fn functions(&self) -> Result<&Functions, Fault> {
+        if let Some(functions) = self.0.functions.get() {
+            return Ok(functions);
+        }
+        let functions = Functions::load(&self.0.context)?;
+        Ok(self.0.functions.get_or_init(|| functions))
     }
 
     pub(crate) fn cuda_stream(&self) -> &Arc<CudaStream> {

@@ -7,7 +7,7 @@
 mod device;
 mod host;
 
-pub(crate) use device::OnDevice;
+pub(crate) use device::{Functions, OnDevice};
 pub(crate) use host::{HostMemory, OnHost};
 
 /// Where kernels run, and their memory.

@@ -57,14 +57,7 @@ fn start_cuda() -> Result<(), Lack> {
     }
     // SAFETY: it would panic only if the library weren't there.
     let library = unsafe { sys::culib() };
-    let version = cuda_version(library)?;
-    if version < OLDEST_CUDA {
-        return Err(Lack::new(
-            "libcuda.so.1",
-            format!("the driver is too old, it knows CUDA {}", dotted(version)),
-            format!("install driver 530.41.03 (CUDA {}) or newer", dotted(OLDEST_CUDA)),
-        ));
-    }
+    young_enough(cuda_version(library)?)?;
     type Init = unsafe extern "C" fn(c_uint) -> c_int;
     // SAFETY: that is the function's signature.
     let init: libloading::Symbol<Init> = unsafe { library.get(b"cuInit\0") }.map_err(incomplete)?;
@@ -86,6 +79,14 @@ fn cuda_version(library: &libloading::Library) -> Result<c_int, Lack> {
         0 => Ok(version),
         code => Err(not_started(code)),
     }
+}
+
+fn young_enough(version: c_int) -> Result<(), Lack> {
+    if version >= OLDEST_CUDA {
+        return Ok(());
+    }
+    let why = format!("the driver is too old, it knows CUDA {}", dotted(version));
+    Err(Lack::new("libcuda.so.1", why, format!("install driver 530.41.03 (CUDA {}) or newer", dotted(OLDEST_CUDA))))
 }
 
 fn dotted(version: c_int) -> String {
@@ -197,6 +198,13 @@ mod tests {
         apart.dedup();
         assert_eq!(apart.len(), advice.len());
         assert!(not_started(100).to_string().contains("100"));
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_is_told_how_old() {
+        assert!(young_enough(12010).is_ok() && young_enough(13000).is_ok());
+        let lack = young_enough(11040).unwrap_err();
+        assert!(lack.why.contains("CUDA 11.4") && lack.advice.contains("530.41.03 (CUDA 12.1)"), "{lack}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Kernels on a GPU.
 
-use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 
 use super::{Given, Kernel, Machine};
@@ -12,27 +14,35 @@ const PTX: &str = include_str!("../../kernels/scale.ptx");
 /// Threads of a block: neighbours in a row read neighbours in memory.
 const BLOCK: (u32, u32) = (64, 4);
 
-/// A device that has the kernels.
-#[derive(Debug, Clone)]
-pub(crate) struct OnDevice {
-    device: Device,
-    functions: [CudaFunction; Kernel::ALL.len()],
-}
+/// What a device's driver compiled.
+#[derive(Debug)]
+pub(crate) struct Functions([CudaFunction; Kernel::ALL.len()]);
 
-impl OnDevice {
-    /// Has the driver compile the kernels; it keeps the result for the next time.
-    pub(crate) fn load(device: &Device) -> Result<Self, Fault> {
-        let module = device.cuda_context().load_module(Ptx::from_src(PTX)).map_err(Fault::of("cuModuleLoadData"))?;
+impl Functions {
+    /// Has the driver compile the kernels; where it may write, it keeps the result for other processes.
+    pub(crate) fn load(context: &Arc<CudaContext>) -> Result<Self, Fault> {
+        let module = context.load_module(Ptx::from_src(PTX)).map_err(Fault::of("cuModuleLoadData"))?;
         let mut functions = Vec::with_capacity(Kernel::ALL.len());
         for kernel in Kernel::ALL {
             functions.push(module.load_function(kernel.name()).map_err(Fault::of("cuModuleGetFunction"))?);
         }
-        let functions = functions.try_into().expect("there should be one function for each kernel");
-        Ok(Self { device: device.clone(), functions })
+        Ok(Self(functions.try_into().expect("there should be one function for each kernel")))
+    }
+}
+
+/// A device that has the kernels.
+#[derive(Debug, Clone)]
+pub(crate) struct OnDevice(Device);
+
+impl OnDevice {
+    /// Has the kernels compiled, the first time.
+    pub(crate) fn load(device: &Device) -> Result<Self, Fault> {
+        device.functions()?;
+        Ok(Self(device.clone()))
     }
 
     pub(crate) fn device(&self) -> &Device {
-        &self.device
+        &self.0
     }
 }
 
@@ -48,11 +58,11 @@ impl Machine for OnDevice {
     type Fault = Fault;
 
     fn allocate(&self, bytes: usize) -> Result<Memory, Fault> {
-        self.device.allocate(bytes)
+        self.0.allocate(bytes)
     }
 
     fn hold(&self, content: &[u8]) -> Result<Memory, Fault> {
-        self.device.hold(content)
+        self.0.hold(content)
     }
 
     fn address(memory: &Memory) -> u64 {
@@ -61,8 +71,9 @@ impl Machine for OnDevice {
 
     unsafe fn run<G: Given>(&self, kernel: Kernel, given: &G, width: u32, height: u32) -> Result<(), Fault> {
         debug_assert!(G::KERNELS.contains(&kernel), "{kernel:?} is given what another takes");
+        let function = &self.0.functions()?.0[kernel as usize];
         let argument = Argument(*given);
-        let mut launch = self.device.cuda_stream().launch_builder(&self.functions[kernel as usize]);
+        let mut launch = self.0.cuda_stream().launch_builder(function);
         launch.arg(&argument);
         let config = LaunchConfig {
             grid_dim: (width.div_ceil(BLOCK.0), height.div_ceil(BLOCK.1), 1),
