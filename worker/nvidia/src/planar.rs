@@ -15,10 +15,10 @@ pub struct Planar {
 }
 
 /// A plane to be read, and the bytes from row to row.
-pub type From<'a> = (&'a [u8], usize);
+pub type Plane<'a> = (&'a [u8], usize);
 
 /// A plane to be written, and the bytes from row to row.
-pub type Into<'a> = (&'a mut [u8], usize);
+pub type PlaneMut<'a> = (&'a mut [u8], usize);
 
 impl Planar {
     /// For pictures on `device`.
@@ -33,7 +33,7 @@ impl Planar {
     ///
     /// # Errors
     /// It isn't NV12, a plane is too short, or the device is lost.
-    pub fn download(&mut self, picture: &Surface, planes: [Into; 3]) -> Result<(), ScaleError> {
+    pub fn download(&mut self, picture: &Surface, planes: [PlaneMut; 3]) -> Result<(), ScaleError> {
         let (given, [first, second]) = self.pairs(picture)?;
         // SAFETY: the surface lives; the scratch memory holds its two planes.
         unsafe { self.machine.run(Kernel::Split, &given, given.width as u32, given.height as u32) }?;
@@ -48,7 +48,7 @@ impl Planar {
     ///
     /// # Errors
     /// It isn't NV12, a plane is too short, or the device is lost.
-    pub fn upload(&mut self, picture: &Surface, planes: [From; 3]) -> Result<(), ScaleError> {
+    pub fn upload(&mut self, picture: &Surface, planes: [Plane; 3]) -> Result<(), ScaleError> {
         let (given, [first, second]) = self.pairs(picture)?;
         for (rows, (plane, stride)) in [picture.layout().luma_rows(), first, second].iter().zip(planes) {
             // SAFETY: the rows are the surface's and the scratch memory's.
