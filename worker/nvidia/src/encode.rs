@@ -6,6 +6,7 @@
 //! | `encode/session.rs` | one of the card's sessions |
 //! | `encode/caps.rs` | what the card can |
 //! | `encode/settings.rs`, `encode/config.rs` | what is asked for, and the same for the driver |
+//! | `encode/inputs.rs` | pictures as the driver knows them |
 //! | `encode/flight.rs` | which packet may be waited for |
 //! | `encode/encoder.rs` | pictures in, packets out |
 //!
@@ -18,6 +19,7 @@ mod config;
 mod encoder;
 mod error;
 mod flight;
+mod inputs;
 mod session;
 mod settings;
 

@@ -177,6 +177,15 @@ pub fn destroy(session: &Session) -> Answer {
     // The session goes in any case; a device that is lost is no reason to keep it.
     let on_its_thread = session.on_its_thread(FUNCTION);
     let mut state = session.state();
+    if on_its_thread.is_err() {
+        // To a device that is lost nothing can be given back.
+        let handles = state.inputs.keys().chain(state.outputs.keys());
+        handles
+            .chain(state.mapped.keys())
+            .chain(state.registered.keys())
+            .for_each(|handle| registry::take_back(*handle));
+        *state = State::default();
+    }
     if state.submitted > 0 && !session.may_tear_down(&state) {
         violation!(FUNCTION, "pictures were submitted and the end of the stream was not said");
     }

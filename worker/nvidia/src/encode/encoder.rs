@@ -1,18 +1,16 @@
 //! One encoder, from its first picture to its last packet.
 //!
 //! ```text
-//! push ─▶ register (once for each memory) ─▶ map ─▶ encode ─┐ in flight, see `flight`
+//! push ─▶ register (once for each memory) ─▶ map ─▶ encode ─┐ in flight: see `flight.rs`
 //! packet ◀─ unmap ◀─ unlock ◀─ copy ◀─ lock (waits) ◀───────┘
 //! ```
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::Arc;
 
 use nvidia_video_codec_sdk::sys::nvEncodeAPI::{
-    NV_ENC_CONFIG, NV_ENC_CREATE_BITSTREAM_BUFFER, NV_ENC_LOCK_BITSTREAM, NV_ENC_MAP_INPUT_RESOURCE, NV_ENC_PIC_PARAMS,
-    NV_ENC_PRESET_CONFIG, NV_ENC_REGISTER_RESOURCE, NV_ENC_SEQUENCE_PARAM_PAYLOAD,
+    NV_ENC_CONFIG, NV_ENC_CREATE_BITSTREAM_BUFFER, NV_ENC_LOCK_BITSTREAM, NV_ENC_PIC_PARAMS, NV_ENC_PRESET_CONFIG,
+    NV_ENC_SEQUENCE_PARAM_PAYLOAD,
 };
 
 use super::api::{Nvenc, Versioned, versioned};
@@ -20,11 +18,12 @@ use super::caps;
 use super::config::{HIGH_QUALITY, Plan};
 use super::error::EncodeError;
 use super::flight::Flight;
+use super::inputs::{Inputs, buffer_format};
 use super::session::Session;
 use super::settings::EncodeSettings;
-use crate::device::{Device, Memory};
+use crate::device::Device;
 use crate::raw::{Raw, field};
-use crate::surface::{Format, Surface};
+use crate::surface::Surface;
 
 /// Most pictures in flight: twice what any of our settings has. A driver that wants more gives no packets at all.
 const MOST_IN_FLIGHT: usize = 64;
@@ -41,8 +40,6 @@ const END: u32 = 8;
 const FRAME: u32 = 1;
 /// `NV_ENC_PIC_TYPE_IDR`, and what AV1's key frames are called too.
 const IDR: u32 = 3;
-/// `NV_ENC_INPUT_RESOURCE_TYPE_CUDADEVICEPTR`.
-const DEVICE_POINTER: u32 = 1;
 
 /// An encoded picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,26 +62,16 @@ pub struct Encoder {
     flight: Flight<Submitted>,
     /// Bitstream buffers that nothing is written into.
     free: Vec<*mut c_void>,
-    /// What NVENC knows of, by address.
-    registered: HashMap<u64, Registered>,
+    inputs: Inputs,
     finished: bool,
 }
 
 /// A picture that the card has not given back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Submitted {
     output: *mut c_void,
-    input: *mut c_void,
     /// Nobody may write into it meanwhile.
-    _surface: Surface,
-}
-
-/// Memory that NVENC knows.
-#[derive(Debug)]
-struct Registered {
-    resource: *mut c_void,
-    /// Lives longer than the registration.
-    _memory: Arc<Memory>,
+    surface: Surface,
 }
 
 // SAFETY: the pointers are the session's handles, used only through this and with the context bound.
@@ -106,7 +93,7 @@ impl Encoder {
         let headers = headers(&session, settings.parameter_set)?;
         let flight = Flight::new(plan.depth());
         let settings = plan.settings;
-        Ok(Self { session, settings, headers, flight, free: Vec::new(), registered: HashMap::new(), finished: false })
+        Ok(Self { session, settings, headers, flight, free: Vec::new(), inputs: Inputs::default(), finished: false })
     }
 
     /// Parameter sets in Annex B, or the AV1 sequence header. The same for the encoder's whole life.
@@ -123,17 +110,19 @@ impl Encoder {
         self.session.device.bind()?;
         self.check(&surface)?;
         let output = self.output()?;
-        let input = match self.map(&surface) {
-            Ok(input) => input,
+        match self.submit(output, &surface, pts, idr) {
+            Ok(success) => {
+                self.flight.begin(Submitted { output, surface });
+                if success {
+                    self.flight.success();
+                }
+                self.collect()
+            }
             Err(error) => {
                 self.free.push(output);
-                return Err(error);
+                Err(error)
             }
-        };
-        let pitch = surface.layout().pitch as u32;
-        self.flight.begin(Submitted { output, input, _surface: surface });
-        self.submit(output, input, pitch, pts, idr)?;
-        self.collect()
+        }
     }
 
     /// Drains: the remaining packets. Nothing may be pushed after it.
@@ -182,69 +171,30 @@ impl Encoder {
         Ok(parameters.get(field!(NV_ENC_CREATE_BITSTREAM_BUFFER, bitstreamBuffer)))
     }
 
-    /// The picture as NVENC reads it.
-    fn map(&mut self, surface: &Surface) -> Result<*mut c_void, EncodeError> {
-        type Parameters = NV_ENC_MAP_INPUT_RESOURCE;
-        let mut parameters = versioned::<Parameters>();
-        parameters.set(field!(Parameters, registeredResource), self.register(surface)?);
-        // SAFETY: the session is open, and the resource is registered with it.
-        let status = unsafe { (self.session.nvenc.map)(self.session.handle, parameters.pointer()) };
-        self.session.check("NvEncMapInputResource", status)?;
-        Ok(parameters.get(field!(Parameters, mappedResource)))
-    }
-
-    /// The memory's registration, made when it is seen first.
-    fn register(&mut self, surface: &Surface) -> Result<*mut c_void, EncodeError> {
-        type Parameters = NV_ENC_REGISTER_RESOURCE;
-        let layout = surface.layout();
-        if let Some(registered) = self.registered.get(&layout.luma) {
-            return Ok(registered.resource);
-        }
-        let memory = surface.memory().ok_or_else(|| EncodeError::Config("a picture of no pool".to_owned()))?;
-        let mut parameters = versioned::<Parameters>();
-        parameters.set(field!(Parameters, resourceType), DEVICE_POINTER);
-        parameters.set(field!(Parameters, width), layout.width);
-        parameters.set(field!(Parameters, height), layout.height);
-        parameters.set(field!(Parameters, pitch), layout.pitch as u32);
-        parameters.set(field!(Parameters, resourceToRegister), layout.luma);
-        parameters.set(field!(Parameters, bufferFormat), buffer_format(layout.format));
-        // SAFETY: the session is open; the memory is as large as said, and is kept longer than the registration.
-        let status = unsafe { (self.session.nvenc.register)(self.session.handle, parameters.pointer()) };
-        self.session.check("NvEncRegisterResource", status)?;
-        let resource = parameters.get(field!(Parameters, registeredResource));
-        self.registered.insert(layout.luma, Registered { resource, _memory: Arc::clone(memory) });
-        Ok(resource)
-    }
-
-    fn submit(
-        &mut self,
-        output: *mut c_void,
-        input: *mut c_void,
-        pitch: u32,
-        pts: i64,
-        idr: bool,
-    ) -> Result<(), EncodeError> {
+    /// Hands a picture in. Whether packets are due for all that was handed in so far.
+    fn submit(&mut self, output: *mut c_void, surface: &Surface, pts: i64, idr: bool) -> Result<bool, EncodeError> {
         type Parameters = NV_ENC_PIC_PARAMS;
         let mut parameters = versioned::<Parameters>();
         parameters.set(field!(Parameters, inputWidth), self.settings.width);
         parameters.set(field!(Parameters, inputHeight), self.settings.height);
-        parameters.set(field!(Parameters, inputPitch), pitch);
+        parameters.set(field!(Parameters, inputPitch), surface.layout().pitch as u32);
         parameters.set(field!(Parameters, encodePicFlags), if idr { FORCE_IDR } else { 0 });
         parameters.set(field!(Parameters, inputTimeStamp), pts as u64);
-        parameters.set(field!(Parameters, inputBuffer), input);
+        parameters.set(field!(Parameters, inputBuffer), self.inputs.map(&self.session, surface)?);
         parameters.set(field!(Parameters, outputBitstream), output);
         parameters.set(field!(Parameters, bufferFmt), buffer_format(self.settings.format));
         parameters.set(field!(Parameters, pictureStruct), FRAME);
         // SAFETY: the session is started; input and output are its own, mapped, and in nobody else's hands.
         let status = unsafe { (self.session.nvenc.encode)(self.session.handle, parameters.pointer()) };
-        match status {
-            NEED_MORE_INPUT => Ok(()),
-            status => {
-                self.session.check("NvEncEncodePicture", status)?;
-                self.flight.success();
-                Ok(())
-            }
+        if status == NEED_MORE_INPUT {
+            return Ok(false);
         }
+        let taken = self.session.check("NvEncEncodePicture", status);
+        if taken.is_err() {
+            // What the driver refused is not in flight. Its first word is what counts, not what it says of this.
+            let _ = self.inputs.unmap(&self.session, surface);
+        }
+        taken.map(|()| true)
     }
 
     /// Tells the driver that nothing comes any more.
@@ -263,16 +213,17 @@ impl Encoder {
     fn collect(&mut self) -> Result<Vec<Packet>, EncodeError> {
         let mut packets = Vec::new();
         while let Some(oldest) = self.flight.oldest_due() {
-            let (output, input) = (oldest.output, oldest.input);
-            let packet = self.take(output)?;
-            // SAFETY: the session is open, and the picture is mapped: its packet was just taken.
-            let status = unsafe { (self.session.nvenc.unmap)(self.session.handle, input) };
-            self.flight.land();
-            self.free.push(output);
-            self.session.check("NvEncUnmapInputResource", status)?;
-            packets.push(packet);
+            packets.push(self.take(oldest.output)?);
+            self.land()?;
         }
         Ok(packets)
+    }
+
+    /// The oldest in flight is ours again.
+    fn land(&mut self) -> Result<(), EncodeError> {
+        let Some(Submitted { output, surface }) = self.flight.land() else { return Ok(()) };
+        self.free.push(output);
+        self.inputs.unmap(&self.session, &surface)
     }
 
     /// Waits for a packet and copies it.
@@ -301,27 +252,22 @@ impl Encoder {
         Ok(Packet { data, pts, idr: parameters.get::<u32, _>(field!(Parameters, pictureType)) == IDR })
     }
 
-    /// Gives everything back to the driver, whatever state it is in: ends the stream, so that no picture is still being
-    /// read, then the pictures, the registrations and the buffers. The session follows by itself.
+    /// Gives everything back to the driver, whatever state it is in, and tells the first thing that went wrong. The stream
+    /// is ended and what is due is waited for, so that no picture is still being read. The session follows by itself.
     fn release(&mut self) -> Result<(), EncodeError> {
-        self.session.device.bind()?;
-        let ended = if self.finished { Ok(()) } else { self.end() };
-        let (nvenc, handle) = (self.session.nvenc, self.session.handle);
-        let mut released = ended;
-        let mut give =
-            |call, status| released = std::mem::replace(&mut released, Ok(())).and(self.session.check(call, status));
-        while let Some(Submitted { output, input, .. }) = self.flight.land() {
-            // SAFETY: it is mapped, and the stream has ended.
-            give("NvEncUnmapInputResource", unsafe { (nvenc.unmap)(handle, input) });
-            self.free.push(output);
+        let mut released = self.session.device.bind().map_err(EncodeError::from);
+        if !self.finished {
+            released = released.and_then(|()| self.end());
         }
-        for (_, registered) in self.registered.drain() {
-            // SAFETY: it is registered, and no longer mapped.
-            give("NvEncUnregisterResource", unsafe { (nvenc.unregister)(handle, registered.resource) });
+        released = released.and_then(|()| self.collect()).map(|_| ());
+        while self.flight.len() > 0 {
+            released = released.and(self.land());
         }
+        released = released.and(self.inputs.release(&self.session));
         for output in self.free.drain(..) {
             // SAFETY: it is the session's, and nothing is written into it any more.
-            give("NvEncDestroyBitstreamBuffer", unsafe { (nvenc.destroy_output)(handle, output) });
+            let status = unsafe { (self.session.nvenc.destroy_output)(self.session.handle, output) };
+            released = released.and(self.session.check("NvEncDestroyBitstreamBuffer", status));
         }
         released
     }
@@ -374,12 +320,4 @@ fn headers(session: &Session, parameter_set: u32) -> Result<Vec<u8>, EncodeError
         return Err(EncodeError::Fault("the driver gives no parameter sets".to_owned()));
     }
     Ok(headers)
-}
-
-/// `NV_ENC_BUFFER_FORMAT_NV12` or `…_YUV420_10BIT`.
-fn buffer_format(format: Format) -> u32 {
-    match format {
-        Format::Nv12 => 0x1,
-        Format::P016 => 0x1_0000,
-    }
 }

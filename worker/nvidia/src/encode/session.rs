@@ -77,8 +77,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Err(fault) = self.device.bind() {
-            tracing::warn!(%fault, "an encode session is left to the end of the process");
-            return;
+            tracing::warn!(%fault, "an encode session is closed without its device");
         }
         // SAFETY: the session is open, and nobody has it after this.
         let status = unsafe { (self.nvenc.destroy)(self.handle) };
