@@ -4,7 +4,7 @@
 use std::mem::offset_of as at;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use card::violation;
+use card::{Codec, violation};
 use nvidia_video_codec_sdk::sys::nvEncodeAPI::*;
 
 use crate::buffers::Stage;
@@ -230,7 +230,7 @@ impl Encoder {
     fn code(&mut self, turn: Turn) -> Result<Vec<Coded>, String> {
         let waiting = self.waiting.pop_front().ok_or("a turn without a picture")?;
         debug_assert_eq!(waiting.number, turn.number);
-        if (turn.idr && self.repeats_headers()) || waiting.headers {
+        if (turn.idr && self.repeats_headers()) || (waiting.headers && self.settings.codec != Codec::Av1) {
             self.with_headers.insert(turn.number);
         }
         self.first = false;
@@ -252,9 +252,9 @@ impl Encoder {
         Ok(packets)
     }
 
-    /// Parameter sets come with every IDR, with the first alone, or never.
+    /// Parameter sets come with every IDR, with the first alone, or never. libaom puts AV1's into every one itself.
     fn repeats_headers(&self) -> bool {
-        !self.settings.no_headers && (self.settings.repeat_headers || self.first)
+        self.settings.codec != Codec::Av1 && !self.settings.no_headers && (self.settings.repeat_headers || self.first)
     }
 
     /// Puts the parameter sets before the packets that are to have them.

@@ -44,6 +44,7 @@ pub struct Engine {
     codec: Codec,
     size: (u32, u32),
     headers: Vec<u8>,
+    delay: usize,
 }
 
 // SAFETY: the encoders inside work on whatever thread calls; they are called by one at a time, under the session's lock.
@@ -52,6 +53,19 @@ unsafe impl Send for Engine {}
 impl Engine {
     /// Opens the encoder that these settings ask for.
     pub fn open(settings: &Settings) -> Result<Self, String> {
+        let mut engine = Self::bare(settings)?;
+        if settings.codec == Codec::Av1 {
+            // libaom tells its sequence header with the first packet: another one is asked for that.
+            let grey = Planar::grey(settings.width as usize, settings.height as usize, settings.deep);
+            let mut other = Self::bare(settings)?;
+            let packets = other.encode(&grey, 0, true)?;
+            let first = packets.first().ok_or("libaom keeps its first packet back")?;
+            engine.headers = parameter_sets(Codec::Av1, &first.data);
+        }
+        Ok(engine)
+    }
+
+    fn bare(settings: &Settings) -> Result<Self, String> {
         let faults = card::faults();
         let recipe = Recipe::of(settings, faults.encode_burst, faults.encode_header);
         let name = CString::new(recipe.encoder).map_err(|error| error.to_string())?;
@@ -63,8 +77,13 @@ impl Engine {
         // SAFETY: the encoder is one of libavcodec's.
         let context = unsafe { av::avcodec_alloc_context3(encoder) };
         let context = NonNull::new(context).ok_or("no memory for an encoder")?;
-        let mut engine =
-            Self { context, codec: settings.codec, size: (settings.width, settings.height), headers: Vec::new() };
+        let mut engine = Self {
+            context,
+            codec: settings.codec,
+            size: (settings.width, settings.height),
+            headers: Vec::new(),
+            delay: recipe.delay,
+        };
         engine.configure(settings, &recipe);
         for (name, value) in &recipe.options {
             engine.set(name, value)?;
@@ -106,6 +125,8 @@ impl Engine {
         }
         context.pix_fmt = pixel_format(settings.deep);
         context.thread_count = 1;
+        // What it says of itself is not the client's concern: information becomes detail.
+        context.log_level_offset = av::AV_LOG_DEBUG - av::AV_LOG_INFO;
         context.max_b_frames = recipe.b_frames as i32;
         context.flags |= av::AV_CODEC_FLAG_GLOBAL_HEADER as i32;
         if self.codec == Codec::Av1 {
@@ -135,6 +156,11 @@ impl Engine {
     /// Parameter sets, in Annex B, or the sequence header's OBU.
     pub fn headers(&self) -> &[u8] {
         &self.headers
+    }
+
+    /// Pictures that it keeps back beyond those that B-frames take.
+    pub fn delay(&self) -> usize {
+        self.delay
     }
 
     /// Puts a picture in; gives the packets that came out.

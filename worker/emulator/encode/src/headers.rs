@@ -43,14 +43,32 @@ fn only(codec: Codec, stream: &[u8], wanted: Unit) -> Vec<u8> {
     units.flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect()
 }
 
-/// The parameter sets of what an encoder gives as its headers.
+/// The parameter sets of what an encoder gives as its headers; of AV1, the sequence header that its first packet has.
 pub fn parameter_sets(codec: Codec, headers: &[u8]) -> Vec<u8> {
-    match codec {
-        // The configuration record (AV1-ISOBMFF, 2.3) has four bytes before the sequence header.
-        Codec::Av1 if headers.first() == Some(&0x81) => headers.get(4..).unwrap_or_default().to_vec(),
-        Codec::Av1 => headers.to_vec(),
-        _ => only(codec, headers, Unit::ParameterSet),
+    if codec == Codec::Av1 { sequence_header(headers).to_vec() } else { only(codec, headers, Unit::ParameterSet) }
+}
+
+/// The first sequence header OBU of a temporal unit whose OBUs have sizes (AV1, 5.3); empty if there is none.
+fn sequence_header(mut stream: &[u8]) -> &[u8] {
+    const SEQUENCE_HEADER: u8 = 1;
+    while let Some(first) = stream.first() {
+        let extended = usize::from(first >> 2 & 1);
+        let (mut size, mut end) = (0, 1 + extended);
+        for shift in (0..).step_by(7).take(4) {
+            let Some(byte) = stream.get(end) else { return &[] };
+            size |= usize::from(byte & 0x7f) << shift;
+            end += 1;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let Some((obu, rest)) = stream.split_at_checked(end + size) else { return &[] };
+        if first >> 3 & 0xf == SEQUENCE_HEADER {
+            return obu;
+        }
+        stream = rest;
     }
+    &[]
 }
 
 /// A packet without parameter sets and without what a card would not write.
@@ -70,5 +88,12 @@ mod tests {
         let hevc = [0, 0, 0, 1, 0x40, 1, 0, 0, 1, 0x4e, 1, 5, 0, 0, 1, 0x26, 1, 7];
         assert_eq!(parameter_sets(Codec::Hevc, &hevc), [0, 0, 0, 1, 0x40, 1]);
         assert_eq!(picture_alone(Codec::Hevc, &hevc), [0, 0, 0, 1, 0x26, 1, 7]);
+    }
+
+    #[test]
+    fn the_sequence_header_stands_behind_the_delimiter() {
+        let unit = [0x12, 0, 0x0a, 3, 7, 8, 9, 0x32, 2, 1, 1];
+        assert_eq!(parameter_sets(Codec::Av1, &unit), [0x0a, 3, 7, 8, 9]);
+        assert_eq!(parameter_sets(Codec::Av1, &unit[..6]), []);
     }
 }

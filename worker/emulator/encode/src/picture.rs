@@ -139,6 +139,13 @@ impl Planar {
         Self { deep: format == Format::P010, planes }
     }
 
+    /// A picture without anything in it.
+    pub fn grey(width: usize, height: usize, deep: bool) -> Self {
+        let chroma = width.div_ceil(2) * height.div_ceil(2);
+        let grey = Self { deep: false, planes: [vec![128; width * height], vec![128; chroma], vec![128; chroma]] };
+        if deep { grey.deepened() } else { grey }
+    }
+
     /// The same with 10 bits, if it has 8.
     pub fn deepened(self) -> Self {
         if self.deep {

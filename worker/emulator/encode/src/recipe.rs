@@ -14,13 +14,15 @@ pub struct Recipe {
     pub options: Vec<(&'static str, String)>,
     /// B-frames between two P.
     pub b_frames: u32,
+    /// Pictures that it keeps back beyond those.
+    pub delay: usize,
 }
 
 impl Recipe {
     /// How to make what is asked for. `burst`: packets come with their picture, so there are no B-frames.
     pub fn of(settings: &Settings, burst: bool, other_header: bool) -> Self {
         let b_frames = if burst { 0 } else { settings.interval.saturating_sub(1).min(settings.period.unwrap_or(16)) };
-        let mut recipe = Self { encoder: "", options: Vec::new(), b_frames };
+        let mut recipe = Self { encoder: "", options: Vec::new(), b_frames, delay: 0 };
         match settings.codec {
             Codec::H264 => recipe.h264(settings, other_header),
             Codec::Hevc => recipe.hevc(settings, other_header),
@@ -67,6 +69,8 @@ impl Recipe {
         let b_pyramid = u8::from(self.pyramid(settings) == "normal");
         // x265 wants to see more pictures than it puts between two P.
         let ahead = if b_frames == 0 { 0 } else { b_frames + 1 };
+        // Seen: ten pictures go in before the first packet with three B-frames, of which three are theirs.
+        self.delay = (ahead + b_frames) as usize;
         let mut parameters = format!(
             "log-level=error:bframes={b_frames}:b-adapt=0:rc-lookahead={ahead}:lookahead-slices=0:scenecut=0:\
              open-gop=0:keyint=-1:min-keyint=1:frame-threads=1:pools=none:wpp=0:cutree=0:repeat-headers=0:info=0:\
@@ -83,7 +87,7 @@ impl Recipe {
         self.encoder = "libaom-av1";
         self.b_frames = 0;
         self.set("usage", "realtime");
-        self.set("cpu-used", 9);
+        self.set("cpu-used", 8);
         self.set("lag-in-frames", 0);
         self.set("enable-cdef", u8::from(!other_header));
         // libaom counts quantisers to 63 where NVIDIA counts to 51 for quality, and to 255 for constants.

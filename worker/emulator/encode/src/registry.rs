@@ -70,7 +70,7 @@ pub fn explain(handle: usize, wanted: Kind, session: usize) -> String {
     let handles = lock(&HANDLES);
     match handles.get(&handle) {
         None => format!("{handle:#x} is no {wanted}: it was never given out"),
-        Some(given) if given.kind != wanted => format!("{handle:#x} is no {wanted} but a {}", given.kind),
+        Some(given) if given.kind != wanted => format!("{handle:#x} is no {wanted}: its kind is {}", given.kind),
         Some(given) if given.session != session => format!("{wanted} {handle:#x} is of another session"),
         Some(_) => format!("{wanted} {handle:#x} was given back before"),
     }

@@ -177,16 +177,21 @@ pub fn destroy(session: &Session) -> Answer {
     // The session goes in any case; a device that is lost is no reason to keep it.
     let on_its_thread = session.on_its_thread(FUNCTION);
     let mut state = session.state();
-    if on_its_thread.is_err() {
-        // To a device that is lost nothing can be given back.
-        let handles = state.inputs.keys().chain(state.outputs.keys());
-        handles
-            .chain(state.mapped.keys())
-            .chain(state.registered.keys())
-            .for_each(|handle| registry::take_back(*handle));
-        *state = State::default();
+    // To a device that is lost nothing can be given back.
+    if on_its_thread.is_ok() {
+        tell_what_is_left(session, &state);
     }
-    if state.submitted > 0 && !session.may_tear_down(&state) {
+    let open = state.inputs.keys().chain(state.outputs.keys());
+    open.chain(state.mapped.keys()).chain(state.registered.keys()).for_each(|handle| registry::take_back(*handle));
+    state.encoder = None;
+    drop(state);
+    registry::closed(session.handle);
+    on_its_thread
+}
+
+fn tell_what_is_left(session: &Session, state: &State) {
+    const FUNCTION: &str = "NvEncDestroyEncoder";
+    if state.submitted > 0 && !session.may_tear_down(state) {
         violation!(FUNCTION, "pictures were submitted and the end of the stream was not said");
     }
     let left = [
@@ -196,14 +201,8 @@ pub fn destroy(session: &Session) -> Answer {
         (state.registered.len(), Kind::Registered),
     ];
     for (count, kind) in left.into_iter().filter(|(count, _)| *count > 0) {
-        violation!(FUNCTION, "{count} times a {kind} was not given back");
+        violation!(FUNCTION, "not given back: {count} of kind {kind}");
     }
-    let open = state.inputs.keys().chain(state.outputs.keys());
-    open.chain(state.mapped.keys()).chain(state.registered.keys()).for_each(|handle| registry::take_back(*handle));
-    state.encoder = None;
-    drop(state);
-    registry::closed(session.handle);
-    on_its_thread
 }
 
 /// `NvEncSetIOCudaStreams`: both are pointers to a `CUstream`.

@@ -20,9 +20,6 @@ use crate::settings::Settings;
 use crate::status::*;
 use crate::versions::{CONFIG, INITIALIZE, RECONFIGURE, SEQUENCE};
 
-/// Pictures that x265 looks ahead over those that it reorders, as `recipe` sets it: part of what the client asked for.
-const X265_AHEAD: usize = 8;
-
 /// What was initialised.
 pub struct Encoder {
     /// How to encode.
@@ -50,8 +47,8 @@ impl Encoder {
         let engine = Engine::open(&settings).map_err(|error| Refusal::saying(GENERIC, error))?;
         let headers = engine.headers().to_vec();
         let group = if card::faults().encode_burst { settings.interval } else { 1 };
-        let inside = if settings.codec == Codec::Hevc { X265_AHEAD } else { 0 };
-        let order = Order::new(settings.period, group, settings.ahead.saturating_sub(inside));
+        // What the encoder inside keeps back counts as looked ahead.
+        let order = Order::new(settings.period, group, settings.ahead.saturating_sub(engine.delay()));
         Ok(Self {
             settings,
             largest,
