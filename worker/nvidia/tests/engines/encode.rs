@@ -165,6 +165,14 @@ fn hevc_has_8_and_10_bits() {
 }
 
 #[test]
+fn av1_has_8_and_10_bits() {
+    on("l4", "", "encode::av1_has_8_and_10_bits", |folder| {
+        encodes_well(folder, &settings(Codec::Av1));
+        encodes_well(folder, &EncodeSettings { format: Format::P016, ..settings(Codec::Av1) });
+    });
+}
+
+#[test]
 fn plain_settings_reorder_nothing() {
     on("t4", "", "encode::plain_settings_reorder_nothing", |folder| {
         let (_, packets) = encodes_well(folder, &EncodeSettings { plain: true, ..settings(Codec::H264) });
@@ -261,6 +269,32 @@ fn a_picture_may_be_pushed_twice_and_an_encoder_dropped_on_its_way() {
                 encoder.push(surface.clone(), number, false).unwrap();
             }
         }
+    });
+}
+
+#[test]
+fn encoders_go_to_other_threads_and_work_at_once() {
+    on("l4", "", "encode::encoders_go_to_other_threads_and_work_at_once", |_| {
+        let (device, nvenc) = device();
+        let encoders = [Codec::H264, Codec::Hevc, Codec::Av1].map(|codec| {
+            let encoder = Encoder::open(&device, &nvenc, &settings(codec)).unwrap();
+            (encoder, Pool::new(&device, Format::Nv12, WIDTH, HEIGHT))
+        });
+        std::thread::scope(|scope| {
+            for (mut encoder, mut pool) in encoders {
+                scope.spawn(move || {
+                    let (luma, chroma) = picture(Format::Nv12, 0);
+                    let mut packets = Vec::new();
+                    for number in 0..30 {
+                        let surface = pool.take().unwrap();
+                        surface.upload((&luma, WIDTH as usize), (&chroma, WIDTH as usize)).unwrap();
+                        packets.extend(encoder.push(surface, FIRST + number * TICKS, number == 0).unwrap());
+                    }
+                    packets.extend(encoder.finish().unwrap());
+                    assert_eq!(packets.len(), 30);
+                });
+            }
+        });
     });
 }
 
