@@ -2,7 +2,10 @@
 //! sees them. What is measured with it is the coordinator alone.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use shared::cmaf::DecoderConfig;
+use shared::family::Family;
 use shared::hex;
 use shared::placement::Hardware;
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
@@ -138,6 +141,7 @@ fn chunk(grid: SegmentGrid, segments: u64, first: u64) -> (VideoTask, VideoRecei
             })
             .collect(),
         encoder: "libx264".to_owned(),
+        family: Family::Software,
     };
     let frames = frames_each * (end - first);
     let (start, stop) = (grid.start_of(first, timescale), grid.start_of(end, timescale));
@@ -164,6 +168,7 @@ fn chunk(grid: SegmentGrid, segments: u64, first: u64) -> (VideoTask, VideoRecei
         color: color(),
         renditions,
         images: None,
+        pins: BTreeMap::new(),
     };
     (task, receipt)
 }
@@ -202,6 +207,7 @@ fn audio(grid: SegmentGrid, segments: u64) -> (AudioTask, AudioReceipt) {
         config: DecoderConfig::Aac(AAC.to_vec()),
         segments: made.collect(),
         encoder: "aac".to_owned(),
+        family: Family::Software,
     };
     let priming = 1024;
     let receipt = AudioReceipt {

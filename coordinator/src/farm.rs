@@ -6,8 +6,8 @@
 //! 2. *First complete report wins*: a task has at most one accepted report; later ones change nothing.
 //! 3. *A key has one content*: a key carries its content's hash, so no attempt can overwrite what counts.
 //! 4. *Master means done*: the multivariant playlist leads only to objects that exist and were checked.
-//! 5. *One decoder config a track*: all segments of a rendition were made for the same init segment, or the job fails
-//!    loudly.
+//! 5. *One decoder config a track*: one init segment does for all segments of a rendition. What does not fit is made
+//!    again, and if it never does, the job fails loudly.
 //!
 //! Commands are carried out in the order they are given. A restart is: load the records, [`Event::Restored`], and
 //! whatever is unfinished comes out again as commands.
@@ -21,6 +21,7 @@
 //! | [`active`] | what is kept in memory of a job that is under way |
 //! | [`indexing`] | what an index report means: ladder, plan, refusal |
 //! | [`results`] | what a task's end means: accepted, refused, again |
+//! | [`families`] | which encoders make a rendition |
 //! | [`stragglers`] | which attempts get a rival |
 //! | [`taken`] | which attempts have left the queue |
 //! | [`publication`] | when to publish, and what |
@@ -34,6 +35,7 @@ mod active;
 mod archiving;
 mod ending;
 mod explain;
+mod families;
 mod handout;
 mod indexing;
 mod messages;

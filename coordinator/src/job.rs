@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use shared::error::ErrorKind;
+use shared::family::Family;
 use shared::fleet::Class;
 use shared::rendition::AudioRendition;
 use shared::source::{Finding, SourceInfo, Verdict};
@@ -251,6 +252,9 @@ pub struct JobRecord {
     /// What all of its chunks need of a machine; `None` until the first is handed out.
     #[serde(default)]
     pub video_class: Option<Class>,
+    /// Renditions that only encoders of this family make from now on, by name: what others had made did not fit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<String, Family>,
     /// What went wrong, bounded by [`MOST_PROBLEMS`]. A job may complete in spite of them.
     pub problems: Vec<Problem>,
     /// No attempt of the job's earlier lives has a higher number: it may fail, be called off or be deleted, and start over.
@@ -340,6 +344,7 @@ impl JobRecord {
             ladder: Ladder::default(),
             audio: Vec::new(),
             video_class: None,
+            pins: BTreeMap::new(),
             problems: Vec::new(),
             attempts_before,
             submitted_ms: now_ms,

@@ -10,6 +10,9 @@
 //! | `Cancelled` | again like `Transient`: a live job's attempt was dropped by a worker that shuts down |
 //! | `Bug` | once more elsewhere, as crashes may be the machine's fault: when two workers have failed alike, or one so often as [`MOST_BUGS_OF_ONE`], the job fails |
 //!
+//! A chunk that does not go into its tracks' init segments ([`FAMILY_MISFIT`]) is made again at once by encoders that should
+//! fit, up to [`MOST_MISFITS`] times, and nobody is blamed.
+//!
 //! A receipt that is refused counts as `Bug`. An attempt whose worker is gone ([`WORKER_LOST`]) is made again at once, up to
 //! [`MOST_LOST`] times, and counts for nothing else.
 
@@ -29,6 +32,12 @@ pub const MOST_OUTAGE: usize = 50;
 pub const WORKER_LOST: &str = "worker_lost";
 /// Code of a receipt that came too soon to be believed; nobody has failed yet.
 pub const IMPLAUSIBLE: &str = "implausible";
+/// Code of a chunk whose parameter sets don't unite with those of its tracks.
+pub const FAMILY_MISFIT: &str = "family_misfit";
+/// Code of an attempt on a worker that has no encoder of a family that a rendition is pinned to.
+pub const FAMILY_UNAVAILABLE: &str = "family_unavailable";
+/// Times that a chunk may not fit.
+pub const MOST_MISFITS: usize = 3;
 /// Workers that may be lost over one task: beyond that, the task is what kills them.
 pub const MOST_LOST: usize = 20;
 /// Retries where another worker may be able to do what one could not.
@@ -61,11 +70,13 @@ pub fn decide(task: &TaskId, failures: &[Failure], elsewhere: bool) -> Decision 
     let Some(last) = failures.last() else { return Decision::AgainAfter(0) };
     let lost = |failure: &Failure| failure.code == WORKER_LOST;
     let outage = |failure: &Failure| OUTAGES.contains(&failure.code.as_str());
-    let sort = |failure: &Failure| (failure.kind, lost(failure), outage(failure));
+    let misfit = |failure: &Failure| failure.code == FAMILY_MISFIT;
+    let sort = |failure: &Failure| (failure.kind, lost(failure), outage(failure), misfit(failure));
     let alike = |failure: &&Failure| sort(failure) == sort(last);
     let times = failures.iter().filter(alike).count();
     let seed = format!("{task} {}", last.attempt.0);
     let (most, first_pause_ms) = match last.kind {
+        _ if misfit(last) => (MOST_MISFITS, 0),
         ErrorKind::Transient if lost(last) => (MOST_LOST, 0),
         ErrorKind::Transient if outage(last) => return during_outage(times, &seed),
         ErrorKind::Unsupported if elsewhere => (MOST_UNSUPPORTED, 0),

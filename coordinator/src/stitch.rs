@@ -2,7 +2,7 @@
 //!
 //! A receipt is checked alone when it arrives ([`check_video`], [`check_audio`]) and a chunk is checked against its
 //! neighbour when it is joined ([`append_chunk`]). What passes is a track: segments on the grid in order, without a gap
-//! but where the source is damaged, all made for one decoder config.
+//! but where the source is damaged, and one decoder config that does for all of them.
 
 mod check;
 
@@ -21,8 +21,10 @@ pub struct VideoTrack {
     pub rendition: VideoRendition,
     /// Ticks per second.
     pub timescale: Timescale,
-    /// What a player needs first; the same for every segment.
+    /// What a player needs first, for any of the segments.
     pub config: DecoderConfig,
+    /// What did until encoders of one more family came: for all segments before the one at this position. In order.
+    pub outgrown: Vec<(usize, DecoderConfig)>,
     /// Average of the source.
     pub frame_rate: FrameRate,
     /// Colour description of what is encoded.
@@ -169,11 +171,22 @@ impl VideoTrack {
             rendition: rendition.clone(),
             timescale: stream.timescale,
             config,
+            outgrown: Vec::new(),
             frame_rate: stream.frame_rate,
             color,
             segments: Vec::new(),
             encoder: String::new(),
         }
+    }
+
+    /// Adds a chunk's segments; `config` does for them and for all before.
+    fn append(&mut self, segments: &[SegmentInfo], config: DecoderConfig) {
+        let (end, grown_until) = (self.segments.len(), self.outgrown.last().map_or(0, |(until, _)| *until));
+        let before = std::mem::replace(&mut self.config, config);
+        if before != self.config && end > grown_until {
+            self.outgrown.push((end, before));
+        }
+        self.segments.extend_from_slice(segments);
     }
 
     /// Presentation time and duration of each segment, in ticks. A segment lasts until the next one starts: where the
@@ -263,11 +276,10 @@ pub fn append_chunk(
         let (expected, found) = (tracks.len().to_string(), receipt.parts.len().to_string());
         return Err(Refusal::Receipt { what: "number of renditions", expected, found });
     }
-    for (track, part) in tracks.iter().zip(&receipt.parts) {
-        check_seam(track, part, task.start, damaged)?;
-    }
-    for (track, part) in tracks.iter_mut().zip(&receipt.parts) {
-        track.segments.extend_from_slice(&part.segments);
+    let seams = tracks.iter().zip(&receipt.parts).map(|(track, part)| check_seam(track, part, task.start, damaged));
+    let configs = seams.collect::<Result<Vec<_>, _>>()?;
+    for ((track, part), config) in tracks.iter_mut().zip(&receipt.parts).zip(configs) {
+        track.append(&part.segments, config);
     }
     Ok(())
 }
@@ -277,6 +289,7 @@ fn first(task: &VideoTask, rendition: &VideoRendition, part: &TrackPart) -> Vide
         rendition: rendition.clone(),
         timescale: part.timescale,
         config: part.config.clone(),
+        outgrown: Vec::new(),
         frame_rate: task.stream.frame_rate,
         color: task.color,
         segments: part.segments.clone(),
@@ -284,8 +297,9 @@ fn first(task: &VideoTask, rendition: &VideoRendition, part: &TrackPart) -> Vide
     }
 }
 
-/// One rendition, one timescale, one decoder config; numbers rise; the track ends where the chunk starts.
-fn check_seam(track: &VideoTrack, part: &TrackPart, at: i64, damaged: bool) -> Result<(), Refusal> {
+/// One rendition, one timescale, numbers rise, the track ends where the chunk starts, and there is one decoder config for
+/// both, which is returned.
+fn check_seam(track: &VideoTrack, part: &TrackPart, at: i64, damaged: bool) -> Result<DecoderConfig, Refusal> {
     let refuse = |what, expected: String, found: String| {
         let rendition = track.rendition.name.clone();
         Err(Refusal::Seam { rendition, at, what, expected, found })
@@ -296,11 +310,14 @@ fn check_seam(track: &VideoTrack, part: &TrackPart, at: i64, damaged: bool) -> R
     if part.timescale != track.timescale {
         return refuse("timescale", track.timescale.to_string(), part.timescale.to_string());
     }
-    if part.config != track.config {
-        return refuse("decoder config", track.config.digest(), part.config.digest());
-    }
+    let config = match track.config.union(&part.config) {
+        Ok(config) => config,
+        Err(error) => {
+            return refuse("decoder config", track.config.digest(), format!("{} ({error})", part.config.digest()));
+        }
+    };
     let (Some(last), Some(next)) = (track.segments.last(), part.segments.first()) else {
-        return Ok(());
+        return Ok(config);
     };
     if next.number <= last.number {
         return refuse("first segment", format!("after {}", last.number), next.number.to_string());
@@ -310,7 +327,7 @@ fn check_seam(track: &VideoTrack, part: &TrackPart, at: i64, damaged: bool) -> R
     if start != end && !(damaged && start > end) {
         return refuse("first presentation time", end.to_string(), start.to_string());
     }
-    Ok(())
+    Ok(config)
 }
 
 /// The track an audio receipt makes. The receipt should have passed [`check_audio`].

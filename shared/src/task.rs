@@ -1,5 +1,6 @@
 //! What the coordinator asks of a worker and what the worker claims to have done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cmaf::DecoderConfig;
 use crate::error::TaskError;
+use crate::family::Family;
 use crate::index::{AudioRun, Gop, ListRef};
 use crate::placement::Hardware;
 use crate::rendition::{AudioRendition, VideoRendition};
@@ -274,6 +276,9 @@ pub struct VideoTask {
     pub renditions: Vec<VideoRendition>,
     /// Pictures for people.
     pub images: Option<ImagePlan>,
+    /// Renditions that must be made by encoders of this family, by name; the worker chooses for all others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<String, Family>,
 }
 
 /// A whole audio track.
@@ -454,12 +459,15 @@ pub struct TrackPart {
     pub rendition: String,
     /// Ticks per second.
     pub timescale: Timescale,
-    /// What a player needs first. The same for all parts of a track, or they don't join.
+    /// What a player needs first. Parts of a track join if theirs unite ([`DecoderConfig::union`]).
     pub config: DecoderConfig,
     /// In order, without a gap.
     pub segments: Vec<SegmentInfo>,
     /// Encoder and its version.
     pub encoder: String,
+    /// Whose parameter sets they are.
+    #[serde(default, skip_serializing_if = "Family::is_software")]
+    pub family: Family,
 }
 
 /// Time that an attempt took.

@@ -3,6 +3,7 @@
 //! The files are version 1 of the format as it was first written. They may be added to, never changed: a new field must
 //! leave the old bytes readable. `FARM_BLESS=1 cargo test -p shared --test wire` writes those that are missing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -10,6 +11,7 @@ use prost::Message;
 use proto::v1;
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
+use shared::family::Family;
 use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
 use shared::index::{AudioRun, Gop, ListRef};
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
@@ -101,6 +103,7 @@ fn video_task() -> VideoTask {
             tile_height_px: 90,
             poster_at: Some(900_000),
         }),
+        pins: BTreeMap::new(),
     }
 }
 
@@ -123,6 +126,8 @@ fn tasks() -> Vec<(&'static str, Task)> {
             default: true,
         },
     };
+    let pins = [("v-1080", Family::NvencAda), ("v-360", Family::Software)].map(|(name, family)| (name.into(), family));
+    let pinned = VideoTask { pins: pins.into(), ..video_task() };
     let storyboard = StoryboardTask {
         tiles: vec!["tiles/000000.jpg".into(), "tiles/000001.jpg".into()],
         tile_width_px: 160,
@@ -147,6 +152,7 @@ fn tasks() -> Vec<(&'static str, Task)> {
         ("task-audio", task(TaskName::Audio(1), Work::Audio(audio))),
         ("task-storyboard", task(TaskName::Storyboard, Work::Storyboard(storyboard))),
         ("task-avoid", Task { avoid, ..task(TaskName::Index, index) }),
+        ("task-video-pinned", task(TaskName::Video(12), Work::Video(pinned))),
     ]
 }
 
@@ -384,6 +390,10 @@ fn what_is_wrong_with_a_video_task_is_named() {
             "renditions[0].rate.crf: NaN is not 0 to 63",
         ),
         (video_error(|task| task.renditions.clear()), "renditions: none"),
+        (
+            video_error(|task| task.pins.push(v1::Pin { rendition: "v-1080".into(), family: "x".into() })),
+            "pins.family: \"x\" is not an encoder family",
+        ),
         (video_error(|task| task.segment_ms = 1), "segment_ms: 1 is not a duration segments may have"),
         (video_error(|task| task.segment_count = Some(0)), "segment_count: 0 is not above 0"),
         (video_error(|task| task.start = -1), "start: -1 is not in the presentation"),
@@ -433,6 +443,7 @@ fn what_is_wrong_with_a_receipt_is_named() {
             "poster.key: /etc/x is not an object key",
         ),
         (error(&|video| video.poster.as_mut().unwrap().sha256.truncate(31)), "poster.sha256: 31 bytes are not 32"),
+        (error(&|video| video.parts[0].family = "x".into()), "parts[0].family: \"x\" is not an encoder family"),
         (error(&|video| video.spent = None), "spent: missing"),
     ] {
         assert_eq!(error, format!("wire: outcome.{expected}"));

@@ -19,6 +19,7 @@ mod timeline;
 use std::time::{Duration, Instant};
 
 use shared::error::TaskError;
+use shared::family::Family;
 use shared::index::{PacketList, SideData};
 use shared::task::{AudioReceipt, AudioTask, Progress, SegmentInfo, TrackPart};
 use shared::time::{MediaTime, Timescale};
@@ -299,6 +300,7 @@ impl<'a> Track<'a> {
                 config: self.encoding.config().clone(),
                 segments: self.segments,
                 encoder: self.encoding.name(),
+                family: Family::Software,
             },
             samples,
             start: MediaTime::new(lead.start as i64, self.rate),

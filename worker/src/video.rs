@@ -246,6 +246,7 @@ impl Rung {
             config: self.encoder.decoder_config().clone(),
             segments: self.segments,
             encoder: self.encoder.name().to_owned(),
+            family: self.encoder.family(),
         };
         Ok((part, self.encode))
     }

@@ -1,13 +1,14 @@
 //! Index and encode real clips chunk by chunk, in this process, and let FFmpeg judge the joined track.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shared::cmaf::{InitKind, InitSegment, reorder_delay};
-use shared::error::TaskError;
+use shared::error::{ErrorKind, TaskError};
+use shared::family::Family;
 use shared::index::{Gop, ListRef, PacketList, Place, packed_key};
 use shared::rendition::{RateControl, VideoCodec, VideoRendition};
 use shared::source::{Color, SourceInfo};
@@ -29,6 +30,8 @@ struct Indexed {
     info: SourceInfo,
     gops: Vec<Gop>,
     rate: RateControl,
+    /// Who makes the large rendition of every second chunk.
+    second: Family,
 }
 
 fn index(source: &Path) -> Result<Indexed, TaskError> {
@@ -53,7 +56,14 @@ fn index(source: &Path) -> Result<Indexed, TaskError> {
         &mut emit,
     )?;
     let rate = RateControl { crf: 23.0, maxrate_bps: 5_000_000, bufsize_bits: 10_000_000 };
-    Ok(Indexed { source: source.to_owned(), stored, info: info.expect("a source"), gops, rate })
+    Ok(Indexed {
+        source: source.to_owned(),
+        stored,
+        info: info.expect("a source"),
+        gops,
+        rate,
+        second: Family::default(),
+    })
 }
 
 impl Indexed {
@@ -107,6 +117,7 @@ impl Indexed {
             color: Color { full_range: false, ..stream.color },
             renditions: vec![rendition("large", 1), rendition("small", 2)],
             images: None,
+            pins: BTreeMap::from([("large".into(), if segment % 2 == 1 { self.second } else { Family::default() })]),
             stream,
         }
     }
@@ -142,7 +153,8 @@ impl Indexed {
                 color: self.info.video.as_ref().unwrap().color,
                 delay: reorder_delay(timescale, self.info.video.as_ref().unwrap().frame_rate),
             };
-            let config = receipts[0].parts[rung].config.clone();
+            let configs = receipts.iter().map(|receipt| receipt.parts[rung].config.clone());
+            let config = configs.reduce(|one, other| one.union(&other).unwrap()).unwrap();
             let init = InitSegment { kind, timescale, config, language: "und".into() }.write().unwrap();
             track.splice(0..0, init.iter().copied());
         }
@@ -170,8 +182,8 @@ fn frame_times(path: &Path) -> Vec<f64> {
     text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
 }
 
-fn judge(source: &Path, segment_ms: u32) {
-    let indexed = index(source).unwrap();
+fn judge(indexed: &Indexed, segment_ms: u32) -> Vec<VideoReceipt> {
+    let source = &indexed.source;
     let (receipts, tracks) = indexed.encode(segment_ms);
     let expected = frame_times(source);
     for receipt in &receipts {
@@ -182,11 +194,13 @@ fn judge(source: &Path, segment_ms: u32) {
         let (before, after) = (&pair[0].parts[0].segments, &pair[1].parts[0].segments);
         let end = before.last().map(|segment| segment.start + segment.duration as i64);
         assert_eq!(end, after.first().map(|segment| segment.start), "a gap between chunks");
-        assert_eq!(pair[0].parts[0].config, pair[1].parts[0].config);
+        let alike = pair[0].parts[0].family == pair[1].parts[0].family;
+        assert_eq!(pair[0].parts[0].config == pair[1].parts[0].config, alike);
     }
     for track in tracks {
         let mut file = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
         file.write_all(&track).unwrap();
+        assert_decodes(file.path());
         let times = frame_times(file.path());
         assert_eq!(times.len(), expected.len(), "{}", source.display());
         for (frame, (made, source)) in times.iter().zip(&expected).enumerate() {
@@ -194,6 +208,15 @@ fn judge(source: &Path, segment_ms: u32) {
             assert!(off.abs() < 0.0011, "frame {frame} is {off} s off");
         }
     }
+    receipts
+}
+
+/// FFmpeg decodes all of it without a word.
+fn assert_decodes(path: &Path) {
+    let decode = ["-v", "warning", "-xerror", "-f", "null", "-"];
+    let said = Command::new("ffmpeg").args(&decode[..2]).arg("-i").arg(path).args(&decode[2..]).output().unwrap();
+    let complaints = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && complaints.is_empty(), "{}: {complaints}", path.display());
 }
 
 /// Each of these is cut into a chunk for every segment, and no frame is lost, doubled or moved.
@@ -212,7 +235,28 @@ fn every_frame_is_made_once_at_its_time() {
         "vfr_slow_motion.mp4",
         "vp9_opus.webm",
     ];
-    clips.iter().for_each(|name| judge(&clip(name), 2000));
+    clips.iter().for_each(|name| drop(judge(&index(&clip(name)).unwrap(), 2000)));
+}
+
+/// x264 changes its ids, reference frames and reordering from chunk to chunk; the init segment has the sets of both.
+#[test]
+fn chunks_of_two_families_are_one_track() {
+    for name in ["bunny_720p25.mp4", "open_gop_2997.mp4"] {
+        let indexed = Indexed { second: Family::StandIn, ..index(&clip(name)).unwrap() };
+        let receipts = judge(&indexed, 2000);
+        let families = receipts.iter().map(|receipt| receipt.parts[0].family);
+        assert!(families.eq([Family::Software, Family::StandIn].into_iter().cycle().take(receipts.len())), "{name}");
+        assert!(receipts.len() > 1 && receipts.iter().all(|receipt| receipt.parts[1].family.is_software()), "{name}");
+    }
+}
+
+#[test]
+fn a_family_that_is_not_here_is_said_to_be_missing() {
+    let indexed = Indexed { second: Family::NvencAda, ..index(&clip("bunny_720p25.mp4")).unwrap() };
+    let task = indexed.task(1, 3, SegmentGrid::new(2000).unwrap());
+    let error = encode_chunk(&task, &indexed.inputs(&task.lists), &mut |_| Ok(())).unwrap_err();
+    assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unsupported, "family_unavailable"));
+    assert_eq!(error.message, "large has to be made by nvenc-ada, and no such h264 encoder is here");
 }
 
 /// Feeds the joined track to a decoder buffer of the declared rate and size, filled as declared.

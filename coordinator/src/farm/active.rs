@@ -331,6 +331,9 @@ impl ActiveJob {
         }
         task.record.attempt.0 += 1;
         task.record.state = TaskState::Out;
+        if let Work::Video(work) = &mut task.record.work {
+            work.pins.clone_from(&self.record.pins);
+        }
         task.queued_ms = now_ms;
         self.changed = true;
         let TaskRecord { id, attempt, work, .. } = &task.record;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
-use shared::task::{JobId, Receipt};
+use shared::task::{JobId, Receipt, VideoReceipt};
 
 use super::Farm;
 use super::active::{ActiveJob, ActiveTask};
@@ -129,9 +129,16 @@ fn done(accepted: &Accepted, attempt: u32) -> String {
     let seconds = spent(receipt).wall_ms as f64 / 1000.0;
     let made = match receipt {
         Receipt::Index(index) => format!("read {} bytes", index.bytes),
-        Receipt::Video(video) => format!("encoded {} frames", video.frames),
+        Receipt::Video(video) => format!("encoded {} frames{}", video.frames, by_families(video)),
         Receipt::Audio(audio) => format!("encoded {} samples", audio.samples),
         Receipt::Storyboard(storyboard) => format!("made {} storyboard sheets", storyboard.sheets.len()),
     };
     format!("Attempt {attempt} by {worker} {made} in {seconds:.1} s.")
+}
+
+/// Who else than software has encoded.
+fn by_families(video: &VideoReceipt) -> String {
+    let others = video.parts.iter().filter(|part| !part.family.is_software());
+    let told: Vec<String> = others.map(|part| format!("{} by {}", part.rendition, part.family)).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
 }

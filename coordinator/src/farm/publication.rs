@@ -237,6 +237,11 @@ impl ActiveJob {
                 ));
             }
         }
+        for (rendition, families) in self.families().filter(|(_, families)| families.len() > 1) {
+            let by: Vec<String> = families.iter().map(|(family, chunks)| format!("{chunks} by {family}")).collect();
+            let text = format!("{rendition}: chunks were made by different encoders, {}", by.join(", "));
+            found.push(finding("mixed_encoders", text, "the init segment has the parameter sets of all"));
+        }
         for (task, receipt) in self.audio() {
             let name = &task.rendition.name;
             if receipt.decode_errors > 0 {

@@ -10,7 +10,7 @@ use shared::task::{
 use shared::time::Timescale;
 
 use super::Command;
-use super::active::ActiveJob;
+use super::active::{ActiveJob, ActiveTask};
 use super::indexing::{SOURCE_CHANGED_ADVICE, take_lists};
 use crate::job::{Accepted, Failure, Problem, ProblemClass, TaskState};
 use crate::retry::{self, Decision};
@@ -29,6 +29,8 @@ pub(super) enum Claim {
     Confirmed,
     /// It is not what the task asked for, or not believed yet; the code of that.
     Refused(&'static str),
+    /// It is right, and can't be put together with what is made of the tracks.
+    Misfit,
     /// It does not matter any more.
     Late,
 }
@@ -64,6 +66,14 @@ impl ActiveJob {
                 self.refuse(name, attempt, worker, receipt, error, now_ms, out);
                 return Claim::Refused(WRONG_RECEIPT);
             }
+        }
+        if let Receipt::Video(video) = &receipt
+            && let Some(misfit) = self.misfit(video)
+        {
+            if self.is_current(name, attempt) {
+                self.pin(name, worker, misfit, now_ms, out);
+            }
+            return Claim::Misfit;
         }
         if let Receipt::Index(index) = &receipt {
             let index: IndexReceipt = index.clone();
@@ -112,21 +122,29 @@ impl ActiveJob {
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
-        let Some(task) = self.tasks.get_mut(&name) else { return };
-        if task.record.attempt != attempt || task.record.state != TaskState::Out {
+        if !self.is_current(name, attempt) {
             return; // the current attempt will do better, or the next one
         }
+        let Some(task) = self.tasks.get_mut(&name) else { return };
         task.record.refused = Some(Box::new(receipt));
         self.count_failure(name, error, Some(worker), now_ms, out);
     }
 
-    /// The last attempt failed because its worker can't do it: finds out whether another may.
-    pub(super) fn look_elsewhere(&mut self, name: TaskName, worker: &WorkerId, workers: &Workers) {
-        if let Some(task) = self.tasks.get_mut(&name) {
+    /// Whether it is the attempt that the task waits for.
+    fn is_current(&self, name: TaskName, attempt: AttemptId) -> bool {
+        let waits = |task: &ActiveTask| task.record.attempt == attempt && task.record.state == TaskState::Out;
+        self.tasks.get(&name).is_some_and(waits)
+    }
+
+    /// The last attempt failed because its worker can't do it: finds out whether another may, or other encoders.
+    pub(super) fn look_elsewhere(&mut self, name: TaskName, worker: &WorkerId, code: &str, workers: &Workers) {
+        if let Some(task) = self.tasks.get(&name) {
             let failures = task.record.failures.iter().filter(|failure| failure.kind == ErrorKind::Unsupported);
             let unable: Vec<&WorkerId> =
                 failures.filter_map(|failure| failure.worker.as_ref()).chain([worker]).collect();
-            task.elsewhere = workers.others_differ(&unable);
+            let others = workers.others_differ(&unable);
+            let elsewhere = others || (code == retry::FAMILY_UNAVAILABLE && self.pin_to_software());
+            self.tasks.entry(name).and_modify(|task| task.elsewhere = elsewhere);
         }
     }
 
@@ -140,11 +158,7 @@ impl ActiveJob {
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
-        let current = self
-            .tasks
-            .get(&name)
-            .is_some_and(|task| task.record.attempt == attempt && task.record.state == TaskState::Out);
-        if !current {
+        if !self.is_current(name, attempt) {
             self.rival_over(name, attempt);
             return;
         }
@@ -242,6 +256,9 @@ fn advice(kind: ErrorKind, code: &str) -> &'static str {
     match code {
         "source_changed" => SOURCE_CHANGED_ADVICE,
         "source_missing" => "Put it back, or check where it is, and submit it again.",
+        retry::FAMILY_MISFIT | retry::FAMILY_UNAVAILABLE => {
+            "Encoders that made a part of it are gone or have changed: start it over, on workers of one kind."
+        }
         _ => retry::advice(kind),
     }
 }

@@ -91,13 +91,13 @@ impl Farm {
                     let told = self.workers.failed(&worker, &job.id(name), ErrorKind::Bug, code, now_ms);
                     told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
                 }
-                Claim::Late => {}
+                Claim::Misfit | Claim::Late => {}
             },
             Outcome::Failed(error) => {
                 let told = self.workers.failed(&worker, &job.id(name), error.kind, &error.code, now_ms);
                 told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
                 if error.kind == ErrorKind::Unsupported {
-                    job.look_elsewhere(name, &worker, &self.workers);
+                    job.look_elsewhere(name, &worker, &error.code, &self.workers);
                 }
                 job.attempt_failed(name, attempt, Some(&worker), error, now_ms, out);
             }

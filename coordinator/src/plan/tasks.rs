@@ -1,5 +1,7 @@
 //! From chunks and runs to tasks: what each worker is told. Pure.
 
+use std::collections::BTreeMap;
+
 use shared::index::{AudioRun, ListRef};
 use shared::rendition::VideoRendition;
 use shared::source::{AudioStream, Color, DynamicRange, SourceInfo, VideoStream};
@@ -64,6 +66,7 @@ impl VideoPlan {
             color: encoded_color(self.stream.color),
             renditions: self.renditions.clone(),
             images,
+            pins: BTreeMap::new(),
             stream: self.stream.clone(),
         }
     }

@@ -3,9 +3,12 @@
 //! The same source and the same job give the same bytes: nothing in here depends on who worked, when, how often or how
 //! fast. Those facts are in [`RunReport`](super::RunReport).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared::cmaf::DecoderConfig;
+use shared::family::Family;
 use shared::rendition::{AudioRendition, VideoRendition};
 use shared::source::{AudioStream, Color, Finding, SourceInfo, Timing, Verdict, VideoStream};
 use shared::task::{
@@ -169,6 +172,9 @@ pub struct TrackRecord {
     pub average_bandwidth_bps: u64,
     /// Encoders and their versions; more than one if chunks were made by different ones.
     pub encoders: Vec<String>,
+    /// Families of these encoders; left out if it is `software` alone.
+    #[serde(default = "software", skip_serializing_if = "is_software")]
+    pub families: BTreeSet<Family>,
     /// Digest of the decoder configuration: 16 hexadecimal digits.
     pub decoder_config: String,
     /// The init segment.
@@ -205,6 +211,18 @@ pub struct PartRecord {
     pub bytes: u64,
     /// SHA-256 of each segment.
     pub segments: Vec<String>,
+    /// Who made them; left out if it is `software`.
+    #[serde(default, skip_serializing_if = "Family::is_software")]
+    pub family: Family,
+}
+
+/// What was made by nobody who would have to be named.
+fn software() -> BTreeSet<Family> {
+    [Family::Software].into()
+}
+
+fn is_software(families: &BTreeSet<Family>) -> bool {
+    *families == software()
 }
 
 /// What the digest of the recipe covers.
@@ -327,10 +345,10 @@ fn video_record(
     target_s: u64,
 ) -> VideoRecord {
     let parts = chunks.iter().flat_map(|(_, receipt)| &receipt.parts);
-    let encoders = parts.filter(|part| part.rendition == track.rendition.name).map(|part| part.encoder.as_str());
+    let parts = parts.filter(|part| part.rendition == track.rendition.name);
     VideoRecord {
         rendition: track.rendition.clone(),
-        track: track_record(listing, &track.config, encoders, target_s),
+        track: track_record(listing, &track.config, parts.map(|part| (part.encoder.as_str(), part.family)), target_s),
         color: track.color,
         frames: track.segments.iter().map(|segment| u64::from(segment.samples)).sum(),
     }
@@ -339,7 +357,7 @@ fn video_record(
 fn audio_record(track: &AudioTrack, listing: &Listing, receipt: &AudioReceipt, target_s: u64) -> AudioRecord {
     AudioRecord {
         rendition: track.rendition.clone(),
-        track: track_record(listing, &track.config, [track.encoder.as_str()], target_s),
+        track: track_record(listing, &track.config, [(track.encoder.as_str(), Family::Software)], target_s),
         samples: track.samples,
         start: track.lead(),
         priming: track.priming,
@@ -353,13 +371,11 @@ fn audio_record(track: &AudioTrack, listing: &Listing, receipt: &AudioReceipt, t
 fn track_record<'a>(
     listing: &Listing,
     config: &DecoderConfig,
-    encoders: impl IntoIterator<Item = &'a str>,
+    encoders: impl IntoIterator<Item = (&'a str, Family)>,
     target_s: u64,
 ) -> TrackRecord {
     let rate = Rate::of(listing, target_s);
-    let mut encoders: Vec<String> = encoders.into_iter().map(str::to_owned).collect();
-    encoders.sort();
-    encoders.dedup();
+    let (encoders, families): (BTreeSet<&str>, BTreeSet<Family>) = encoders.into_iter().unzip();
     TrackRecord {
         codecs: listing.codecs.clone(),
         timescale: listing.timescale,
@@ -369,7 +385,8 @@ fn track_record<'a>(
         bytes: listing.segments.iter().map(|segment| segment.object.size).sum(),
         bandwidth_bps: rate.peak_bps,
         average_bandwidth_bps: rate.average_bps,
-        encoders,
+        encoders: encoders.into_iter().map(str::to_owned).collect(),
+        families,
         decoder_config: config.digest(),
         init: listing.init.clone(),
     }
@@ -380,6 +397,7 @@ fn chunk_record(task: &VideoTask, receipt: &VideoReceipt) -> ChunkRecord {
         rendition: part.rendition.clone(),
         bytes: part.segments.iter().map(|segment| segment.object.size).sum(),
         segments: hashes(&part.segments),
+        family: part.family,
     });
     ChunkRecord {
         start: task.start,

@@ -42,8 +42,10 @@ fn playlist(outline: &Outline, listing: &Listing, i_frames: bool) -> String {
         // Without it players take a growing playlist for a live one and start at its end.
         text.push_str("#EXT-X-START:TIME-OFFSET=0\n");
     }
-    text.push_str(&format!("#EXT-X-MAP:URI=\"{}\"\n", listing.file(&listing.init)));
-    for (segment, span) in listing.segments.iter().zip(listing.spans()) {
+    for (position, (segment, span)) in listing.segments.iter().zip(listing.spans()).enumerate() {
+        if let Some(init) = listing.init_from(position) {
+            text.push_str(&format!("#EXT-X-MAP:URI=\"{}\"\n", listing.file(init)));
+        }
         write_segment(&mut text, listing, segment, span, i_frames);
     }
     if complete {

@@ -153,7 +153,7 @@ impl Publisher {
         let multivariant = outline.all().next().is_some() && empty.is_none();
         let mut objects = Vec::new();
         for listing in outline.begun() {
-            objects.push((listing.init.key.clone(), listing.init_bytes.clone()));
+            objects.extend(listing.inits().map(|(init, bytes)| (init.key.clone(), bytes.clone())));
             objects.push((key(listing.name, MEDIA_PLAYLIST), hls::media(&outline, listing).into()));
         }
         for listing in outline.video.iter().filter(|listing| !listing.segments.is_empty()) {

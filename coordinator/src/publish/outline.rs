@@ -30,6 +30,8 @@ pub(super) struct Listing<'a> {
     pub(super) init: StoredObject,
     /// What is in it.
     pub(super) init_bytes: Bytes,
+    /// What players of a growing track may have been given before; empty once it is complete.
+    pub(super) outgrown: Vec<Outgrown>,
     pub(super) timescale: Timescale,
     pub(super) segments: &'a [SegmentInfo],
     /// Presentation time and duration of each segment, in ticks, without gaps.
@@ -38,9 +40,18 @@ pub(super) struct Listing<'a> {
     pub(super) until: i64,
 }
 
+/// An init segment without the parameter sets of an encoder family that came later.
+pub(super) struct Outgrown {
+    /// Position of the first segment for which it does not do.
+    pub(super) until: usize,
+    pub(super) init: StoredObject,
+    pub(super) init_bytes: Bytes,
+}
+
 impl<'a> Outline<'a> {
     pub(super) fn of(presentation: &'a Presentation) -> Result<Self, PublishError> {
-        let video = presentation.video.iter().map(Listing::video).collect::<Result<Vec<_>, _>>()?;
+        let video = presentation.video.iter().map(|track| Listing::video(track, presentation.complete));
+        let video = video.collect::<Result<Vec<_>, _>>()?;
         let audio = presentation.audio.iter().map(Listing::audio).collect::<Result<Vec<_>, _>>()?;
         let mut outline = Self { presentation, video, audio, target_s: 0 };
         if presentation.complete {
@@ -94,9 +105,14 @@ impl<'a> Outline<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn video(track: &'a VideoTrack) -> Result<Self, PublishError> {
-        let timeline = track.timeline().collect();
-        Self::new(&track.rendition.name, &track.config, init::video(track), &track.segments, timeline)
+    fn video(track: &'a VideoTrack, complete: bool) -> Result<Self, PublishError> {
+        let (name, timeline) = (&track.rendition.name, track.timeline().collect());
+        let listing = Self::new(name, &track.config, init::video(track), &track.segments, timeline)?;
+        let outgrown = track.outgrown.iter().filter(|_| !complete).map(|(until, config)| {
+            let (init, init_bytes) = written(name, &InitSegment { config: config.clone(), ..init::video(track) })?;
+            Ok(Outgrown { until: *until, init, init_bytes })
+        });
+        Ok(Self { outgrown: outgrown.collect::<Result<_, PublishError>>()?, ..listing })
     }
 
     fn audio(track: &'a AudioTrack) -> Result<Self, PublishError> {
@@ -111,15 +127,29 @@ impl<'a> Listing<'a> {
         segments: &'a [SegmentInfo],
         timeline: Vec<(i64, u64)>,
     ) -> Result<Self, PublishError> {
-        let failed = |source| PublishError::Init { rendition: name.to_owned(), source };
         let (mut codecs, mut init_bytes) = (String::new(), Bytes::new());
         let mut init = StoredObject { key: String::new(), size: 0, sha256: Vec::new() };
         if !segments.is_empty() {
-            codecs = config.codecs().map_err(failed)?;
-            init_bytes = segment.write().map_err(failed)?;
-            init = init::object(name, &init_bytes);
+            codecs = config.codecs().map_err(|source| PublishError::Init { rendition: name.to_owned(), source })?;
+            (init, init_bytes) = written(name, &segment)?;
         }
-        Ok(Self { name, codecs, init, init_bytes, timescale: segment.timescale, segments, timeline, until: 0 })
+        let (timescale, outgrown) = (segment.timescale, Vec::new());
+        Ok(Self { name, codecs, init, init_bytes, outgrown, timescale, segments, timeline, until: 0 })
+    }
+
+    /// The init segment to be named before the segment at this position, if another one did before, or none.
+    pub(super) fn init_from(&self, position: usize) -> Option<&StoredObject> {
+        let passed = match position {
+            0 => 0,
+            _ => 1 + self.outgrown.iter().position(|outgrown| outgrown.until == position)?,
+        };
+        Some(self.outgrown.get(passed).map_or(&self.init, |outgrown| &outgrown.init))
+    }
+
+    /// Every init segment that playlists lead to, and what is in it.
+    pub(super) fn inits(&self) -> impl Iterator<Item = (&StoredObject, &Bytes)> {
+        let outgrown = self.outgrown.iter().map(|outgrown| (&outgrown.init, &outgrown.init_bytes));
+        outgrown.chain([(&self.init, &self.init_bytes)])
     }
 
     /// Name of a segment's or the init segment's object inside the rendition's folder.
@@ -144,4 +174,11 @@ impl<'a> Listing<'a> {
     pub(super) fn end(&self) -> i64 {
         self.timeline.last().map_or(0, |(start, duration)| start.saturating_add_unsigned(*duration))
     }
+}
+
+/// An init segment as it is stored.
+fn written(rendition: &str, segment: &InitSegment) -> Result<(StoredObject, Bytes), PublishError> {
+    let failed = |source| PublishError::Init { rendition: rendition.to_owned(), source };
+    let bytes = segment.write().map_err(failed)?;
+    Ok((init::object(rendition, &bytes), bytes))
 }

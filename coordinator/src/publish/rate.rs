@@ -99,6 +99,7 @@ mod tests {
                 codecs: String::new(),
                 init: StoredObject::of("", b""),
                 init_bytes: Bytes::new(),
+                outgrown: Vec::new(),
                 timescale: Timescale::MILLIS,
                 timeline: pieces.iter().map(|(ms, _)| (0, *ms)).collect(),
                 segments: &segments,

@@ -1,6 +1,9 @@
 //! Tasks and receipts for tests: what an honest worker would say.
 
+use std::collections::BTreeMap;
+
 use shared::cmaf::DecoderConfig;
+use shared::family::Family;
 use shared::placement::Hardware;
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
@@ -28,6 +31,12 @@ pub(crate) const PQ: Color = Color { primaries: 9, transfer: 16, matrix: 9, full
 pub(crate) fn avc() -> DecoderConfig {
     let payload = "0164000cffe1001a6764000cacd941419f9f011000000300100000030320f142996001000668ebe3cb22c0fdf8f800";
     DecoderConfig::Avc(shared::hex::decode(payload).unwrap())
+}
+
+/// The same of another encoder family: id 15, one reference frame, no reordering.
+pub(crate) fn other_avc() -> DecoderConfig {
+    let sets = "000000016764000c082cb40a0cfcf808800000030080000019078a1550000000016808042f3cb0";
+    DecoderConfig::from_annexb_h264(&shared::hex::decode(sets).unwrap()).unwrap()
 }
 
 /// AAC-LC, 48 kHz, stereo.
@@ -102,6 +111,7 @@ pub(crate) fn video_task(first: u64, end: u64, count: u64) -> VideoTask {
         color: stream.color,
         renditions: ladder(),
         images: None,
+        pins: BTreeMap::new(),
         stream,
     }
 }
@@ -117,6 +127,7 @@ pub(crate) fn video_receipt(task: &VideoTask, times: &[i64], end: i64) -> VideoR
         config: avc(),
         segments: video_segments(task, rendition, &frames, after),
         encoder: "libx264 164".into(),
+        family: Family::Software,
     };
     VideoReceipt {
         parts: task.renditions.iter().map(part).collect(),
@@ -224,6 +235,7 @@ pub(crate) fn audio_receipt(task: &AudioTask, lead: u64, samples: u64) -> AudioR
             config: aac(),
             segments: segments.collect(),
             encoder: "aac".into(),
+            family: Family::Software,
         },
         samples,
         start: MediaTime::new(lead as i64, rate),
@@ -263,6 +275,13 @@ impl Job {
 
     pub(crate) fn sound(&self) -> Vec<(&AudioTask, &AudioReceipt)> {
         self.audio.iter().map(|(task, receipt)| (task, receipt)).collect()
+    }
+
+    /// Encoders of another family make the first rendition of this chunk.
+    pub(crate) fn made_by_others(mut self, chunk: usize) -> Self {
+        let part = &mut self.video[chunk].1.parts[0];
+        (part.config, part.family, part.encoder) = (other_avc(), Family::StandIn, "other".into());
+        self
     }
 
     /// Everything, complete.

@@ -235,6 +235,27 @@ fn a_refused_chunk_leaves_the_tracks_as_they_were() {
 }
 
 #[test]
+fn chunks_of_two_families_join_and_their_config_grows_once() {
+    let job = Job::new(8, 2).made_by_others(1).made_by_others(3);
+    let tracks = stitch_video(&job.chunks()).unwrap();
+    assert_eq!(tracks[0].config, fixture::avc().union(&fixture::other_avc()).unwrap());
+    assert_eq!(tracks[0].outgrown, [(2, fixture::avc())]);
+    assert_eq!((&tracks[1].config, tracks[1].outgrown.len()), (&fixture::avc(), 0));
+    assert!(tracks.iter().all(|track| track.segments.len() == 8));
+}
+
+#[test]
+fn what_no_segment_was_made_for_is_not_outgrown() {
+    // Nothing starts in the first chunk, and another family makes the next.
+    let times = [360_000, 390_000, 540_000];
+    let chunks: Vec<_> = [(0, 2), (2, 4)].map(|(first, end)| video_task(first, end, 4)).into();
+    let mut receipts: Vec<_> = chunks.iter().map(|task| video_receipt(task, &times, 720_000)).collect();
+    receipts[1].parts[0].config = fixture::other_avc();
+    let tracks = stitch_video(&chunks.iter().zip(&receipts).collect::<Vec<_>>()).unwrap();
+    assert_eq!((tracks[0].segments.len(), tracks[0].outgrown.len()), (2, 0));
+}
+
+#[test]
 fn every_lie_of_an_audio_receipt_is_refused_by_name() {
     type AudioLie = (&'static str, fn(&mut AudioReceipt), &'static str);
     let lies: [AudioLie; 9] = [

@@ -1,6 +1,7 @@
 //! The five invariants of `farm.rs`, by name.
 
 use coordinator::job::JobState;
+use coordinator::retry;
 use shared::cmaf::DecoderConfig;
 use shared::error::ErrorKind;
 use shared::task::*;
@@ -66,27 +67,25 @@ fn master_means_done() {
     assert_eq!(world.rounds.iter().filter(|round| round.presentation.complete).count(), 1);
 }
 
+/// What never fits: see also `families.rs`.
 #[test]
 fn one_decoder_config_a_track() {
     let source = Source::default();
     let mut world = indexed(&source);
-    for (chunk, config) in [(0, None), (1, Some(vec![1, 2, 3]))] {
-        let task = world.take(TaskName::Video(chunk));
+    for name in [TaskName::Video(0), TaskName::Audio(0)] {
+        let task = world.take(name);
+        world.reports(source.work(&task));
+    }
+    for _ in 0..=retry::MOST_MISFITS {
+        let task = world.take(TaskName::Video(1));
         let Work::Video(work) = &task.work else { panic!() };
         let mut receipt = source.chunk(work);
-        if let Some(config) = config {
-            receipt.parts[1].config = DecoderConfig::Avc(config);
-        }
+        receipt.parts[1].config = DecoderConfig::Avc(vec![1, 2, 3]);
         world.report(report(&task, Outcome::Done(Receipt::Video(receipt))));
-        world.wait(2_000);
-        if chunk == 0 {
-            let audio = world.take(TaskName::Audio(0));
-            world.reports(source.work(&audio));
-        }
+        world.come_round(&source);
     }
-    assert_eq!(world.state(), JobState::Failed(ErrorKind::Bug));
+    assert_eq!(world.state(), JobState::Failed(ErrorKind::Unsupported));
     let problem = world.view().problems.iter().find(|problem| problem.fatal).unwrap();
-    assert_eq!(problem.code, "chunks_do_not_join");
-    assert!(problem.text.contains("decoder config"), "{}", problem.text);
+    assert_eq!(problem.code, "family_misfit");
     assert!(world.rounds.iter().all(|round| round.presentation.video[1].segments.len() == 1));
 }

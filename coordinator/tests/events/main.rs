@@ -2,6 +2,7 @@
 
 mod archiving;
 mod classes;
+mod families;
 mod fleet;
 mod invariants;
 mod looping;

@@ -4,6 +4,7 @@
 //! says: every receipt passes the checks of a real one.
 
 use crate::cmaf::DecoderConfig;
+use crate::family::Family;
 use crate::index::{AudioRun, Gop, ListRef};
 use crate::placement::Hardware;
 use crate::source::{AudioStream, Color, DecoderSetup, SourceInfo, Timing, Verdict, VideoStream};
@@ -144,6 +145,7 @@ impl Source {
             config: DecoderConfig::Avc(crate::hex::decode(AVCC).expect("it should be hexadecimal")),
             segments: segments(&rendition.name, task, &frames, missing),
             encoder: "fake".into(),
+            family: Family::Software,
         });
         let tile =
             |n: i64| (n.unsigned_abs(), StoredObject::of(format!("tiles/{n:06}.jpg"), &Bytes::from_static(b"tile")));
@@ -187,6 +189,7 @@ impl Source {
                 config: DecoderConfig::Aac(vec![0x11, 0x90]),
                 segments: (0..).zip(starts.iter().zip(ends)).map(segment).collect(),
                 encoder: "fake".into(),
+                family: Family::Software,
             },
             samples,
             start: MediaTime::new(0, rate),

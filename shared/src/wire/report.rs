@@ -8,6 +8,7 @@ use super::{
     wire_enum,
 };
 use crate::error::{ErrorKind, TaskError};
+use crate::family::Family;
 use crate::source::Verdict;
 use crate::task::{
     AudioReceipt, IndexReceipt, IndexReport, Outcome, Progress, Receipt, SegmentInfo, Spent, Stages, StoredObject,
@@ -236,6 +237,14 @@ impl Wire for SegmentInfo {
     }
 }
 
+/// Workers that knew of one family only did not name it.
+fn family(name: &str) -> Result<Family, WireError> {
+    if name.is_empty() {
+        return Ok(Family::Software);
+    }
+    name.parse().map_err(|error| WireError::at("family", error))
+}
+
 impl Wire for TrackPart {
     type Message = v1::TrackPart;
 
@@ -246,6 +255,7 @@ impl Wire for TrackPart {
             config: Some(self.config.to_wire()),
             segments: all_to_wire(&self.segments),
             encoder: self.encoder.clone(),
+            family: if self.family.is_software() { String::new() } else { self.family.to_string() },
         }
     }
 
@@ -256,6 +266,7 @@ impl Wire for TrackPart {
             config: required("config", message.config)?,
             segments: all_from_wire("segments", message.segments)?,
             encoder: message.encoder,
+            family: family(&message.family)?,
         })
     }
 }

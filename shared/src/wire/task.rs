@@ -6,8 +6,10 @@ use proto::v1;
 
 use super::fleet::worker;
 use super::{
-    Wire, WireError, all_from_wire, all_to_wire, checked, even, nonzero, object_key, optional, quarter_turn, required,
+    Wire, WireError, all_from_wire, all_to_wire, checked, even, nonzero, object_key, optional, plain_name,
+    quarter_turn, required,
 };
+use crate::family::Family;
 use crate::task::{
     AttemptId, AudioTask, ImagePlan, IndexTask, JobId, Places, StoryboardTask, Task, TaskId, TaskName, Transform,
     VideoTask, Work,
@@ -140,6 +142,7 @@ impl Wire for VideoTask {
             color: Some(self.color.to_wire()),
             renditions: all_to_wire(&self.renditions),
             images: self.images.as_ref().map(Wire::to_wire),
+            pins: self.pins.iter().map(pin_to_wire).collect(),
         }
     }
 
@@ -160,8 +163,18 @@ impl Wire for VideoTask {
             color: required("color", message.color)?,
             renditions: all_from_wire("renditions", message.renditions)?,
             images: optional("images", message.images)?,
+            pins: message.pins.into_iter().map(pin_from_wire).collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn pin_to_wire((rendition, family): (&String, &Family)) -> v1::Pin {
+    v1::Pin { rendition: rendition.clone(), family: family.to_string() }
+}
+
+fn pin_from_wire(message: v1::Pin) -> Result<(String, Family), WireError> {
+    let family = message.family.parse().map_err(|error| WireError::at("pins.family", error))?;
+    Ok((plain_name("pins.rendition", message.rendition)?, family))
 }
 
 impl Wire for Transform {

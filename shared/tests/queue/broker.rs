@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use shared::cmaf::DecoderConfig;
+use shared::family::Family;
 use shared::fleet::{AttemptRef, Class};
 use shared::queue::nats::{NatsConfig, NatsQueue};
 use shared::queue::{Incoming, Queue, QueueError};
@@ -335,6 +336,7 @@ fn long_receipt() -> TaskReport {
         config: DecoderConfig::Aac(vec![0x11, 0x90]),
         segments: (0..36_000).map(segment).collect(),
         encoder: "aac".into(),
+        family: Family::Software,
     };
     let receipt = AudioReceipt {
         part,

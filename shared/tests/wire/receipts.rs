@@ -24,6 +24,7 @@ fn part(rendition: &str, config: DecoderConfig) -> TrackPart {
         config,
         segments,
         encoder: "x264 164".into(),
+        family: Family::Software,
     }
 }
 
@@ -73,6 +74,8 @@ pub fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
         uploaded_bytes: 0,
         downloaded_bytes: 1_119_744_000,
     };
+    let mut mixed = video.clone();
+    mixed.parts.push(TrackPart { family: Family::NvencAda, ..video.parts[0].clone() });
     let index = IndexReceipt { verdict: Verdict::Corrupt, findings: findings(), bytes: 1 << 40, spent };
     let storyboard = StoryboardReceipt { sheets: vec![object("storyboard/000.jpg")], spent };
     vec![
@@ -80,6 +83,7 @@ pub fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
         ("report-done-video", TaskName::Video(12), Receipt::Video(video)),
         ("report-done-video-stages", TaskName::Video(12), Receipt::Video(staged)),
         ("report-done-video-gpu", TaskName::Video(12), Receipt::Video(placed)),
+        ("report-done-video-families", TaskName::Video(12), Receipt::Video(mixed)),
         ("report-done-video-empty", TaskName::Video(13), Receipt::Video(empty)),
         ("report-done-audio", TaskName::Audio(1), Receipt::Audio(audio)),
         ("report-done-storyboard", TaskName::Storyboard, Receipt::Storyboard(storyboard)),

@@ -4,6 +4,7 @@
 use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, picture};
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
+use shared::family::Family;
 use shared::rendition::{VideoCodec, VideoRendition};
 use shared::task::VideoTask;
 
@@ -18,6 +19,8 @@ const INITIAL_FILL: f64 = 0.9;
 #[derive(Debug, Clone)]
 pub struct EncoderPlan {
     rendition: VideoRendition,
+    /// The family that has to make it.
+    pub pin: Option<Family>,
     timescale: i32,
     frames_per_second: f64,
     frame_rate: (i32, i32),
@@ -60,6 +63,7 @@ impl EncoderPlan {
             frames_per_second: rate.per_second(),
             frame_rate,
             color: (task.color.primaries, task.color.transfer, task.color.matrix),
+            pin: task.pins.get(&rendition.name).copied(),
             rendition,
         }
     }
@@ -84,9 +88,12 @@ impl EncoderPlan {
             VideoCodec::H264 => {
                 let level = level::h264(*width_px, *height_px, fps, rate.maxrate_bps, rate.bufsize_bits);
                 let gop = "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0:stitchable=1:threads=1";
+                // Other ids, fewer reference frames and no reordering: as unlike as one track bears.
+                let stand_in = format!(":sps-id={}:ref=1:bframes=0", Family::StandIn.parameter_set_id());
+                let family = if self.pin == Some(Family::StandIn) { &stand_in } else { "" };
                 options.set("profile", "high");
                 options.set("forced-idr", "1");
-                options.set("x264-params", &format!("{gop}:level={level}:{vbv}"));
+                options.set("x264-params", &format!("{gop}:level={level}:{vbv}{family}"));
             }
             VideoCodec::Hevc => {
                 let level = level::hevc(*width_px, *height_px, fps, rate.maxrate_bps);
@@ -124,7 +131,16 @@ pub struct Software {
 
 impl Software {
     /// Opens what `plan` asks for.
+    ///
+    /// # Errors
+    /// `family_unavailable` if another family has to make the rendition.
     pub fn open(plan: &EncoderPlan) -> Result<Self, TaskError> {
+        let family = plan.pin.unwrap_or_default();
+        if !matches!((family, plan.rendition.codec), (Family::Software, _) | (Family::StandIn, VideoCodec::H264)) {
+            let (name, codec) = (&plan.rendition.name, plan.rendition.codec.as_str());
+            let text = format!("{name} has to be made by {family}, and no such {codec} encoder is here");
+            return Err(TaskError::unsupported("family_unavailable", text));
+        }
         let library = encoder::find_by_name(plan.library()).ok_or_else(|| {
             let text = format!("this FFmpeg has no {}: install a build that has it", plan.library());
             TaskError::unsupported("encoder", text)
@@ -194,6 +210,10 @@ impl Encoder for Software {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn family(&self) -> Family {
+        self.plan.pin.unwrap_or_default()
     }
 }
 

@@ -98,7 +98,8 @@ impl Trouble {
     /// Reads what [`Self::error`] made.
     pub fn of(error: &TaskError) -> Option<(Stage, Self)> {
         let (stage, trouble) = error.code.strip_prefix("gpu_")?.split_once('_')?;
-        let stage = [Stage::Decode, Stage::Scale, Stage::Encode, Stage::Slot].into_iter().find(|s| s.as_str() == stage)?;
+        let stage =
+            [Stage::Decode, Stage::Scale, Stage::Encode, Stage::Slot].into_iter().find(|s| s.as_str() == stage)?;
         Some((stage, Self::ALL.into_iter().find(|one| one.as_str() == trouble)?))
     }
 }

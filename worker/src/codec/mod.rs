@@ -12,6 +12,7 @@ pub mod setup;
 
 use shared::cmaf::DecoderConfig;
 use shared::error::TaskError;
+use shared::family::Family;
 
 pub use picture::Picture;
 
@@ -60,4 +61,7 @@ pub trait Encoder: Send {
 
     /// Encoder and version, for the certificate.
     fn name(&self) -> &str;
+
+    /// Whose parameter sets [`Self::decoder_config`] holds.
+    fn family(&self) -> Family;
 }

@@ -1,5 +1,7 @@
 //! A second of moving stripes through scaler, encoder and decoder.
 
+use std::collections::BTreeMap;
+
 use ffmpeg_next::{format, frame};
 use shared::error::TaskError;
 use shared::rendition::{RateControl, VideoCodec, VideoRendition};
@@ -116,6 +118,7 @@ fn task(codec: VideoCodec) -> Result<VideoTask, TaskError> {
         color,
         renditions: vec![rendition],
         images: None,
+        pins: BTreeMap::new(),
     })
 }
 

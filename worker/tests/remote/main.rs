@@ -2,6 +2,7 @@
 //!
 //! This test program is its own slot program.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
@@ -146,6 +147,7 @@ fn chunk(reports: &[IndexReport]) -> VideoTask {
             preset: "ultrafast".into(),
         }],
         images: None,
+        pins: BTreeMap::new(),
         stream,
     }
 }

@@ -11,6 +11,7 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Signal, getpid, kill_process};
 use shared::cmaf::DecoderConfig;
 use shared::error::TaskError;
+use shared::family::Family;
 use shared::source::Verdict;
 use shared::task::{
     AudioReceipt, IndexReceipt, IndexReport, Progress, Receipt, SegmentInfo, Spent, StoredObject, StoryboardReceipt,
@@ -143,6 +144,7 @@ fn read_all(task: &Task, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<Receipt
                     object,
                 }],
                 encoder: "none".into(),
+                family: Family::Software,
             },
             samples: 1,
             start: MediaTime::new(0, work.stream.timescale),

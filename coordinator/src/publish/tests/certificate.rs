@@ -40,6 +40,20 @@ fn the_certificate_is_the_same_whoever_did_the_work() {
 }
 
 #[test]
+fn encoder_families_are_named_where_there_is_another_than_software() {
+    let mixed = certificate(&Job::new(5, 2).made_by_others(1));
+    let json: serde_json::Value = serde_json::from_slice(&mixed.to_json()).unwrap();
+    assert_eq!(json["video"][0]["track"]["families"], serde_json::json!(["software", "stand-in"]));
+    assert_eq!(json["video"][0]["track"]["encoders"], serde_json::json!(["libx264 164", "other"]));
+    assert_eq!(json["chunks"][1]["renditions"][0]["family"], "stand-in");
+    for plain in [&json["video"][1]["track"], &json["chunks"][0]["renditions"][0], &json["chunks"][1]["renditions"][1]]
+    {
+        assert!(plain.get("families").is_none() && plain.get("family").is_none(), "{plain}");
+    }
+    assert_eq!(serde_json::from_value::<Certificate>(json).unwrap(), mixed);
+}
+
+#[test]
 fn another_recipe_has_another_digest() {
     let job = Job::new(5, 2);
     let digest = certificate(&job).recipe;

@@ -217,3 +217,36 @@ fn promises_made_while_growing_are_kept() {
         assert!(early.bandwidth >= late.bandwidth && early.average_bandwidth.is_none());
     }
 }
+
+/// The init segment named before each segment, or none.
+fn maps(playlist: &MediaPlaylist) -> Vec<Option<String>> {
+    let mut last = None;
+    let told = |segment: &m3u8_rs::MediaSegment| {
+        let map = segment.map.as_ref().map(|map| map.uri.clone());
+        if map == last {
+            None
+        } else {
+            last.clone_from(&map);
+            map
+        }
+    };
+    playlist.segments.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_growing_playlist_names_a_larger_init_segment_where_it_is_needed_and_a_finished_one_names_it_first() {
+    let (_folder, storage) = target();
+    let whole = Job::new(4, 1).made_by_others(1).made_by_others(3).presentation();
+    let [first, both] = [begun(&Job::new(4, 1).presentation(), 1), whole.clone()]
+        .map(|presentation| Outline::of(&presentation).unwrap().video[0].init.key.clone());
+    let name = |key: &String| Some(key.strip_prefix("v1080/").unwrap().to_owned());
+    let growing = Presentation { complete: false, ..whole.clone() };
+    assert_eq!(maps(&media(&growing, "v1080")), [name(&first), name(&both), None, None]);
+    assert_eq!(maps(&media(&whole, "v1080")), [name(&both), None, None, None]);
+    assert_eq!(maps(&media(&growing, "v720")).iter().flatten().count(), 1);
+
+    publish(&storage, &growing).await;
+    for key in [first, both] {
+        assert!(storage.size(&key).await.unwrap().is_some(), "{key}");
+    }
+}
