@@ -93,13 +93,13 @@ impl Engine {
         Ok((address, pitch))
     }
 
-    /// Asks for the copy of a mapped picture.
+    /// Asks for the copy of what is to be seen of a mapped picture.
     fn copy(&self, address: u64, pitch: u32, surface: &Surface) -> Result<(), DecodeError> {
-        let chroma = address + u64::from(pitch) * u64::from(self.sequence.luma_rows());
+        let (luma, chroma) = self.sequence.offsets(pitch);
         let layout = surface.layout();
-        for (from, to) in [(address, layout.luma_rows()), (chroma, layout.chroma_rows())] {
-            let from = Rows { address: from, pitch: pitch as usize, ..to };
-            // SAFETY: the mapped picture is of the target size, which is no smaller, until it is unmapped; the surface is
+        for (offset, to) in [(luma, layout.luma_rows()), (chroma, layout.chroma_rows())] {
+            let from = Rows { address: address + offset, pitch: pitch as usize, ..to };
+            // SAFETY: what is to be seen lies within what is coded, which is mapped until the copy is done; the surface is
             // alive, and who gets its memory next uses the same stream.
             unsafe { self.device.duplicate(&from, &to) }?;
         }
@@ -117,10 +117,11 @@ impl Engine {
 
     /// Waits for the oldest copy and gives its picture back.
     fn unmap_oldest(&mut self) -> Result<(), DecodeError> {
-        let Some((address, event)) = self.copying.pop_front() else { return Ok(()) };
-        let copied = event.synchronize().map_err(Fault::of("cuEventSynchronize"));
-        self.unmap(address)?;
-        Ok(copied?)
+        let Some((address, event)) = self.copying.front() else { return Ok(()) };
+        event.synchronize().map_err(Fault::of("cuEventSynchronize"))?;
+        self.unmap(*address)?;
+        self.copying.pop_front();
+        Ok(())
     }
 
     fn unmap(&self, address: u64) -> Result<(), DecodeError> {
@@ -128,15 +129,16 @@ impl Engine {
         DecodeError::check("cuvidUnmapVideoFrame", unsafe { (self.cuvid.unmap)(self.handle, address) })
     }
 
+    /// Gives everything back to the driver, whatever state it is in, and tells the first thing that went wrong.
     fn destroy(&mut self) -> Result<(), DecodeError> {
-        self.device.bind()?;
-        let mut unmapped = Ok(());
-        while !self.copying.is_empty() {
-            unmapped = unmapped.and(self.unmap_oldest());
+        let mut destroyed = self.device.bind().map_err(DecodeError::from);
+        for (address, event) in std::mem::take(&mut self.copying) {
+            let copied = event.synchronize().map_err(Fault::of("cuEventSynchronize"));
+            destroyed = destroyed.and(copied.map_err(DecodeError::from)).and(self.unmap(address));
         }
-        // SAFETY: nothing is mapped, and nobody has it after this.
-        DecodeError::check("cuvidDestroyDecoder", unsafe { (self.cuvid.destroy)(self.handle) })?;
-        unmapped
+        // SAFETY: nothing reads what it has mapped, and nobody has it after this.
+        let status = unsafe { (self.cuvid.destroy)(self.handle) };
+        destroyed.and(DecodeError::check("cuvidDestroyDecoder", status))
     }
 }
 

@@ -71,43 +71,38 @@ impl Sequence {
         (right - left, bottom - top)
     }
 
-    /// The same in even numbers, as pictures are put out.
-    fn even_size(&self) -> (u32, u32) {
-        let (width, height) = self.size();
-        (width.next_multiple_of(2), height.next_multiple_of(2))
+    /// Where in a mapped picture both planes of what is to be seen begin, in bytes: it is put out as coded, with the chroma
+    /// plane behind as many rows of luma as are coded, in even numbers.
+    pub(super) fn offsets(&self, pitch: u32) -> (u64, u64) {
+        let [left, top, ..] = self.shown.map(u64::from);
+        let (pitch, bytes) = (u64::from(pitch), format(self.depth).sample_bytes() as u64);
+        let chroma_row = u64::from(self.coded.1.next_multiple_of(2)) + top / 2;
+        (top * pitch + left * bytes, chroma_row * pitch + left / 2 * 2 * bytes)
     }
 
-    /// Rows of luma before those of chroma, in a mapped picture.
-    pub(super) fn luma_rows(&self) -> u32 {
-        self.even_size().1
-    }
-
-    /// What a decoder is made with. Nothing is scaled: an odd size is cut out one pixel larger.
+    /// What a decoder is made with. It puts out all that is coded, as it is: asked for a part, it might scale to even sizes.
     pub(super) fn create(&self) -> Raw<CUVIDDECODECREATEINFO> {
         macro_rules! of {
-            ($($path:tt)+) => { field!(CUVIDDECODECREATEINFO, $($path)+) };
+            ($field:ident) => {
+                field!(CUVIDDECODECREATEINFO, $field)
+            };
         }
-        let (width, height) = self.even_size();
-        let [left, top, ..] = self.shown;
+        let (width, height) = (u64::from(self.coded.0), u64::from(self.coded.1));
         let mut create = Raw::<CUVIDDECODECREATEINFO>::zeroed();
-        create.set(of!(ulWidth), u64::from(self.coded.0));
-        create.set(of!(ulHeight), u64::from(self.coded.1));
+        create.set(of!(ulWidth), width);
+        create.set(of!(ulHeight), height);
+        create.set(of!(ulMaxWidth), width);
+        create.set(of!(ulMaxHeight), height);
+        create.set(of!(ulTargetWidth), width);
+        create.set(of!(ulTargetHeight), height);
         create.set(of!(ulNumDecodeSurfaces), u64::from(self.surfaces));
+        create.set(of!(ulNumOutputSurfaces), MAPPED as u64);
         create.set(of!(CodecType), number(self.codec));
         create.set(of!(ChromaFormat), CHROMA_420);
-        create.set(of!(ulCreationFlags), ENGINE);
         create.set(of!(bitDepthMinus8), u64::from(self.depth - 8));
-        create.set(of!(ulMaxWidth), u64::from(self.coded.0));
-        create.set(of!(ulMaxHeight), u64::from(self.coded.1));
-        create.set(of!(display_area.left), left as u16);
-        create.set(of!(display_area.top), top as u16);
-        create.set(of!(display_area.right), (left + width) as u16);
-        create.set(of!(display_area.bottom), (top + height) as u16);
         create.set(of!(OutputFormat), surface_format(format(self.depth)));
         create.set(of!(DeinterlaceMode), 0u32); // both fields as they are
-        create.set(of!(ulTargetWidth), u64::from(width));
-        create.set(of!(ulTargetHeight), u64::from(height));
-        create.set(of!(ulNumOutputSurfaces), MAPPED as u64);
+        create.set(of!(ulCreationFlags), ENGINE);
         create
     }
 }
@@ -134,16 +129,12 @@ mod tests {
     fn what_is_shown_is_cut_out_and_never_scaled() {
         let sequence = Sequence::read(Codec::Vp9, &words((1920, 1088), [0, 0, 1920, 1080])).unwrap();
         assert_eq!((sequence.size(), sequence.surfaces, sequence.depth), ((1920, 1080), 10, 8));
-        let odd = Sequence::read(Codec::Vp9, &words((864, 488), [2, 0, 855, 479])).unwrap();
-        assert_eq!((odd.size(), odd.luma_rows()), ((853, 479), 480));
+        assert_eq!(sequence.offsets(2048), (0, 2048 * 1088));
+        let odd = Sequence::read(Codec::Vp9, &words((863, 487), [2, 4, 855, 483])).unwrap();
+        assert_eq!((odd.size(), odd.offsets(1024)), ((853, 479), (4 * 1024 + 2, (488 + 2) * 1024 + 2)));
         let create = odd.create();
-        macro_rules! of {
-            ($($path:tt)+) => { field!(CUVIDDECODECREATEINFO, $($path)+) };
-        }
-        assert_eq!(create.get::<u64, _>(of!(ulTargetWidth)), 854);
-        assert_eq!(create.get::<u16, _>(of!(display_area.left)), 2);
-        assert_eq!(create.get::<u16, _>(of!(display_area.right)), 856);
-        assert_eq!(create.get::<u16, _>(of!(display_area.bottom)), 480);
+        assert_eq!(create.get::<u64, _>(field!(CUVIDDECODECREATEINFO, ulTargetWidth)), 863);
+        assert_eq!(create.get::<u64, _>(field!(CUVIDDECODECREATEINFO, ulTargetHeight)), 487);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! wrote anything into its list of violations, which what was not given back is one of. What comes out is compared with
 //! FFmpeg's own decoders.
 
+mod decode;
 mod encode;
 
 use std::path::{Path, PathBuf};
