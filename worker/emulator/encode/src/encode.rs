@@ -228,8 +228,8 @@ fn take_turns(state: &mut State, turns: &[Turn]) -> Answer {
 
 impl Encoder {
     fn code(&mut self, turn: Turn) -> Result<Vec<Coded>, String> {
-        let waiting = self.waiting.pop_front().ok_or("a turn without a picture")?;
-        debug_assert_eq!(waiting.number, turn.number);
+        let place = self.waiting.iter().position(|waiting| waiting.number == turn.number);
+        let waiting = place.and_then(|place| self.waiting.remove(place)).ok_or("a turn without a picture")?;
         if (turn.idr && self.repeats_headers()) || (waiting.headers && self.settings.codec != Codec::Av1) {
             self.with_headers.insert(turn.number);
         }
@@ -247,7 +247,7 @@ impl Encoder {
             self.engine = Some(Engine::open(&self.settings)?);
         }
         let engine = self.engine.as_mut().ok_or("no encoder inside")?;
-        let mut packets = engine.encode(&picture, turn.number, turn.idr)?;
+        let mut packets = engine.encode(&picture, turn)?;
         self.add_headers(&mut packets);
         Ok(packets)
     }

@@ -1,16 +1,21 @@
 //! The encoder inside: one of libavcodec's.
 #![allow(unsafe_code, reason = "calls into libavcodec")]
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::ptr::{NonNull, null, null_mut};
 
 use card::Codec;
 use ffmpeg_sys_next as av;
 
-use crate::headers::{parameter_sets, picture_alone};
+use crate::frame::{Frame, pixel_format};
+use crate::headers::{annex_b, nals, parameter_sets};
 use crate::opening;
+use crate::order::Turn;
+use crate::packet::Packet;
 use crate::picture::Planar;
 use crate::recipe::Recipe;
+use crate::reorder;
 use crate::settings::Settings;
 
 /// A packet.
@@ -45,6 +50,15 @@ pub struct Engine {
     size: (u32, u32),
     headers: Vec<u8>,
     delay: usize,
+    /// Pictures come in coding order, and display order is written in afterwards: places of those that are inside.
+    places: Option<Places>,
+}
+
+/// What [`reorder`] needs to know.
+struct Places {
+    frame_number_bits: u32,
+    /// Place and whether it is shown between others, by the picture's number.
+    of: HashMap<u64, (u32, bool)>,
 }
 
 // SAFETY: the encoders inside work on whatever thread calls; they are called by one at a time, under the session's lock.
@@ -58,7 +72,7 @@ impl Engine {
             // libaom tells its sequence header with the first packet: another one is asked for that.
             let grey = Planar::grey(settings.width as usize, settings.height as usize, settings.deep);
             let mut other = Self::bare(settings)?;
-            let packets = other.encode(&grey, 0, true)?;
+            let packets = other.encode(&grey, Turn { number: 0, idr: true, place: 0, between: false })?;
             let first = packets.first().ok_or("libaom keeps its first packet back")?;
             engine.headers = parameter_sets(Codec::Av1, &first.data);
         }
@@ -83,6 +97,7 @@ impl Engine {
             size: (settings.width, settings.height),
             headers: Vec::new(),
             delay: recipe.delay,
+            places: None,
         };
         engine.configure(settings, &recipe);
         for (name, value) in &recipe.options {
@@ -93,6 +108,9 @@ impl Engine {
         let status = unsafe { open(context.as_ptr(), encoder, null_mut()) };
         worked(status, recipe.encoder)?;
         engine.headers = parameter_sets(settings.codec, engine.extradata());
+        if faults.encode_burst && settings.codec == Codec::H264 && settings.interval > 1 {
+            engine.reorder_headers()?;
+        }
         Ok(engine)
     }
 
@@ -163,15 +181,46 @@ impl Engine {
         self.delay
     }
 
+    fn reorder_headers(&mut self) -> Result<(), String> {
+        let mut sets: Vec<Vec<u8>> = nals(&self.headers).into_iter().map(<[u8]>::to_vec).collect();
+        let sequence = sets.first_mut().ok_or("libx264 gives no parameter sets")?;
+        self.places = Some(Places { frame_number_bits: reorder::frame_number_bits(sequence), of: HashMap::new() });
+        *sequence = reorder::parameter_set(sequence).ok_or("parameter sets are not those that libx264 writes")?;
+        self.headers = annex_b(&sets);
+        Ok(())
+    }
+
+    /// Whether the last picture of a group is to be given first.
+    pub fn reorders(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// Writes display order into a packet of pictures that came in coding order.
+    fn reorder(&mut self, coded: &mut Coded) {
+        let Some(places) = &mut self.places else { return };
+        let (place, between) = places.of.remove(&coded.number).unwrap_or_default();
+        let bits = places.frame_number_bits;
+        let is_slice = |nal: &[u8]| matches!(nal.first().map(|first| first & 0x1f), Some(1 | 5));
+        let units = nals(&coded.data).into_iter();
+        let units = units.map(|nal| if is_slice(nal) { reorder::slice(nal, place, bits) } else { nal.to_vec() });
+        coded.data = annex_b(&units.collect::<Vec<_>>());
+        if between {
+            coded.kind = Kind::B;
+        }
+    }
+
     /// Puts a picture in; gives the packets that came out.
-    pub fn encode(&mut self, picture: &Planar, number: u64, idr: bool) -> Result<Vec<Coded>, String> {
+    pub fn encode(&mut self, picture: &Planar, turn: Turn) -> Result<Vec<Coded>, String> {
+        if let Some(places) = &mut self.places {
+            places.of.insert(turn.number, (turn.place, turn.between));
+        }
         let mut frame = Frame::new(self.size, picture)?;
         let fields = frame.fields();
-        fields.pts = number as i64;
+        fields.pts = turn.number as i64;
         fields.pict_type =
-            if idr { av::AVPictureType::AV_PICTURE_TYPE_I } else { av::AVPictureType::AV_PICTURE_TYPE_NONE };
+            if turn.idr { av::AVPictureType::AV_PICTURE_TYPE_I } else { av::AVPictureType::AV_PICTURE_TYPE_NONE };
         // SAFETY: context and frame are open and ours.
-        let status = unsafe { av::avcodec_send_frame(self.context.as_ptr(), frame.0.as_ptr()) };
+        let status = unsafe { av::avcodec_send_frame(self.context.as_ptr(), frame.pointer()) };
         worked(status, "a picture")?;
         self.packets()
     }
@@ -189,12 +238,14 @@ impl Engine {
         loop {
             let mut packet = Packet::new()?;
             // SAFETY: context and packet are ours.
-            let status = unsafe { av::avcodec_receive_packet(self.context.as_ptr(), packet.0.as_ptr()) };
+            let status = unsafe { av::avcodec_receive_packet(self.context.as_ptr(), packet.pointer()) };
             if status == av::AVERROR(av::EAGAIN) || status == av::AVERROR_EOF {
                 return Ok(coded);
             }
             worked(status, "a packet")?;
-            coded.push(packet.read(self.codec));
+            let mut one = packet.read(self.codec);
+            self.reorder(&mut one);
+            coded.push(one);
         }
     }
 }
@@ -207,111 +258,7 @@ impl Drop for Engine {
     }
 }
 
-const fn pixel_format(deep: bool) -> av::AVPixelFormat {
-    if deep { av::AVPixelFormat::AV_PIX_FMT_YUV420P10LE } else { av::AVPixelFormat::AV_PIX_FMT_YUV420P }
-}
-
-fn worked(status: i32, what: &str) -> Result<(), String> {
+/// An error in words, if there is one.
+pub fn worked(status: i32, what: &str) -> Result<(), String> {
     if status >= 0 { Ok(()) } else { Err(format!("libavcodec refuses {what}: {status}")) }
-}
-
-/// A picture in libavcodec's memory.
-struct Frame(NonNull<av::AVFrame>);
-
-impl Frame {
-    fn new(size: (u32, u32), picture: &Planar) -> Result<Self, String> {
-        // SAFETY: allocates; null is an answer.
-        let frame = unsafe { av::av_frame_alloc() };
-        let mut frame = Self(NonNull::new(frame).ok_or("no memory for a picture")?);
-        let fields = frame.fields();
-        (fields.width, fields.height) = (size.0 as i32, size.1 as i32);
-        fields.format = pixel_format(picture.deep) as i32;
-        // SAFETY: size and format are set, as the function wants.
-        worked(unsafe { av::av_frame_get_buffer(frame.0.as_ptr(), 0) }, "a picture's memory")?;
-        let bytes = if picture.deep { 2 } else { 1 };
-        for (index, plane) in picture.planes.iter().enumerate() {
-            let (width, rows) = if index == 0 { size } else { (size.0.div_ceil(2), size.1.div_ceil(2)) };
-            frame.write(index, plane, width as usize * bytes, rows as usize)?;
-        }
-        Ok(frame)
-    }
-
-    fn fields(&mut self) -> &mut av::AVFrame {
-        // SAFETY: the frame is ours as long as this lives.
-        unsafe { self.0.as_mut() }
-    }
-
-    fn write(&mut self, index: usize, plane: &[u8], width: usize, rows: usize) -> Result<(), String> {
-        if plane.len() < width * rows {
-            return Err(format!("a plane of {} bytes for {rows} rows of {width}", plane.len()));
-        }
-        let fields = self.fields();
-        let (to, pitch) = (fields.data[index], fields.linesize[index] as usize);
-        for (row, from) in plane.chunks_exact(width).take(rows).enumerate() {
-            let to = to.wrapping_add(row * pitch);
-            // SAFETY: libavcodec made the plane with so many rows of `pitch` bytes, which are no fewer than `width`.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, width) };
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        let mut frame = self.0.as_ptr();
-        // SAFETY: it is ours, and nobody uses it after this.
-        unsafe { av::av_frame_free(&raw mut frame) };
-    }
-}
-
-/// A packet in libavcodec's memory.
-struct Packet(NonNull<av::AVPacket>);
-
-impl Packet {
-    fn new() -> Result<Self, String> {
-        // SAFETY: allocates; null is an answer.
-        let packet = unsafe { av::av_packet_alloc() };
-        NonNull::new(packet).map(Self).ok_or_else(|| "no memory for a packet".to_owned())
-    }
-
-    fn read(&mut self, codec: Codec) -> Coded {
-        // SAFETY: the packet is ours and was filled.
-        let fields = unsafe { self.0.as_ref() };
-        // SAFETY: libavcodec says that so many bytes lie there.
-        let data = unsafe { std::slice::from_raw_parts(fields.data, fields.size as usize) };
-        let (quality, kind) = self.quality();
-        let kind = match kind {
-            _ if fields.flags & av::AV_PKT_FLAG_KEY != 0 => Kind::Idr,
-            Some(kind) if kind == av::AVPictureType::AV_PICTURE_TYPE_B as u8 => Kind::B,
-            _ => Kind::P,
-        };
-        Coded {
-            data: picture_alone(codec, data),
-            number: fields.pts as u64,
-            kind,
-            quantiser: quality / av::FF_QP2LAMBDA as u32,
-        }
-    }
-
-    /// Quality and kind of the picture, where the encoder tells them.
-    fn quality(&self) -> (u32, Option<u8>) {
-        let mut size = 0;
-        let kind = av::AVPacketSideDataType::AV_PKT_DATA_QUALITY_STATS;
-        // SAFETY: the packet is ours; the function writes one size.
-        let data = unsafe { av::av_packet_get_side_data(self.0.as_ptr(), kind, &raw mut size) };
-        if data.is_null() || size < 5 {
-            return (0, None);
-        }
-        // SAFETY: at least five bytes lie there: the quality in four, the kind of picture in one.
-        let stats = unsafe { std::slice::from_raw_parts(data, 5) };
-        (u32::from_le_bytes([stats[0], stats[1], stats[2], stats[3]]), Some(stats[4]))
-    }
-}
-
-impl Drop for Packet {
-    fn drop(&mut self) {
-        let mut packet = self.0.as_ptr();
-        // SAFETY: it is ours, and nobody uses it after this.
-        unsafe { av::av_packet_free(&raw mut packet) };
-    }
 }

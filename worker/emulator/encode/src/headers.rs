@@ -30,7 +30,7 @@ fn unit(codec: Codec, nal: &[u8]) -> Unit {
 }
 
 /// The NAL units between the start codes of Annex B.
-fn nals(stream: &[u8]) -> Vec<&[u8]> {
+pub fn nals(stream: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> =
         stream.windows(3).enumerate().filter(|(_, three)| *three == [0, 0, 1]).map(|(at, _)| at + 3).collect();
     let ends = starts.iter().skip(1).map(|start| start - 3).chain([stream.len()]);
@@ -40,7 +40,12 @@ fn nals(stream: &[u8]) -> Vec<&[u8]> {
 
 fn only(codec: Codec, stream: &[u8], wanted: Unit) -> Vec<u8> {
     let units = nals(stream).into_iter().filter(|nal| unit(codec, nal) == wanted);
-    units.flat_map(|nal| [&[0, 0, 0, 1], nal].concat()).collect()
+    annex_b(&units.collect::<Vec<_>>())
+}
+
+/// NAL units with start codes before them.
+pub fn annex_b(nals: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    nals.iter().flat_map(|nal| [&[0, 0, 0, 1], nal.as_ref()].concat()).collect()
 }
 
 /// The parameter sets of what an encoder gives as its headers; of AV1, the sequence header that its first packet has.

@@ -15,7 +15,8 @@
 //! The encoders inside are libavcodec's libx264, libx265 and libaom (whose packets come one for one, with AV1). What comes
 //! out is what a card's client can rely on: so many packets as pictures, in coding order, IDRs where they were asked for,
 //! the B-frames of a group before the next P. Two ways of a card are played: packets with a constant delay, or whole groups
-//! when their last picture is in (`encode:burst`), then without B-frames. What it cannot show is a card's rate control, its
+//! when their last picture is in (`encode:burst`). In bursts nothing is coded as B: H.264's pictures come in the order of
+//! B-frames all the same (see `reorder`), those of HEVC and AV1 in display order. What it cannot show is a card's rate control, its
 //! speed, and the bytes of its headers. Not played: picture types decided by the client, 4:4:4, RGB, interlaced, several
 //! slices, ids of HEVC's parameter sets, a ppsId other than the spsId.
 #![deny(unsafe_code)]
@@ -26,15 +27,18 @@ mod caps;
 mod cuda;
 mod encode;
 mod engine;
+mod frame;
 mod given;
 mod headers;
 mod opening;
 mod order;
 mod output;
+mod packet;
 mod picture;
 mod presets;
 mod recipe;
 mod registry;
+mod reorder;
 mod resources;
 mod session;
 mod settings;

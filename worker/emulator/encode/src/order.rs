@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! constant delay   I b b b P b b b P     handed on one by one; the encoder inside keeps back as many as it has B-frames
-//! burst            I|b b b P|b b b P|    handed on group by group, when the group's last picture is in
+//! burst            I|P b b b|P b b b|    handed on group by group, when the group's last picture is in, which goes first
 //! ```
 //!
 //! With look-ahead both begin so many pictures later.
@@ -16,6 +16,10 @@ pub struct Turn {
     pub number: u64,
     /// Starts anew: an IDR.
     pub idr: bool,
+    /// Its place in display order behind the last IDR.
+    pub place: u32,
+    /// It has its turn after one that is shown later.
+    pub between: bool,
 }
 
 /// Pictures that were submitted and are not yet handed on.
@@ -25,6 +29,8 @@ pub struct Order {
     period: Option<u32>,
     /// Pictures from one P to the next in a burst; 1: no groups.
     group: u32,
+    /// The last picture of a group has its turn first.
+    reorders: bool,
     /// Pictures that are looked at ahead.
     ahead: usize,
     waiting: VecDeque<(u64, bool)>,
@@ -35,11 +41,12 @@ pub struct Order {
 
 impl Order {
     /// Groups of 1 are for constant delay.
-    pub fn new(period: Option<u32>, group: u32, ahead: usize) -> Self {
-        Self { period, group: group.max(1), ahead, waiting: VecDeque::new(), gathered: Vec::new(), since_idr: None }
+    pub fn new(period: Option<u32>, group: u32, reorders: bool, ahead: usize) -> Self {
+        let (waiting, gathered) = (VecDeque::new(), Vec::new());
+        Self { period, group: group.max(1), reorders, ahead, waiting, gathered, since_idr: None }
     }
 
-    /// Takes a picture; gives those whose turn it is, in display order.
+    /// Takes a picture; gives those whose turn it is.
     pub fn push(&mut self, number: u64, forced_idr: bool) -> Vec<Turn> {
         self.waiting.push_back((number, forced_idr));
         let mut turns = Vec::new();
@@ -55,7 +62,7 @@ impl Order {
         while !self.waiting.is_empty() {
             self.release(&mut turns);
         }
-        turns.append(&mut self.gathered);
+        self.close_group(&mut turns);
         self.since_idr = None;
         turns
     }
@@ -66,16 +73,26 @@ impl Order {
             None => true,
             Some(since) => forced || self.period.is_some_and(|period| since >= period),
         };
-        self.since_idr = Some(if idr { 1 } else { self.since_idr.unwrap_or(0) + 1 });
+        let place = if idr { 0 } else { self.since_idr.unwrap_or(0) };
+        self.since_idr = Some(place + 1);
+        let turn = Turn { number, idr, place, between: false };
         if idr {
-            turns.append(&mut self.gathered);
-            turns.push(Turn { number, idr });
+            self.close_group(turns);
+            turns.push(turn);
         } else {
-            self.gathered.push(Turn { number, idr });
+            self.gathered.push(turn);
             if self.gathered.len() >= self.group as usize {
-                turns.append(&mut self.gathered);
+                self.close_group(turns);
             }
         }
+    }
+
+    fn close_group(&mut self, turns: &mut Vec<Turn>) {
+        if self.reorders && !self.gathered.is_empty() {
+            self.gathered.rotate_right(1);
+            self.gathered.iter_mut().skip(1).for_each(|turn| turn.between = true);
+        }
+        turns.append(&mut self.gathered);
     }
 }
 
@@ -89,15 +106,15 @@ mod tests {
 
     #[test]
     fn a_burst_waits_for_its_last_picture_or_for_an_idr() {
-        let mut order = Order::new(Some(8), 4, 0);
+        let mut order = Order::new(Some(8), 4, true, 0);
         let bursts: Vec<_> = (0..10).map(|number| numbers(&order.push(number, false))).collect();
-        assert_eq!(bursts, [&[0][..], &[], &[], &[], &[1, 2, 3, 4], &[], &[], &[], &[5, 6, 7, 8], &[]]);
-        assert_eq!(numbers(&order.finish()), [9]);
+        assert_eq!(bursts, [&[0][..], &[], &[], &[], &[4, 1, 2, 3], &[], &[], &[], &[7, 5, 6, 8], &[]]);
+        assert_eq!(order.finish(), [Turn { number: 9, idr: false, place: 1, between: false }]);
     }
 
     #[test]
     fn an_idr_comes_each_period_and_where_it_is_forced_and_the_period_starts_anew() {
-        let mut order = Order::new(Some(4), 1, 0);
+        let mut order = Order::new(Some(4), 1, false, 0);
         let turns: Vec<Turn> = (0..12).flat_map(|number| order.push(number, number == 6)).collect();
         let idrs: Vec<u64> = turns.iter().filter(|turn| turn.idr).map(|turn| turn.number).collect();
         assert_eq!(idrs, [0, 4, 6, 10]);
@@ -106,11 +123,11 @@ mod tests {
 
     #[test]
     fn looking_ahead_begins_later_and_loses_nothing() {
-        let mut order = Order::new(None, 1, 3);
+        let mut order = Order::new(None, 1, false, 3);
         let turns: Vec<_> = (0..5).map(|number| numbers(&order.push(number, false))).collect();
         assert_eq!(turns, [&[][..], &[], &[], &[0], &[1]]);
         assert_eq!(numbers(&order.finish()), [2, 3, 4]);
         assert!(order.push(5, false).is_empty());
-        assert_eq!(order.finish(), [Turn { number: 5, idr: true }]);
+        assert_eq!(order.finish(), [Turn { number: 5, idr: true, place: 0, between: false }]);
     }
 }

@@ -24,7 +24,7 @@ impl Recipe {
         let b_frames = if burst { 0 } else { settings.interval.saturating_sub(1).min(settings.period.unwrap_or(16)) };
         let mut recipe = Self { encoder: "", options: Vec::new(), b_frames, delay: 0 };
         match settings.codec {
-            Codec::H264 => recipe.h264(settings, other_header),
+            Codec::H264 => recipe.h264(settings, burst, other_header),
             Codec::Hevc => recipe.hevc(settings, other_header),
             _ => recipe.av1(settings, other_header),
         }
@@ -35,7 +35,7 @@ impl Recipe {
         self.options.push((name, value.to_string()));
     }
 
-    fn h264(&mut self, settings: &Settings, other_header: bool) {
+    fn h264(&mut self, settings: &Settings, burst: bool, other_header: bool) {
         self.encoder = "libx264";
         self.set("preset", "veryfast");
         self.set("forced-idr", 1);
@@ -48,7 +48,8 @@ impl Recipe {
         }
         let (b_pyramid, references) = (self.pyramid(settings), settings.references.clamp(0, 16));
         let references = if references == 0 { 3 } else { references } + u32::from(other_header);
-        self.set("refs", references);
+        // Pictures that wait to be shown while a group is decoded take the place of references.
+        self.set("refs", if burst { references.max(settings.interval).min(16) } else { references });
         let (id, cabac, delimiters) = (settings.sps_id, u8::from(!settings.cavlc), u8::from(settings.delimiters));
         self.set(
             "x264-params",

@@ -48,7 +48,8 @@ impl Encoder {
         let headers = engine.headers().to_vec();
         let group = if card::faults().encode_burst { settings.interval } else { 1 };
         // What the encoder inside keeps back counts as looked ahead.
-        let order = Order::new(settings.period, group, settings.ahead.saturating_sub(engine.delay()));
+        let reorders = engine.reorders();
+        let order = Order::new(settings.period, group, reorders, settings.ahead.saturating_sub(engine.delay()));
         Ok(Self {
             settings,
             largest,
@@ -82,8 +83,8 @@ pub unsafe fn initialize(session: &Session, given: *mut NV_ENC_INITIALIZE_PARAMS
     Ok(())
 }
 
-/// `NvEncReconfigureEncoder`. What it changes takes effect with the next IDR, which is the next picture if the client
-/// asked for one. Pictures on their way are coded first, as they were.
+/// `NvEncReconfigureEncoder`. With `resetEncoder` or `forceIDR` the pictures on their way are coded as they were, and the
+/// next one starts anew with the new settings. Without, nothing changes here, where a card would change its rate.
 ///
 /// # Safety
 /// As [`initialize`].

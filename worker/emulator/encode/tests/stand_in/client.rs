@@ -148,6 +148,17 @@ impl Client {
         session
     }
 
+    /// Asks for another size and for an IDR with it.
+    pub fn reconfigure(&self, session: Session, width: u32, height: u32) -> u32 {
+        let mut asked = self.asked(session, NV_ENC_CODEC_H264_GUID);
+        (asked.init.encodeWidth, asked.init.encodeHeight) = (width, height);
+        let mut again = blank!(NV_ENC_RECONFIGURE_PARAMS, NV_ENC_RECONFIGURE_PARAMS_VER);
+        again.reInitEncodeParams = asked.init;
+        again.set_forceIDR(1);
+        again.set_resetEncoder(1);
+        call!(self, nvEncReconfigureEncoder, session, &mut again)
+    }
+
     pub fn input(&self, session: Session) -> *mut c_void {
         let mut create = blank!(NV_ENC_CREATE_INPUT_BUFFER, NV_ENC_CREATE_INPUT_BUFFER_VER);
         (create.width, create.height) = (WIDTH, HEIGHT);

@@ -169,9 +169,13 @@ fn h264_has_a_constant_delay_and_reorders() {
 
 #[test]
 fn a_burst_needs_input_until_its_last_picture() {
-    for name in ["h264", "hevc"] {
+    for (name, times) in [
+        ("h264", "times [1000, 1004, 1001, 1002, 1003, 1008, 1005, 1006, 1007, 1009, 1013, 1010, 1011, 1012"),
+        ("hevc", "times [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013"),
+    ] {
         let (said, kinds) = coded(name, "encode:burst");
         assert!(said.contains("statuses [0, 17, 17, 17, 0, 17, 17, 17, 0, 0, 17, 17, 17, 0"), "{said}");
+        assert!(said.contains(times), "{said}");
         assert_eq!(kinds, "IppppppppIpppppppppppppppppppI");
     }
 }
@@ -187,4 +191,33 @@ fn hevc_reorders_too() {
 fn av1_starts_anew_where_it_is_asked_to() {
     let (_, kinds) = coded("obu", "");
     assert_eq!(kinds, "IppppppppIpppppppppppppppppppI");
+}
+
+#[test]
+fn what_is_reconfigured_starts_anew_and_loses_nothing() {
+    for faults in ["", "encode:burst"] {
+        let run = Machine::new().child("coding::reconfigured", "", "l4", faults);
+        assert!(run.ok && run.ledger.is_empty(), "{run:?}");
+    }
+}
+
+#[test]
+#[ignore = "a child of the test above"]
+fn reconfigured() {
+    let client = Client::new();
+    let session = client.ready(|asked| asked.config.frameIntervalP = 4);
+    let places = [(); 7].map(|()| (client.input(session), client.output(session)));
+    places[..3].iter().for_each(|(input, output)| _ = client.submit(session, *input, *output));
+    assert_eq!(client.reconfigure(session, 320, 180), 0);
+    places[3..].iter().for_each(|(input, output)| _ = client.submit(session, *input, *output));
+    assert_eq!(client.end(session), 0);
+    let kinds = places.map(|(_, output)| client.read(session, output).1.pictureType);
+    let idr = NV_ENC_PIC_TYPE::NV_ENC_PIC_TYPE_IDR;
+    assert_eq!(kinds.map(|kind| kind == idr), [true, false, false, true, false, false, false]);
+    for (input, output) in places {
+        assert_eq!(call!(client, nvEncDestroyInputBuffer, session, input), 0);
+        assert_eq!(call!(client, nvEncDestroyBitstreamBuffer, session, output), 0);
+    }
+    client.destroy(session);
+    client.leave();
 }

@@ -23,29 +23,33 @@ fn wrong(format: &str, ending: &str, settings: &[(&str, &str)]) -> Vec<String> {
     let source = machine.source(PICTURES, format);
     let coded = machine.path(&format!("coded.{ending}"));
     let mut wrong = Vec::new();
-    for ((arguments, first), faults) in settings.iter().flat_map(|setting| [(setting, ""), (setting, "encode:burst")]) {
-        let run = encode(&machine, "l4", faults, &source, arguments, &coded);
-        let mut complain = |what: String| wrong.push(format!("{arguments} [{faults}]: {what}"));
-        if !run.ok || !run.ledger.is_empty() {
-            complain(format!("{run:?}"));
-            continue;
-        }
-        let ((kinds, complaints), likeness) = (decode(&coded), likeness(&coded, &source));
-        if kinds.len() != PICTURES as usize {
-            complain(format!("{} pictures", kinds.len()));
-        }
-        if !complaints.is_empty() {
-            complain(complaints);
-        }
-        if likeness < ALIKE_DB {
-            complain(format!("{likeness} dB"));
-        }
-        let idrs =
-            |kinds: &str| kinds.chars().enumerate().filter(|(_, k)| *k == 'I').map(|(n, _)| n).collect::<Vec<_>>();
-        if faults.is_empty() && !kinds.starts_with(first) {
-            complain(format!("{kinds} and not {first}"));
-        } else if idrs(&kinds[..first.len()]) != idrs(first) {
-            complain(format!("{kinds}: IDRs are not where they are in {first}"));
+    for (arguments, first) in settings {
+        // Without B-frames a burst is one picture.
+        let ways = if first.contains('b') { &["", "encode:burst"][..] } else { &[""] };
+        for faults in ways {
+            let run = encode(&machine, "l4", faults, &source, arguments, &coded);
+            let mut complain = |what: String| wrong.push(format!("{arguments} [{faults}]: {what}"));
+            if !run.ok || !run.ledger.is_empty() {
+                complain(format!("{run:?}"));
+                continue;
+            }
+            let ((kinds, complaints), likeness) = (decode(&coded), likeness(&coded, &source));
+            if kinds.len() != PICTURES as usize {
+                complain(format!("{} pictures", kinds.len()));
+            }
+            if !complaints.is_empty() {
+                complain(complaints);
+            }
+            if likeness < ALIKE_DB {
+                complain(format!("{likeness} dB"));
+            }
+            let idrs =
+                |kinds: &str| kinds.chars().enumerate().filter(|(_, k)| *k == 'I').map(|(n, _)| n).collect::<Vec<_>>();
+            if faults.is_empty() && !kinds.starts_with(first) {
+                complain(format!("{kinds} and not {first}"));
+            } else if idrs(kinds.get(..first.len()).unwrap_or_default()) != idrs(first) {
+                complain(format!("{kinds}: IDRs are not where they are in {first}"));
+            }
         }
     }
     wrong

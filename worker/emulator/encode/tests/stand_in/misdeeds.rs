@@ -108,22 +108,12 @@ fn set_streams_first(client: &Client) {
     call!(client, nvEncSetIOCudaStreams, client.open(), stream, stream);
 }
 
-fn reconfigure(client: &Client, session: *mut c_void, width: u32, height: u32) -> u32 {
-    let mut asked = client.asked(session, NV_ENC_CODEC_H264_GUID);
-    (asked.init.encodeWidth, asked.init.encodeHeight) = (width, height);
-    let mut again = blank!(NV_ENC_RECONFIGURE_PARAMS, NV_ENC_RECONFIGURE_PARAMS_VER);
-    again.reInitEncodeParams = asked.init;
-    again.set_forceIDR(1);
-    again.set_resetEncoder(1);
-    call!(client, nvEncReconfigureEncoder, session, &mut again)
-}
-
 fn reconfigure_first(client: &Client) {
-    assert_eq!(reconfigure(client, client.open(), 320, 180), 5);
+    assert_eq!(client.reconfigure(client.open(), 320, 180), 5);
 }
 
 fn larger(client: &Client) {
-    assert_eq!(reconfigure(client, client.ready(|_| ()), 640, 360), 0);
+    assert_eq!(client.reconfigure(client.ready(|_| ()), 640, 360), 0);
 }
 
 fn initialize_twice(client: &Client) {
