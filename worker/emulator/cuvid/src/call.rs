@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use card::violation;
 
+use crate::cuda;
 use crate::decoder::Decoder;
 use crate::lock::ContextLock;
 use crate::parser::Parser;
@@ -21,6 +22,7 @@ pub const INVALID_CONTEXT: Status = 201;
 pub const MAP_FAILED: Status = 205;
 pub const INVALID_SOURCE: Status = 300;
 pub const INVALID_HANDLE: Status = 400;
+pub const CONTEXT_IS_DESTROYED: Status = 709;
 pub const NOT_SUPPORTED: Status = 801;
 pub const UNKNOWN: Status = 999;
 
@@ -125,6 +127,9 @@ pub fn call(function: &'static str, work: impl FnOnce() -> Result<(), Refusal>) 
 
 /// At unload: what was never given back.
 pub fn tell_what_is_left() {
+    if cuda::is_lost() {
+        return;
+    }
     card::leaked("parsers", PARSERS.count());
     card::leaked("decoders", DECODERS.count());
     card::leaked("locks", LOCKS.count());

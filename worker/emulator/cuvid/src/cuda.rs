@@ -3,10 +3,11 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libloading::{Library, Symbol};
 
-use crate::call::{INVALID_CONTEXT, Refusal, Status, UNKNOWN};
+use crate::call::{CONTEXT_IS_DESTROYED, INVALID_CONTEXT, Refusal, Status, UNKNOWN};
 
 /// Its functions that are used here.
 pub struct Cuda {
@@ -27,7 +28,18 @@ pub fn cuda() -> Result<&'static Cuda, Refusal> {
     CUDA.get_or_init(|| Cuda::load().ok()).as_ref().ok_or_else(|| UNKNOWN.into())
 }
 
+/// A call of libcuda ended as all do once the device is lost.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether the device is lost: nothing can be given back then.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 fn done(status: Status) -> Result<(), Refusal> {
+    if matches!(status, 46 | 700..=719 | UNKNOWN) && status != CONTEXT_IS_DESTROYED {
+        LOST.store(true, Ordering::Relaxed);
+    }
     if status == 0 { Ok(()) } else { Err(status.into()) }
 }
 

@@ -14,13 +14,16 @@ use std::sync::Arc;
 use card::{Codec, violation};
 
 use crate::av::{Frame, Software, Splitter, Unit};
-use crate::call::{INVALID_SOURCE, INVALID_VALUE, PARSERS, Refusal, Status, UNKNOWN, alone, call};
+use crate::call::{INVALID_SOURCE, Refusal, UNKNOWN};
 use crate::picture::Picture;
 use crate::raw::{DisplayInfo, Format, Packet, ParserParameters, PictureParameters, packet};
 
+mod client;
+mod entry;
 mod indices;
 mod sequence;
 
+use client::Client;
 use indices::Indices;
 
 /// `CUvideoparser`.
@@ -45,12 +48,6 @@ pub struct Parser {
     /// When the last one was shown.
     clock: Option<i64>,
 }
-
-/// The client's callbacks.
-struct Client(ParserParameters);
-
-// SAFETY: the client says by giving them that they may be called from the threads that it calls from.
-unsafe impl Send for Client {}
 
 /// A picture, or one field of it, with what came out of libavcodec when it went in.
 struct Arrival {
@@ -298,62 +295,4 @@ impl Parser {
         let frame = i64::from(rate) * i64::from(denominator) / i64::from(numerator);
         self.clock.map_or(0, |clock| clock.saturating_add(frame))
     }
-}
-
-impl Client {
-    /// What the callback says: 0 for no, 1 for yes, more for a number of surfaces. `None`: there is no callback.
-    fn sequence(&self, mut format: Format) -> Option<i32> {
-        // SAFETY: the client gave both.
-        self.0.sequence.map(|call| unsafe { call(self.0.user, &raw mut format) })
-    }
-
-    /// Whether the client took the picture.
-    fn decode(&self, parameters: &mut PictureParameters) -> bool {
-        // SAFETY: the client gave both.
-        self.0.decode.is_some_and(|call| unsafe { call(self.0.user, &raw mut *parameters) } > 0)
-    }
-
-    /// `None` is the end of the stream.
-    fn display(&self, info: Option<DisplayInfo>) {
-        let Some(call) = self.0.display else { return };
-        let mut info = info;
-        let place = info.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
-        // SAFETY: the client gave both.
-        unsafe { call(self.0.user, place) };
-    }
-}
-
-/// # Safety
-///
-/// Pointers are null or to what their types say.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuvidCreateVideoParser(
-    parser: Option<&mut u64>,
-    parameters: Option<&ParserParameters>,
-) -> Status {
-    call("cuvidCreateVideoParser", || {
-        let (Some(parser), Some(parameters)) = (parser, parameters) else {
-            return Err(Refusal::wrong(INVALID_VALUE, format_args!("a null pointer")));
-        };
-        *parser = PARSERS.add(Parser::new(parameters)?);
-        Ok(())
-    })
-}
-
-/// # Safety
-///
-/// Pointers are null or to what their types say.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuvidParseVideoData(parser: u64, packet: Option<&Packet>) -> Status {
-    call("cuvidParseVideoData", || {
-        let parser = PARSERS.get(parser)?;
-        let packet = packet.ok_or_else(|| Refusal::wrong(INVALID_VALUE, format_args!("no packet")))?;
-        let in_use = || Refusal::wrong(UNKNOWN, format_args!("called from two threads, or from a callback"));
-        alone(&parser, |parser| parser.parse(packet)).ok_or_else(in_use)
-    })
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn cuvidDestroyVideoParser(parser: u64) -> Status {
-    call("cuvidDestroyVideoParser", || PARSERS.remove(parser).map(drop))
 }

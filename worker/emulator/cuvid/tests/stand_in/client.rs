@@ -40,13 +40,13 @@ pub struct Client {
     cuvid: Library,
     manners: Manners,
     parser: u64,
-    pub decoder: u64,
+    decoder: u64,
     /// Width, height and bytes of a sample.
     shape: (usize, usize, usize),
     /// Coded width and height of each sequence.
     pub sequences: Vec<(c_uint, c_uint)>,
     pub shown: Vec<Shown>,
-    /// Statuses of decode and map calls that failed.
+    /// Statuses of calls that failed.
     pub failed: Vec<i32>,
     /// The last frame that was mapped.
     pub frame: u64,
@@ -145,15 +145,21 @@ impl Client {
 
     /// Gives parser and decoder back.
     pub fn finish(&mut self) {
-        assert_eq!(call!(self.cuvid, cuvidDestroyVideoParser(self.parser => u64)), 0);
+        self.note(call!(self.cuvid, cuvidDestroyVideoParser(self.parser => u64)));
         self.destroy_decoder();
     }
 
-    pub fn destroy_decoder(&mut self) {
+    fn destroy_decoder(&mut self) {
         if self.decoder != 0 {
-            assert_eq!(call!(self.cuvid, cuvidDestroyDecoder(self.decoder => u64)), 0);
+            self.note(call!(self.cuvid, cuvidDestroyDecoder(self.decoder => u64)));
         }
         self.decoder = 0;
+    }
+
+    /// Whether the call succeeded.
+    fn note(&mut self, status: i32) -> bool {
+        self.failed.extend((status != 0).then_some(status));
+        status == 0
     }
 
     fn create_decoder(&mut self, format: &CUVIDEOFORMAT, surfaces: c_int) -> i32 {
@@ -192,14 +198,14 @@ impl Client {
     }
 
     /// The rows of a mapped frame.
-    fn rows(&self, address: u64, pitch: usize) -> Vec<u8> {
+    fn rows(&mut self, address: u64, pitch: usize) -> Vec<u8> {
         let (width, height, sample) = self.shape;
         assert!(pitch.is_multiple_of(512) && pitch >= width * sample);
         let high = height.next_multiple_of(2);
         let mut frame = vec![0_u8; pitch * high * 3 / 2];
         let (to, bytes) = (frame.as_mut_ptr(), frame.len());
         let status = call!(self.cuda, cuMemcpyDtoH_v2(to => *mut u8, address => u64, bytes => usize));
-        assert_eq!(status, 0);
+        self.note(status);
         let luma = (0..height).map(|row| (row, width));
         let chroma = (0..height.div_ceil(2)).map(|row| (high + row, width.next_multiple_of(2)));
         luma.chain(chroma).flat_map(|(row, width)| &frame[row * pitch..][..width * sample]).copied().collect()
@@ -225,8 +231,7 @@ unsafe extern "C" fn sequence(user: *mut c_void, format: *mut CUVIDEOFORMAT) -> 
     client.sequences.push((format.coded_width, format.coded_height));
     client.destroy_decoder();
     let status = client.create_decoder(format, surfaces);
-    client.failed.extend((status != 0).then_some(status));
-    if status == 0 { surfaces } else { 0 }
+    if client.note(status) { surfaces } else { 0 }
 }
 
 unsafe extern "C" fn decode(user: *mut c_void, parameters: *mut CUVIDPICPARAMS) -> c_int {
@@ -234,8 +239,7 @@ unsafe extern "C" fn decode(user: *mut c_void, parameters: *mut CUVIDPICPARAMS) 
     let client = unsafe { client(user) };
     let status = call!(client.cuvid, cuvidDecodePicture(client.decoder => u64, parameters => *mut CUVIDPICPARAMS));
     client.decoded += 1;
-    client.failed.extend((status != 0).then_some(status));
-    c_int::from(status == 0)
+    c_int::from(client.note(status))
 }
 
 unsafe extern "C" fn display(user: *mut c_void, info: *mut CUVIDPARSERDISPINFO) -> c_int {
@@ -255,10 +259,11 @@ unsafe extern "C" fn display(user: *mut c_void, info: *mut CUVIDPARSERDISPINFO) 
             client.shown.push(Shown { bytes, timestamp: info.timestamp, status: status.decodeStatus as c_uint });
             client.frame = address;
             if !client.manners.keeps_frames {
-                assert_eq!(client.unmap(address), 0);
+                let status = client.unmap(address);
+                client.note(status);
             }
         }
-        Err(status) => client.failed.push(status),
+        Err(status) => _ = client.note(status),
     }
     if client.manners.parses_in_callbacks {
         assert_eq!(client.parse(&[0], None), 999);

@@ -55,13 +55,47 @@ fn changes_size() {
         let mut client = Client::ready(Manners::default());
         client.parse_all(&stream, piece);
         assert_eq!(client.sequences, [(320, 192), (208, 144)]);
+        client.finish();
         assert_eq!((client.shown.len(), client.decoded, client.failed.len()), (22, 22, 0));
         assert!(client.shown.iter().flat_map(|shown| &shown.bytes).eq(&pictures), "pieces of {piece}");
         assert!(client.shown.iter().all(|shown| shown.status == 2));
         // Nobody gave times: they count on, one frame each, on a clock of 25 Hz.
         assert!(client.shown.iter().map(|shown| shown.timestamp).eq(0..22));
-        client.finish();
     }
+}
+
+#[test]
+fn four_decoders_at_once_are_as_one() {
+    assert_well("streams::four_at_once", "");
+}
+
+#[test]
+#[ignore = "run as a child"]
+fn four_at_once() {
+    let (stream, pictures) = given();
+    let decode = || {
+        let mut client = Client::ready(Manners::default());
+        client.parse_all(&stream, 1000);
+        client.finish();
+        assert_eq!(client.failed, []);
+        assert!(client.shown.iter().flat_map(|shown| &shown.bytes).eq(&pictures));
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(decode))));
+}
+
+#[test]
+fn a_lost_device_ends_all_and_leaves_nothing_to_give_back() {
+    assert_well("streams::device_is_lost", "device_lost@60");
+}
+
+#[test]
+#[ignore = "run as a child"]
+fn device_is_lost() {
+    let (stream, _) = given();
+    let mut client = Client::ready(Manners::default());
+    client.parse_all(&stream, 1000);
+    assert!(client.shown.len() < 22);
+    assert!(!client.failed.is_empty() && client.failed.iter().all(|status| *status == 999), "{:?}", client.failed);
 }
 
 #[test]
