@@ -30,6 +30,8 @@ impl DecodeError {
         match code {
             1 => Self::Config(fault.to_string()),
             100 | 801 => Self::Unsupported(fault.to_string()),
+            // There is nothing to map where nothing could be decoded.
+            205 => Self::Stream(fault.to_string()),
             _ => Self::from(fault),
         }
     }
@@ -56,6 +58,7 @@ mod tests {
         assert!(matches!(of(2), DecodeError::Busy(_)));
         assert!(matches!(of(801), DecodeError::Unsupported(_)));
         assert!(matches!(of(1), DecodeError::Config(_)));
+        assert!(matches!(of(205), DecodeError::Stream(_)));
         assert!(matches!(of(700), DecodeError::Fault(_)));
         assert!(matches!(of(4711), DecodeError::Fault(_)), "a status of a newer driver should not be ours to explain");
     }

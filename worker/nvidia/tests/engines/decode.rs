@@ -9,25 +9,25 @@ use nvidia::{Codec, Device, Format, Surface};
 use crate::{ffmpeg, on};
 
 /// Pictures of each clip.
-const COUNT: usize = 40;
+pub const COUNT: usize = 40;
 
 /// A coded clip: its packets in coding order, each with its time, and its pictures in showing order as FFmpeg decodes them.
-struct Clip {
-    codec: Codec,
-    packets: Vec<(Vec<u8>, i64)>,
-    pictures: Vec<Vec<u8>>,
+pub struct Clip {
+    pub codec: Codec,
+    pub packets: Vec<(Vec<u8>, i64)>,
+    pub pictures: Vec<Vec<u8>>,
 }
 
 /// How a clip is made.
-struct Recipe {
-    codec: Codec,
-    size: (u32, u32),
-    ten_bit: bool,
+pub struct Recipe {
+    pub codec: Codec,
+    pub size: (u32, u32),
+    pub ten_bit: bool,
     /// For FFmpeg, from the encoder on.
-    encoder: &'static str,
+    pub encoder: &'static str,
 }
 
-const H264: Recipe = Recipe {
+pub const H264: Recipe = Recipe {
     codec: Codec::H264,
     size: (350, 270),
     ten_bit: false,
@@ -53,7 +53,7 @@ const AV1: Recipe = Recipe {
 };
 
 impl Clip {
-    fn make(folder: &Path, recipe: &Recipe) -> Self {
+    pub fn make(folder: &Path, recipe: &Recipe) -> Self {
         let Recipe { codec, size: (width, height), ten_bit, encoder } = recipe;
         let path = folder.join(format!("clip-{width}x{height}.mkv"));
         let path = path.to_str().unwrap();
@@ -251,6 +251,37 @@ fn noise_is_no_picture_and_no_crash() {
                 Ok((pictures, _)) => assert!(pictures.is_empty(), "{codec}"),
                 Err(error) => assert!(matches!(error, DecodeError::Stream(_)), "{codec}: {error:?}"),
             }
+        }
+    });
+}
+
+#[test]
+fn damage_in_a_stream_is_never_the_cards_fault() {
+    on("l4", "", "decode::damage_in_a_stream_is_never_the_cards_fault", |folder| {
+        for recipe in [H264, HEVC, VP9, AV1] {
+            let mut clip = Clip::make(folder, &recipe);
+            for (data, _) in clip.packets.iter_mut().skip(3).step_by(4) {
+                let middle = data.len() / 2;
+                data[middle..].iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55);
+            }
+            match decode(&clip.packets, clip.codec) {
+                // Of the stand-in's decoders only that of H.264 notices.
+                Ok((_, errors)) => assert!(errors > 0 || clip.codec != Codec::H264),
+                Err(error) => assert!(matches!(error, DecodeError::Stream(_)), "{}: {error:?}", clip.codec),
+            }
+        }
+    });
+}
+
+#[test]
+fn fields_stay_woven_and_are_told() {
+    on("l4", "", "decode::fields_stay_woven_and_are_told", |folder| {
+        let encoder = "libx264 -preset veryfast -g 20 -bf 2 -flags +ildct+ilme";
+        let clip = Clip::make(folder, &Recipe { encoder, size: (352, 288), ..H264 });
+        let (pictures, errors) = decode(&clip.packets, Codec::H264).unwrap();
+        assert_eq!((pictures.len(), errors), (COUNT, 0));
+        for (picture, wanted) in pictures.iter().zip(&clip.pictures) {
+            assert!(!picture.progressive && bytes(&picture.surface) == *wanted);
         }
     });
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use nvidia::encode::{self, Color, EncodeError, EncodeSettings, Encoder, Nvenc, Packet};
 use nvidia::{Codec, Device, Format, Pool};
 
-use crate::{ffmpeg, on};
+use crate::{decoded, on, psnr};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 180;
@@ -15,7 +15,7 @@ const FIRST: i64 = -2 * TICKS;
 /// Every such picture starts anew.
 const GROUP: usize = 24;
 
-fn settings(codec: Codec) -> EncodeSettings {
+pub fn settings(codec: Codec) -> EncodeSettings {
     EncodeSettings {
         codec,
         width: WIDTH,
@@ -103,27 +103,17 @@ fn check_order(packets: &[Packet], count: usize) {
 
 /// Lowest PSNR of a picture's luma, in dB, after FFmpeg decoded them all.
 fn worst_psnr(folder: &Path, settings: &EncodeSettings, packets: &[Packet], count: usize) -> f64 {
-    let (name, demuxer) = match settings.codec {
-        Codec::H264 => ("out.h264", "h264"),
-        Codec::Hevc => ("out.hevc", "hevc"),
-        _ => ("out.obu", "obu"),
-    };
-    let path = folder.join(name);
-    std::fs::write(&path, packets.iter().flat_map(|packet| packet.data.clone()).collect::<Vec<_>>()).unwrap();
     let pixels = if settings.format == Format::Nv12 { "nv12" } else { "p010le" };
-    let path = path.to_str().unwrap();
-    let raw = ffmpeg(&["-f", demuxer, "-i", path, "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", pixels, "-"]);
+    let raw = decoded(folder, settings.codec, packets, pixels);
     let bytes = settings.format.sample_bytes();
     let size = WIDTH as usize * HEIGHT as usize * 3 / 2 * bytes;
     assert_eq!(raw.len(), size * count, "as many pictures as were pushed");
-    let psnr = |(number, decoded): (usize, &[u8])| {
+    let of_picture = |(number, decoded): (usize, &[u8])| {
         let (luma, _) = picture(settings.format, number);
         // The upper byte of a sample says enough.
-        let pairs = luma.iter().zip(decoded).skip(bytes - 1).step_by(bytes);
-        let square: u64 = pairs.map(|(was, is)| u64::from(was.abs_diff(*is)).pow(2)).sum();
-        10.0 * (255.0 * 255.0 * f64::from(WIDTH * HEIGHT) / square.max(1) as f64).log10()
+        psnr(luma.iter().zip(decoded).skip(bytes - 1).step_by(bytes))
     };
-    raw.chunks(size).enumerate().map(psnr).fold(f64::MAX, f64::min)
+    raw.chunks(size).enumerate().map(of_picture).fold(f64::MAX, f64::min)
 }
 
 fn encodes_well(folder: &Path, settings: &EncodeSettings) -> (Vec<u8>, Vec<Packet>) {

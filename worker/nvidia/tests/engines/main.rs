@@ -4,6 +4,7 @@
 //! wrote anything into its list of violations, which what was not given back is one of. What comes out is compared with
 //! FFmpeg's own decoders.
 
+mod chain;
 mod decode;
 mod encode;
 
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use card::Library;
+use nvidia::Codec;
+use nvidia::encode::Packet;
 
 /// Runs `body` in a child on this card with these faults, and gives it a folder for its files. `test` is the name of the
 /// test itself.
@@ -36,4 +39,27 @@ fn ffmpeg(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("ffmpeg").args(["-v", "error", "-nostdin", "-y"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
+}
+
+/// The pictures that FFmpeg decodes these packets to, one after the other.
+fn decoded(folder: &Path, codec: Codec, packets: &[Packet], pixels: &str) -> Vec<u8> {
+    let format = match codec {
+        Codec::H264 => "h264",
+        Codec::Hevc => "hevc",
+        _ => "obu",
+    };
+    let path = folder.join(format!("out.{format}"));
+    std::fs::write(&path, packets.iter().flat_map(|packet| packet.data.clone()).collect::<Vec<_>>()).unwrap();
+    let path = path.to_str().unwrap();
+    ffmpeg(&["-f", format, "-i", path, "-vsync", "passthrough", "-f", "rawvideo", "-pix_fmt", pixels, "-"])
+}
+
+/// Peak signal to noise of samples of 8 bits, in dB.
+fn psnr<'a>(pairs: impl Iterator<Item = (&'a u8, &'a u8)>) -> f64 {
+    let (mut square, mut count) = (0u64, 0u64);
+    for (one, other) in pairs {
+        square += u64::from(one.abs_diff(*other)).pow(2);
+        count += 1;
+    }
+    10.0 * (255.0 * 255.0 * count as f64 / square.max(1) as f64).log10()
 }
