@@ -9,6 +9,7 @@ use nvidia_video_codec_sdk::sys::nvEncodeAPI::*;
 use crate::caps::{self, PRESETS};
 use crate::given::Given;
 use crate::session::Session;
+use crate::settings::{AV1_OUTPUT_DEPTH, DepthFields, HEVC_OUTPUT_DEPTH};
 use crate::status::{Answer, INVALID_PARAM, INVALID_VERSION, UNSUPPORTED_PARAM};
 use crate::versions;
 
@@ -88,6 +89,13 @@ fn write(config: &mut Given<NV_ENC_CONFIG>, codec: Codec, defaults: &Defaults, a
     config.put(rate + at!(NV_ENC_RC_PARAMS, rateControlMode), defaults.rate_control);
     config.put(rate + at!(NV_ENC_RC_PARAMS, constQP), defaults.quantisers);
     let inner = at!(NV_ENC_CONFIG, encodeCodecConfig);
+    if let DepthFields::Words = DepthFields::of(config.u32(0)) {
+        match codec {
+            Codec::Hevc => config.put(inner + HEVC_OUTPUT_DEPTH, [8u32; 2]),
+            Codec::Av1 => config.put(inner + AV1_OUTPUT_DEPTH, [8u32; 2]),
+            _ => {}
+        }
+    }
     match codec {
         Codec::H264 => {
             config.put(inner + at!(NV_ENC_CONFIG_H264, idrPeriod), defaults.gop);

@@ -81,6 +81,26 @@ type Hevc = NV_ENC_CONFIG_HEVC;
 type Av1 = NV_ENC_CONFIG_AV1;
 type Vui = NV_ENC_CONFIG_H264_VUI_PARAMETERS;
 
+/// How the bits of a sample are said.
+pub enum DepthFields {
+    /// Until API 12.1: three bits, less 8.
+    Bits,
+    /// Since: `outputBitDepth`, then `inputBitDepth`, in words that were reserved.
+    Words,
+}
+
+impl DepthFields {
+    /// As it is in a config of this version.
+    pub fn of(version: u32) -> Self {
+        if version >> 16 & 0xff < 9 { Self::Bits } else { Self::Words }
+    }
+}
+
+/// `outputBitDepth` of HEVC, since there is one.
+pub const HEVC_OUTPUT_DEPTH: usize = at!(Hevc, reserved1) + 8;
+/// `outputBitDepth` of AV1, since there is one.
+pub const AV1_OUTPUT_DEPTH: usize = at!(Av1, reserved1);
+
 /// Where the codec's part of the config begins.
 const INNER: usize = at!(Config, encodeCodecConfig);
 
@@ -160,11 +180,9 @@ impl Settings {
         self.level = config.u32(INNER + at!(Hevc, level));
         self.references = config.u32(INNER + at!(Hevc, maxNumRefFramesInDPB));
         self.b_references = config.u32(INNER + at!(Hevc, useBFramesAsRef)) != 0;
-        // Until API 12.1 a field of three bits, since then `outputBitDepth`, third of the words that were reserved.
-        let depth = if config.u32(0) >> 16 & 0xff < 9 {
-            8 + (config.u32(flags) >> 11 & 7)
-        } else {
-            config.u32(INNER + at!(Hevc, reserved1) + 8)
+        let depth = match DepthFields::of(config.u32(0)) {
+            DepthFields::Bits => 8 + (config.u32(flags) >> 11 & 7),
+            DepthFields::Words => config.u32(INNER + HEVC_OUTPUT_DEPTH),
         };
         self.deep = depth == 10 || self.profile == Some("main10");
         self.colour = colour(config, INNER + at!(Hevc, hevcVUIParameters));
@@ -176,7 +194,10 @@ impl Settings {
         self.no_headers = config.flag(flags, 4);
         self.repeat_headers = config.flag(flags, 5);
         self.level = config.u32(INNER + at!(Av1, level));
-        self.deep = config.u32(0) >> 16 & 0xff < 9 && config.u32(flags) >> 15 & 7 == 2;
+        self.deep = match DepthFields::of(config.u32(0)) {
+            DepthFields::Bits => config.u32(flags) >> 15 & 7 == 2,
+            DepthFields::Words => config.u32(INNER + AV1_OUTPUT_DEPTH) == 10,
+        };
         let colours = INNER + at!(Av1, colorPrimaries);
         let numbers = [config.u32(colours), config.u32(colours + 4), config.u32(colours + 8)];
         self.colour = Some((numbers, config.u32(INNER + at!(Av1, colorRange)) == 1));

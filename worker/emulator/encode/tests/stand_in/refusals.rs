@@ -51,8 +51,21 @@ fn refused() {
         assert_eq!((answer, client.last_error(session).as_str()), (*status, *words), "{number}");
         client.destroy(session);
     }
+    errors_stay(&client);
     questions(&client);
     client.leave();
+}
+
+/// What was said last is said until something else is, however well things go.
+fn errors_stay(client: &Client) {
+    let session = client.open();
+    let mut asked = client.asked(session, NV_ENC_CODEC_H264_GUID);
+    asked.init.enableEncodeAsync = 1;
+    assert_eq!(call!(client, nvEncInitializeEncoder, session, &mut asked.init), 8);
+    asked.init.enableEncodeAsync = 0;
+    assert_eq!(call!(client, nvEncInitializeEncoder, session, &mut asked.init), 0);
+    assert_eq!(client.last_error(session), "Async mode not supported.");
+    client.destroy(session);
 }
 
 /// Questions before there is an encoder.
