@@ -214,6 +214,35 @@ pub fn share(frame: &frame::Video) -> Result<frame::Video, Error> {
     }
 }
 
+/// A frame whose rows begin where vector code may read them, copied if they don't: zimg reads 64 bytes at once with AVX-512
+/// and dies of a row that begins between, as those of cropped pictures may.
+pub fn aligned(frame: frame::Video) -> Result<frame::Video, Error> {
+    const ALIGNMENT: usize = 64;
+    let fits = |plane| {
+        frame.data(plane).as_ptr().addr().is_multiple_of(ALIGNMENT) && frame.stride(plane).is_multiple_of(ALIGNMENT)
+    };
+    if (0..frame.planes()).all(fits) {
+        return Ok(frame);
+    }
+    let mut copy = frame::Video::empty();
+    copy.set_format(frame.format());
+    copy.set_width(frame.width());
+    copy.set_height(frame.height());
+    let check = |status| if status < 0 { Err(Error::from(status)) } else { Ok(()) };
+    // SAFETY: reading the pointer of a live wrapper has no precondition.
+    let (to, from) = (unsafe { copy.as_mut_ptr() }, {
+        // SAFETY: as above.
+        unsafe { frame.as_ptr() }
+    });
+    // SAFETY: format and size are set, and there are no buffers yet.
+    check(unsafe { ffi::av_frame_get_buffer(to, ALIGNMENT as i32) })?;
+    // SAFETY: both frames have buffers, of one format and size.
+    check(unsafe { ffi::av_frame_copy(to, from) })?;
+    // SAFETY: both frames are alive.
+    check(unsafe { ffi::av_frame_copy_props(to, from) })?;
+    Ok(copy)
+}
+
 /// Makes a filter graph run on the calling thread only.
 pub fn single_threaded(graph: &mut filter::Graph) {
     // SAFETY: reading the pointer of a live wrapper has no precondition.

@@ -41,7 +41,8 @@ impl Scaler {
         Self { chain, graph: None }
     }
 
-    fn scale(&mut self, mut frame: frame::Video) -> Result<Vec<Pictures>, TaskError> {
+    fn scale(&mut self, frame: frame::Video) -> Result<Vec<Pictures>, TaskError> {
+        let mut frame = av::aligned(frame).map_err(scale_error)?;
         let shape = self.shape_of(&frame);
         if frame.color_space() == Space::RGB {
             frame.set_color_space(Space::BT470BG); // either RGB, of which swscale makes BT.601, or YCbCr that is mislabelled

@@ -156,6 +156,35 @@ fn the_picture_stays_where_it_was() {
 }
 
 #[test]
+fn columns_and_rows_lie_where_they_belong_at_every_ratio() {
+    let wave = |at: f64| 128.0 + 80.0 * (at * std::f64::consts::TAU / 24.0).sin();
+    for format in [Pixel::YUV420P, Pixel::YUV420P10LE, Pixel::YUV444P, Pixel::NV12] {
+        for (from, to) in
+            [(854, 854), (854, 426), (960, 466), (960, 464), (960, 460), (960, 440), (854, 284), (640, 854)]
+        {
+            for sideways in [false, true] {
+                let turn = |(a, b)| if sideways { (b, a) } else { (a, b) };
+                let (size, smaller) = (turn((from, 64)), turn((to, 64)));
+                let along = |x: usize, y: usize| if sideways { y } else { x };
+                let frame = painted(format, size, |plane, x, y| match plane {
+                    0 => wave(along(x, y) as f64 + 0.5).round() as u8,
+                    _ => 128,
+                });
+                for picture in scale(frame, BT709, UPRIGHT, &[smaller, smaller]) {
+                    let rows = samples(&picture, 0);
+                    let off = |at: usize| {
+                        let sample = if sideways { rows[at][32] } else { rows[32][at] };
+                        (f64::from(sample) - wave((at as f64 + 0.5) * f64::from(from) / f64::from(to))).abs()
+                    };
+                    let worst = (8..to as usize - 8).map(off).fold(0.0, f64::max);
+                    assert!(worst < 4.0, "{format:?}: {from} to {to}, sideways: {sideways}: off by {worst}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_same_frame_gives_the_same_picture() {
     let deep = || painted(Pixel::YUV422P10LE, (64, 48), |plane, x, y| (plane * 31 + x * 3 + y * 2) as u8);
     let [one, other] = [(); 2].map(|()| scale(deep(), BT709, UPRIGHT, &[(46, 34), (22, 16)]));
