@@ -17,7 +17,7 @@ use crate::registry::{self, Kind, explain};
 use crate::session::{self, Session};
 use crate::status::*;
 use crate::versions::FUNCTIONS;
-use crate::{buffers, caps, encode, output, presets, resources, setup};
+use crate::{buffers, caps, encode, output, presets, resources, sequence, setup};
 
 /// API 13.0, as `NvEncodeAPIGetMaxSupportedVersion` counts.
 const NEWEST: u32 = 13 << 4;
@@ -95,7 +95,7 @@ functions! {
     nvEncInitializeEncoder "NvEncInitializeEncoder" = raw setup::initialize, given: *mut NV_ENC_INITIALIZE_PARAMS;
     nvEncReconfigureEncoder "NvEncReconfigureEncoder" = raw setup::reconfigure, given: *mut NV_ENC_RECONFIGURE_PARAMS;
     nvEncGetSequenceParams "NvEncGetSequenceParams" =
-        raw setup::sequence_params, given: *mut NV_ENC_SEQUENCE_PARAM_PAYLOAD;
+        raw sequence::sequence_params, given: *mut NV_ENC_SEQUENCE_PARAM_PAYLOAD;
     nvEncCreateInputBuffer "NvEncCreateInputBuffer" =
         raw buffers::create_input, given: *mut NV_ENC_CREATE_INPUT_BUFFER;
     nvEncDestroyInputBuffer "NvEncDestroyInputBuffer" = plain buffers::destroy_input, buffer: *mut c_void;

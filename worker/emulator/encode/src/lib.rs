@@ -40,6 +40,7 @@ mod recipe;
 mod registry;
 mod reorder;
 mod resources;
+mod sequence;
 mod session;
 mod settings;
 mod setup;

@@ -18,7 +18,7 @@ use crate::presets;
 use crate::session::{Session, State};
 use crate::settings::Settings;
 use crate::status::*;
-use crate::versions::{CONFIG, INITIALIZE, RECONFIGURE, SEQUENCE};
+use crate::versions::{CONFIG, INITIALIZE, RECONFIGURE};
 
 /// What was initialised.
 pub struct Encoder {
@@ -272,33 +272,6 @@ fn note_odd_settings(function: &str, init: &Given<NV_ENC_INITIALIZE_PARAMS>, set
     if settings.deep && encodes.caps[NV_ENC_CAPS::NV_ENC_CAPS_SUPPORT_10BIT_ENCODE as usize] == 0 {
         violation!(function, "10 bits on a card without");
     }
-}
-
-/// `NvEncGetSequenceParams`.
-///
-/// # Safety
-/// Pointers are null or valid for what they point to, those inside the struct too.
-pub unsafe fn sequence_params(session: &Session, given: *mut NV_ENC_SEQUENCE_PARAM_PAYLOAD) -> Answer {
-    const FUNCTION: &str = "NvEncGetSequenceParams";
-    // SAFETY: handed on from the caller.
-    let given = unsafe { Given::take(given) }?;
-    for mistake in SEQUENCE.check(&given, session.api)? {
-        violation!(FUNCTION, "{mistake}");
-    }
-    let state = session.state();
-    let headers = &initialized(FUNCTION, session, &state)?.headers;
-    let to = given.address(at!(NV_ENC_SEQUENCE_PARAM_PAYLOAD, spsppsBuffer)) as *mut u8;
-    let size = given.address(at!(NV_ENC_SEQUENCE_PARAM_PAYLOAD, outSPSPPSPayloadSize)) as *mut u32;
-    if to.is_null() || size.is_null() {
-        return Err(INVALID_PARAM.into());
-    }
-    if headers.len() > given.u32(at!(NV_ENC_SEQUENCE_PARAM_PAYLOAD, inBufferSize)) as usize {
-        return Err(OUT_OF_MEMORY.into());
-    }
-    // SAFETY: the client says that there is room for as many bytes.
-    unsafe { std::ptr::copy_nonoverlapping(headers.as_ptr(), to, headers.len()) };
-    // SAFETY: handed on from the caller.
-    unsafe { crate::given::answer(size, headers.len() as u32) }
 }
 
 /// The encoder, if there is one yet; it is the client's mistake if not, unless initialising was refused.
