@@ -10,8 +10,6 @@
 //! ```
 #![allow(unsafe_code)]
 
-use std::any::Any;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::device::{Device, Fault, Memory, Rows};
@@ -92,45 +90,18 @@ pub struct Surface(Arc<Kept>);
 struct Kept {
     layout: Layout,
     device: Device,
-    keeper: Keeper,
-}
-
-/// Who is told that a picture is no longer needed.
-enum Keeper {
-    /// The memory goes back.
-    Pool { memory: Arc<Memory>, free: Arc<Mutex<Vec<Arc<Memory>>>> },
-    /// Dropping it does what must be done.
-    Guest { _guard: Box<dyn Any + Send + Sync> },
-}
-
-impl fmt::Debug for Keeper {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Pool { .. } => "Pool",
-            Self::Guest { .. } => "Guest",
-        })
-    }
+    memory: Arc<Memory>,
+    /// Where the memory goes back to.
+    free: Arc<Mutex<Vec<Arc<Memory>>>>,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Keeper::Pool { memory, free } = &self.keeper {
-            free.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(memory));
-        }
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.memory));
     }
 }
 
 impl Surface {
-    /// A picture that somebody else's memory holds (a frame that NVDEC has mapped); dropping `guard` gives it back. What was
-    /// asked of the device before may still be reading then: the guard waits for it ([`Device::synchronize`]) where the
-    /// memory isn't used again in the order of the stream.
-    ///
-    /// # Safety
-    /// Until `guard` is dropped, `layout` is true: both planes are memory of `device`, as large as it says.
-    pub unsafe fn guest(device: &Device, layout: Layout, guard: Box<dyn Any + Send + Sync>) -> Self {
-        Self(Arc::new(Kept { layout, device: device.clone(), keeper: Keeper::Guest { _guard: guard } }))
-    }
-
     /// Where it is and how large; true while this or a clone lives.
     pub fn layout(&self) -> &Layout {
         &self.0.layout
@@ -141,13 +112,10 @@ impl Surface {
         &self.0.device
     }
 
-    /// The memory of a picture from a pool. Who registers it with NVENC keeps this, so that it outlives the
-    /// registration; the pool gives it out again all the same.
-    pub fn memory(&self) -> Option<&Arc<Memory>> {
-        match &self.0.keeper {
-            Keeper::Pool { memory, .. } => Some(memory),
-            Keeper::Guest { .. } => None,
-        }
+    /// Its memory. Who registers it with NVENC keeps this, so that it outlives the registration; the pool gives it out
+    /// again all the same.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.0.memory
     }
 
     /// Copies a picture of the same format and size from the host, plane by plane with their strides in bytes.
@@ -205,8 +173,8 @@ impl Pool {
             None => self.make()?,
         };
         let layout = Layout::at(memory.address(), self.format, self.width, self.height);
-        let keeper = Keeper::Pool { memory, free: Arc::clone(&self.free) };
-        Ok(Surface(Arc::new(Kept { layout, device: self.device.clone(), keeper })))
+        let (device, free) = (self.device.clone(), Arc::clone(&self.free));
+        Ok(Surface(Arc::new(Kept { layout, device, memory, free })))
     }
 
     fn make(&mut self) -> Result<Arc<Memory>, Fault> {

@@ -78,7 +78,6 @@ impl Inputs {
             Entry::Occupied(occupied) => return Ok(occupied.into_mut()),
             Entry::Vacant(vacant) => vacant,
         };
-        let memory = surface.memory().ok_or_else(|| EncodeError::Config("a picture of no pool".to_owned()))?;
         let mut parameters = versioned::<Parameters>();
         parameters.set(field!(Parameters, resourceType), DEVICE_POINTER);
         parameters.set(field!(Parameters, width), layout.width);
@@ -91,7 +90,7 @@ impl Inputs {
         session.check("NvEncRegisterResource", status)?;
         let resource = parameters.get(field!(Parameters, registeredResource));
         let mapped = std::ptr::null_mut();
-        Ok(vacant.insert(Registered { resource, mapped, flying: 0, _memory: Arc::clone(memory) }))
+        Ok(vacant.insert(Registered { resource, mapped, flying: 0, _memory: Arc::clone(surface.memory()) }))
     }
 }
 
