@@ -1,11 +1,13 @@
 //! What comes out of streams that the small client parses.
+#![allow(unsafe_code)]
 
 use std::env;
+use std::ffi::c_uint;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::client::{Client, Manners};
+use crate::client::{Client, Manners, call};
 use crate::{encode, ignored, play};
 
 const STREAM: &str = "FARM_STREAM";
@@ -96,6 +98,48 @@ fn device_is_lost() {
     client.parse_all(&stream, 1000);
     assert!(client.shown.len() < 22);
     assert!(!client.failed.is_empty() && client.failed.iter().all(|status| *status == 999), "{:?}", client.failed);
+}
+
+#[test]
+fn work_that_reads_a_frame_after_it_was_unmapped_shows() {
+    assert_well("streams::unmaps_too_soon", "lazy_streams");
+}
+
+#[test]
+#[ignore = "run as a child"]
+fn unmaps_too_soon() {
+    let (stream, _) = given();
+    // What a copy on a stream brings home, if the frame is unmapped before or after the stream was waited for.
+    let copied = |waits: bool| {
+        let mut client = Client::ready(Manners { keeps_frames: true, surfaces: Some(20), ..Manners::default() });
+        client.parser();
+        // Two frames may be mapped: the third picture waits for the first to be shown.
+        let mut units = units(&stream).into_iter();
+        while client.shown.is_empty() {
+            assert_eq!(client.parse(units.next().unwrap(), None), 0);
+        }
+        let row = client.shown[0].bytes[..320].to_vec();
+        let frame = client.frame;
+        let cuda = client.cuda();
+        let (mut copy, mut stream, mut got) = (0, 0, [0_u8; 320]);
+        let (place, onto, to) = (&raw mut copy, &raw mut stream, got.as_mut_ptr());
+        let wait = |stream: u64| call!(cuda, cuStreamSynchronize(stream => u64));
+        assert_eq!(call!(cuda, cuStreamCreate(onto => *mut u64, 1 => c_uint)), 0);
+        assert_eq!(call!(cuda, cuMemAlloc_v2(place => *mut u64, 320 => usize)), 0);
+        let status = call!(cuda, cuMemcpyDtoDAsync_v2(copy => u64, frame => u64, 320 => usize, stream => u64));
+        assert_eq!((status, if waits { wait(stream) } else { 0 }), (0, 0));
+        assert_eq!((client.unmap(frame), wait(stream)), (0, 0));
+        assert_eq!(call!(cuda, cuMemcpyDtoH_v2(to => *mut u8, copy => u64, 320 => usize)), 0);
+        assert_eq!(call!(cuda, cuMemFree_v2(copy => u64)), 0);
+        assert_eq!(call!(cuda, cuStreamDestroy_v2(stream => u64)), 0);
+        client.finish();
+        assert_eq!(client.failed, []);
+        (got.to_vec(), row)
+    };
+    let (got, row) = copied(true);
+    assert_eq!(got, row);
+    let (got, _) = copied(false);
+    assert_eq!(got, [0x5a; 320]);
 }
 
 #[test]
