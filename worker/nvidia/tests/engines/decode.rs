@@ -9,7 +9,7 @@ use nvidia::{Codec, Device, Format, Surface};
 use crate::{ffmpeg, on};
 
 /// Pictures of each clip.
-pub const COUNT: usize = 40;
+pub const COUNT: usize = 32;
 
 /// A coded clip: its packets in coding order, each with its time, and its pictures in showing order as FFmpeg decodes them.
 pub struct Clip {
@@ -29,25 +29,25 @@ pub struct Recipe {
 
 pub const H264: Recipe = Recipe {
     codec: Codec::H264,
-    size: (350, 270),
+    size: (222, 174),
     ten_bit: false,
     encoder: "libx264 -preset veryfast -g 20 -bf 3 -x264-params b-pyramid=normal:ref=3",
 };
 const HEVC: Recipe = Recipe {
     codec: Codec::Hevc,
-    size: (350, 270),
+    size: (222, 174),
     ten_bit: false,
     encoder: "libx265 -preset ultrafast -g 20 -bf 3 -x265-params log-level=none:b-adapt=0",
 };
 const VP9: Recipe = Recipe {
     codec: Codec::Vp9,
-    size: (351, 269),
+    size: (223, 173),
     ten_bit: false,
     encoder: "libvpx-vp9 -deadline realtime -cpu-used 8 -g 20 -auto-alt-ref 1 -lag-in-frames 10 -b:v 400k",
 };
 const AV1: Recipe = Recipe {
     codec: Codec::Av1,
-    size: (350, 270),
+    size: (222, 174),
     ten_bit: false,
     encoder: "libsvtav1 -preset 12 -g 20 -svtav1-params lp=1",
 };
@@ -208,7 +208,7 @@ fn av1_has_8_and_10_bits() {
 #[test]
 fn a_size_may_change_on_the_way() {
     on("l4", "", "decode::a_size_may_change_on_the_way", |folder| {
-        let clips = [H264, Recipe { size: (640, 360), ..H264 }, H264].map(|recipe| Clip::make(folder, &recipe));
+        let clips = [H264, Recipe { size: (320, 180), ..H264 }, H264].map(|recipe| Clip::make(folder, &recipe));
         let packets: Vec<_> = clips.iter().flat_map(|clip| clip.packets.clone()).collect();
         let (pictures, errors) = decode(&packets, Codec::H264).unwrap();
         let wanted = clips.iter().flat_map(|clip| &clip.pictures);
@@ -277,7 +277,7 @@ fn damage_in_a_stream_is_never_the_cards_fault() {
 fn fields_stay_woven_and_are_told() {
     on("l4", "", "decode::fields_stay_woven_and_are_told", |folder| {
         let encoder = "libx264 -preset veryfast -g 20 -bf 2 -flags +ildct+ilme";
-        let clip = Clip::make(folder, &Recipe { encoder, size: (352, 288), ..H264 });
+        let clip = Clip::make(folder, &Recipe { encoder, size: (224, 160), ..H264 });
         let (pictures, errors) = decode(&clip.packets, Codec::H264).unwrap();
         assert_eq!((pictures.len(), errors), (COUNT, 0));
         for (picture, wanted) in pictures.iter().zip(&clip.pictures) {
