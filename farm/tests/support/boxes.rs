@@ -63,7 +63,8 @@ impl Timeline {
     }
 }
 
-fn read_init(path: &Path) -> (Ftyp, Moov) {
+/// An init segment's boxes.
+pub fn read_init(path: &Path) -> (Ftyp, Moov) {
     let bytes = fs::read(path).unwrap();
     let mut rest = &bytes[..];
     let boxes = (Ftyp::decode(&mut rest).unwrap(), Moov::decode(&mut rest).unwrap());

@@ -44,7 +44,12 @@ impl Presentation {
         let output = transcode(source, &out, options);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {}: {said}", source.display(), output.status);
-        Self { _folder: Some(folder), ..Self::read(&out) }
+        Self::read(&out).in_folder(folder)
+    }
+
+    /// Keeps the folder it lies in.
+    pub fn in_folder(self, folder: TempDir) -> Self {
+        Self { _folder: Some(folder), ..self }
     }
 
     /// Reads the presentation that lies in `out`.
