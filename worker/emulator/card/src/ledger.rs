@@ -40,15 +40,11 @@ macro_rules! at_unload {
 /// file.
 pub fn write_violation(function: &str, what: Arguments<'_>) {
     let line = format!("{function}: {what}\n");
-    let written = match ledger() {
+    let written = match open() {
         Some(mut file) => file.write_all(line.as_bytes()),
         None => std::io::stderr().write_all(line.as_bytes()),
     };
-    // A list that can't be written must not look like an empty one; there is nobody to return an error to.
-    if let Err(error) = written {
-        eprintln!("{line}the ledger of violations could not be written: {error}");
-        std::process::abort();
-    }
+    written.unwrap_or_else(|error| unwritable(&error));
 }
 
 /// Tells at unload how many of something were never given back; nothing if none.
@@ -58,12 +54,20 @@ pub fn leaked(what: &str, count: usize) {
     }
 }
 
-fn ledger() -> Option<&'static File> {
+/// The file, if one is named. It is opened when the first stand-in asks for its card, so that one that can't be written is
+/// found out by the first call, and not by the first violation.
+pub(crate) fn open() -> Option<&'static File> {
     static LEDGER: OnceLock<Option<File>> = OnceLock::new();
     let open = || {
         let path = std::env::var_os(variable::VIOLATIONS).filter(|path| !path.is_empty())?;
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        opened.inspect_err(|error| eprintln!("{}: {error}", path.display())).ok()
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        Some(opened.unwrap_or_else(|error| unwritable(&error)))
     };
     LEDGER.get_or_init(open).as_ref()
+}
+
+/// A list that can't be written must not look like an empty one, and there is nobody to return an error to.
+fn unwritable(error: &std::io::Error) -> ! {
+    eprintln!("the ledger of violations can't be written: {error}");
+    std::process::abort();
 }

@@ -8,7 +8,8 @@
 //! | `FARM_CARD_VIOLATIONS` | the file that the [ledger] appends to | standard error |
 //! | `FARM_CARD_SEATS` | a folder that processes share to count [encode sessions](seat) together | each counts its own |
 //!
-//! They are read once, when the first stand-in asks. What is not understood is a violation, never a silent default.
+//! They are read once, when the first stand-in asks. What is not understood is a violation, never a silent default; a ledger
+//! that can't be written ends the process.
 //!
 //! Each stand-in has its own copy of this crate's state, as each is a library of its own: a fault counts the calls of the
 //! library that has the function.
@@ -44,6 +45,7 @@ pub mod variable {
 pub fn cards() -> &'static [Card] {
     static CARDS: OnceLock<Vec<Card>> = OnceLock::new();
     CARDS.get_or_init(|| {
+        ledger::open();
         let names = variable_text(variable::CARD).unwrap_or_else(|| "l4".to_owned());
         profile::machine(&names).unwrap_or_else(|unknown| {
             violation!(variable::CARD, "no card is called {unknown:?}");

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{Read, stdin};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -54,6 +55,21 @@ fn lines_of_many_writers_never_mix() {
     let line = format!("cuInit: {}", "x".repeat(300));
     assert_eq!(lines.lines().filter(|written| *written == line).count(), 3 * 4 * 100);
     assert_eq!(lines.lines().count(), 3 * 4 * 100);
+}
+
+#[test]
+fn a_ledger_that_can_not_be_written_ends_the_process_at_the_first_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = child("asks", variable::VIOLATIONS, folder.path()).wait_with_output().unwrap();
+    assert_eq!(asked.status.signal(), Some(6), "a folder is no ledger");
+    let asked = child("asks", variable::VIOLATIONS, &folder.path().join("ledger")).wait_with_output().unwrap();
+    assert!(asked.status.success());
+}
+
+#[test]
+#[ignore = "run as a child"]
+fn asks() {
+    assert_eq!(card::cards()[0].name, "NVIDIA L4");
 }
 
 #[test]
