@@ -76,6 +76,35 @@ fn frames_that_stay_on_the_card_and_come_back_are_the_same() {
 }
 
 #[test]
+fn ffmpeg_transcodes_without_leaving_the_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let [clip, coded] = ["clip.mkv", "coded.mkv"].map(|name| folder.path().join(name));
+    encode(&clip, "340x250", 25, H264);
+    for faults in ["", "lazy_streams", "encode:burst"] {
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-y", "-hwaccel", "cuda", "-hwaccel_output_format", "cuda", "-c:v", "h264_cuvid"]);
+        ffmpeg.arg("-i").arg(&clip).args(["-c:v", "h264_nvenc", "-bf", "3", "-rc", "constqp", "-qp", "16"]).arg(&coded);
+        let (output, ledger) = play(&mut ffmpeg, "t4", faults);
+        assert!(output.status.success(), "{faults}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(ledger, "", "{faults}");
+        let worst = worst_frame(&clip, &coded, 25);
+        assert!(worst > 40.0, "{faults}: a frame differs: {worst} dB");
+    }
+}
+
+/// The luma PSNR, in dB, of the frame that differs most, of so many.
+fn worst_frame(one: &Path, other: &Path, frames: usize) -> f64 {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-i"]).arg(one).arg("-i").arg(other);
+    let output = ffmpeg.args(["-lavfi", "psnr=stats_file=-", "-f", "null", "-"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let luma =
+        |line: &str| -> f64 { line.split_once("psnr_y:").unwrap().1.split(' ').next().unwrap().parse().unwrap() };
+    assert_eq!(text.lines().count(), frames);
+    text.lines().map(luma).fold(f64::INFINITY, f64::min)
+}
+
+#[test]
 fn what_a_card_can_not_decode_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let clip = folder.path().join("clip.mkv");

@@ -12,11 +12,11 @@ use std::process::{Command, Output};
 
 use card::Library;
 
-/// Runs a child on the stand-ins of libcuda and libnvcuvid; what the ledger says then.
+/// Runs a child on the stand-ins of all three libraries; what the ledger says then.
 fn play(child: &mut Command, card: &str, faults: &str) -> (Output, String) {
     let folder = tempfile::tempdir().unwrap();
     let ledger = folder.path().join("ledger");
-    card::folder(folder.path(), &card::folder::built().unwrap(), &[Library::Cuda, Library::Cuvid]).unwrap();
+    card::folder(folder.path(), &card::folder::built().unwrap(), &Library::ALL).unwrap();
     card::play(child, folder.path(), card, faults, &ledger);
     let output = child.output().unwrap();
     (output, fs::read_to_string(&ledger).unwrap_or_default())
