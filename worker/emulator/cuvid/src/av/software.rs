@@ -13,8 +13,10 @@ use super::{Context, Frame, Unit, id};
 pub struct Shape {
     pub coded: (i32, i32),
     pub size: (i32, i32),
-    /// 8 or more bits of 4:2:0, or 0 for anything else.
+    /// Bits of a sample.
     pub depth: u8,
+    /// As in `cudaVideoChromaFormat`: 0 for none, then 4:2:0, 4:2:2, 4:4:4.
+    pub chroma: u32,
     pub rate: (i32, i32),
     pub aspect: (i32, i32),
     pub progressive: bool,
@@ -90,20 +92,25 @@ impl Software {
         }
     }
 
-    /// What the stream is like.
-    pub fn shape(&self) -> Shape {
+    /// What the stream is like; none before anything was decoded.
+    pub fn shape(&self) -> Option<Shape> {
         let fields = self.0.fields();
-        let depth = match fields.pix_fmt {
-            ff::AVPixelFormat::AV_PIX_FMT_YUV420P | ff::AVPixelFormat::AV_PIX_FMT_YUVJ420P => 8,
-            ff::AVPixelFormat::AV_PIX_FMT_YUV420P10LE => 10,
-            ff::AVPixelFormat::AV_PIX_FMT_YUV420P12LE => 12,
-            _ => 0,
+        // SAFETY: it takes any number.
+        let described = unsafe { ff::av_pix_fmt_desc_get(fields.pix_fmt) };
+        // SAFETY: it is null or one of the library's own, which stay.
+        let described = unsafe { described.as_ref() }?;
+        let chroma = match (described.nb_components, described.log2_chroma_w, described.log2_chroma_h) {
+            (..=2, ..) => 0,
+            (_, 1, 1) => 1,
+            (_, 1, 0) => 2,
+            _ => 3,
         };
         let byte = |number: u32| u8::try_from(number).unwrap_or(2);
-        Shape {
+        Some(Shape {
             coded: (fields.coded_width, fields.coded_height),
             size: (fields.width, fields.height),
-            depth,
+            depth: u8::try_from(described.comp[0].depth).unwrap_or(0),
+            chroma,
             rate: (fields.framerate.num, fields.framerate.den),
             aspect: (fields.sample_aspect_ratio.num, fields.sample_aspect_ratio.den),
             progressive: matches!(
@@ -114,7 +121,7 @@ impl Software {
             primaries: byte(fields.color_primaries as u32),
             transfer: byte(fields.color_trc as u32),
             matrix: byte(fields.colorspace as u32),
-        }
+        })
     }
 
     /// By how many pictures coding runs ahead of display, and how many references there may be.

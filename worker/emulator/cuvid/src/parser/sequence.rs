@@ -10,7 +10,7 @@ const OF_EIGHT_REFERENCES: usize = 12;
 
 /// The format of what was decoded last; none before anything was.
 pub fn format(codec: Codec, software: &Software) -> Option<Format> {
-    let shape = software.shape();
+    let shape = software.shape()?;
     let length = |value: i32| u32::try_from(value).ok().filter(|value| *value > 0);
     let depth = shape.depth.saturating_sub(8);
     let (rate_numerator, rate_denominator) = (length(shape.rate.0), length(shape.rate.1));
@@ -30,8 +30,7 @@ pub fn format(codec: Codec, software: &Software) -> Option<Format> {
         top: 0,
         right: shape.size.0,
         bottom: shape.size.1,
-        // A format without a name here is one that no card decodes: 4:4:4.
-        chroma: if shape.depth == 0 { 3 } else { 1 },
+        chroma: shape.chroma,
         bitrate: 0,
         aspect_x,
         aspect_y,

@@ -43,8 +43,8 @@ pub struct Client {
     decoder: u64,
     /// Width, height and bytes of a sample.
     shape: (usize, usize, usize),
-    /// Coded width and height of each sequence.
-    pub sequences: Vec<(c_uint, c_uint)>,
+    /// Coded width and height, number of the chroma format and bits of a sample, of each sequence.
+    pub sequences: Vec<(c_uint, c_uint, c_uint, u8)>,
     pub shown: Vec<Shown>,
     /// Statuses of calls that failed.
     pub failed: Vec<i32>,
@@ -228,7 +228,8 @@ unsafe extern "C" fn sequence(user: *mut c_void, format: *mut CUVIDEOFORMAT) -> 
     // SAFETY: the stand-in gives a format.
     let format = unsafe { &*format };
     let surfaces = client.manners.surfaces.unwrap_or(c_int::from(format.min_num_decode_surfaces));
-    client.sequences.push((format.coded_width, format.coded_height));
+    let (chroma, depth) = (format.chroma_format as c_uint, format.bit_depth_luma_minus8 + 8);
+    client.sequences.push((format.coded_width, format.coded_height, chroma, depth));
     client.destroy_decoder();
     let status = client.create_decoder(format, surfaces);
     if client.note(status) { surfaces } else { 0 }

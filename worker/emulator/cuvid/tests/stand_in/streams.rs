@@ -37,6 +37,30 @@ fn assert_well(test: &str, faults: &str) {
     assert_eq!(ledger, "");
 }
 
+#[test]
+fn what_no_card_decodes_is_told_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    encode(&folder.path().join("stream.h264"), "320x192", 2, &["-c:v", "libx264", "-pix_fmt", "yuv422p10le"]);
+    fs::rename(folder.path().join("stream.h264"), folder.path().join("stream")).unwrap();
+    fs::write(folder.path().join("pictures"), []).unwrap();
+    let (output, ledger) = play(ignored("streams::refused").env(STREAM, folder.path()), "l4", "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(ledger, "");
+}
+
+#[test]
+#[ignore = "run as a child"]
+fn refused() {
+    let mut client = Client::ready(Manners::default());
+    client.parse_all(&given().0, 1000);
+    client.finish();
+    assert_eq!(
+        (client.sequences.as_slice(), client.failed.as_slice()),
+        ([(320, 192, 2, 10)].as_slice(), [801].as_slice())
+    );
+    assert_eq!((client.decoded, client.shown.len()), (0, 0));
+}
+
 /// The stream and its pictures, in a child.
 fn given() -> (Vec<u8>, Vec<u8>) {
     let folder = env::var_os(STREAM).unwrap();
@@ -56,7 +80,7 @@ fn changes_size() {
     for piece in [1, 1000, stream.len()] {
         let mut client = Client::ready(Manners::default());
         client.parse_all(&stream, piece);
-        assert_eq!(client.sequences, [(320, 192), (208, 144)]);
+        assert_eq!(client.sequences, [(320, 192, 1, 8), (208, 144, 1, 8)]);
         client.finish();
         assert_eq!((client.shown.len(), client.decoded, client.failed.len()), (22, 22, 0));
         assert!(client.shown.iter().flat_map(|shown| &shown.bytes).eq(&pictures), "pieces of {piece}");
