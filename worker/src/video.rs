@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
 
-use shared::cmaf::reorder_delay;
+use shared::cmaf::{DecoderConfig, reorder_delay};
 use shared::error::TaskError;
 use shared::task::{Progress, SegmentInfo, Spent, Stages, TrackPart, VideoReceipt, VideoTask};
 use shared::time::Timescale;
@@ -167,7 +167,8 @@ impl<'scope> Rungs<'scope> {
             feeds.push(feed);
             threads.push(scope.spawn(move || {
                 let encoder = backend.encoder(plan)?;
-                Rung { encoder, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() }.run(
+                let config = plan.track_config(&*encoder);
+                Rung { encoder, config, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() }.run(
                     &rendition.name,
                     task,
                     &pictures,
@@ -218,6 +219,7 @@ fn emit_segment(segment: Segment, emit: &mut Emit<'_>) -> Result<(), TaskError> 
 /// One rendition at work.
 struct Rung {
     encoder: Box<dyn Encoder>,
+    config: DecoderConfig,
     segmenter: Segmenter,
     segments: Vec<SegmentInfo>,
     done: Sender<Segment>,
@@ -243,7 +245,7 @@ impl Rung {
         let part = TrackPart {
             rendition: name.to_owned(),
             timescale: task.stream.timescale,
-            config: self.encoder.decoder_config().clone(),
+            config: self.config,
             segments: self.segments,
             encoder: self.encoder.name().to_owned(),
             family: self.encoder.family(),

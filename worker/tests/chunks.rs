@@ -244,6 +244,8 @@ fn chunks_of_two_families_are_one_track() {
     for name in ["bunny_720p25.mp4", "open_gop_2997.mp4"] {
         let indexed = Indexed { second: Family::StandIn, ..index(&clip(name)).unwrap() };
         let receipts = judge(&indexed, 2000);
+        let [software, both] = [&receipts[0], &receipts[1]].map(|receipt| &receipt.parts[0].config);
+        assert_eq!(both.union(software).unwrap(), *both, "software's sets are there before it has to step in");
         let families = receipts.iter().map(|receipt| receipt.parts[0].family);
         assert!(families.eq([Family::Software, Family::StandIn].into_iter().cycle().take(receipts.len())), "{name}");
         assert!(receipts.len() > 1 && receipts.iter().all(|receipt| receipt.parts[1].family.is_software()), "{name}");

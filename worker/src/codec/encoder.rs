@@ -68,6 +68,18 @@ impl EncoderPlan {
         }
     }
 
+    /// What a track to which `encoder` gives a chunk needs first: its parameter sets, and beside them those of software if
+    /// they go together. Software steps in wherever a GPU fails, and an init segment that has its sets need not grow then.
+    pub fn track_config(&self, encoder: &dyn Encoder) -> DecoderConfig {
+        let own = encoder.decoder_config();
+        if encoder.family().is_software() || self.rendition.codec == VideoCodec::Av1 {
+            return own.clone();
+        }
+        // Where there is no such software it will not step in either.
+        let software = Software::open(&Self { pin: None, ..self.clone() }).ok();
+        software.and_then(|software| own.union(&software.config).ok()).unwrap_or_else(|| own.clone())
+    }
+
     fn library(&self) -> &'static str {
         match self.rendition.codec {
             VideoCodec::H264 => "libx264",
