@@ -259,6 +259,7 @@ mod tests {
     #[test]
     fn urgent_lanes_come_first() {
         let lanes: Vec<String> = lanes(&Class::ALL).map(|lane| Names::new("f").lane(lane)).collect();
-        assert_eq!(lanes, ["f.task.cpu.urgent", "f.task.cpu.normal"]);
+        let expected = ["f.task.cpu.urgent", "f.task.gpu.urgent", "f.task.cpu.normal", "f.task.gpu.normal"];
+        assert_eq!(lanes, expected);
     }
 }
