@@ -11,7 +11,7 @@ use crate::cmaf::DecoderConfig;
 use crate::error::TaskError;
 use crate::family::Family;
 use crate::index::{AudioRun, Gop, ListRef};
-use crate::placement::Hardware;
+use crate::placement::{Fallback, Hardware};
 use crate::rendition::{AudioRendition, VideoRendition};
 use crate::source::{AudioStream, Color, Finding, SourceInfo, Verdict, VideoStream};
 use crate::time::{MediaTime, SegmentGrid, Timescale};
@@ -396,6 +396,13 @@ impl Receipt {
             Self::Video(receipt) => &mut receipt.spent,
             Self::Audio(receipt) => &mut receipt.spent,
             Self::Storyboard(receipt) => &mut receipt.spent,
+        }
+    }
+
+    /// Before it was made as it says, this went wrong.
+    pub fn fell_back(&mut self, before: Vec<Fallback>) {
+        if let Self::Video(receipt) = self {
+            receipt.hardware.fallbacks.splice(0..0, before);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The fence: the few FFmpeg calls that ffmpeg-next has no safe form for. What leaves this module is safe.
 #![allow(unsafe_code)]
 
+mod annex_b;
+
 use std::ffi::CString;
 use std::ptr;
 
@@ -8,6 +10,8 @@ use ffmpeg_next::codec::{self, Parameters};
 use ffmpeg_next::format::stream::Stream;
 use ffmpeg_next::{Error, Packet, ffi, filter, frame, media};
 use shared::time::Timescale;
+
+pub use annex_b::AnnexB;
 
 use crate::codec::setup::Setup;
 
@@ -103,6 +107,19 @@ pub fn video_facts(stream: &Stream) -> VideoFacts {
 
 /// A decoder's context for a stream, not yet opened: single-threaded, timed in `timescale`.
 pub fn decoder_context(setup: &Setup, timescale: Timescale, max_pixels: u64) -> Result<codec::Context, Error> {
+    let mut context = codec::Context::from_parameters(parameters(setup)?)?;
+    // SAFETY: reading the pointer of a live wrapper has no precondition.
+    let raw = unsafe { context.as_mut_ptr() };
+    // SAFETY: the wrapper owns the struct and nobody else has a reference.
+    let raw = unsafe { &mut *raw };
+    raw.pkt_timebase = ffi::AVRational { num: 1, den: i32::try_from(timescale.get()).unwrap_or(i32::MAX) };
+    raw.thread_count = 1;
+    raw.max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
+    Ok(context)
+}
+
+/// A stream's parameters as libavcodec has them.
+fn parameters(setup: &Setup) -> Result<Parameters, Error> {
     let name = CString::new(setup.codec.as_str()).map_err(|_| Error::InvalidData)?;
     // SAFETY: `name` is a valid string for the length of the call.
     let descriptor = unsafe { ffi::avcodec_descriptor_get_by_name(name.as_ptr()) };
@@ -112,15 +129,7 @@ pub fn decoder_context(setup: &Setup, timescale: Timescale, max_pixels: u64) -> 
     parameters.set_id(descriptor.id.into());
     parameters.set_medium(media::Type::from(descriptor.type_));
     fill(&mut parameters, setup)?;
-    let mut context = codec::Context::from_parameters(parameters)?;
-    // SAFETY: reading the pointer of a live wrapper has no precondition.
-    let raw = unsafe { context.as_mut_ptr() };
-    // SAFETY: the wrapper owns the struct and nobody else has a reference.
-    let raw = unsafe { &mut *raw };
-    raw.pkt_timebase = ffi::AVRational { num: 1, den: i32::try_from(timescale.get()).unwrap_or(i32::MAX) };
-    raw.thread_count = 1;
-    raw.max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
-    Ok(context)
+    Ok(parameters)
 }
 
 fn fill(parameters: &mut Parameters, setup: &Setup) -> Result<(), Error> {
@@ -341,4 +350,17 @@ pub fn codec_version() -> String {
     // SAFETY: the call has no precondition.
     let version = unsafe { ffi::avcodec_version() };
     format!("{}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff)
+}
+
+/// The three planes of a frame of planar 4:2:0 with their strides, all to be written.
+pub fn planes_mut(frame: &mut frame::Video) -> [(&mut [u8], usize); 3] {
+    let mut plane = |number: usize| {
+        let stride = frame.stride(number);
+        let bytes = frame.data_mut(number);
+        (bytes.as_mut_ptr(), bytes.len(), stride)
+    };
+    [plane(0), plane(1), plane(2)].map(|(first, bytes, stride)| {
+        // SAFETY: the planes of a frame do not overlap, and the frame is borrowed for as long as they are.
+        (unsafe { std::slice::from_raw_parts_mut(first, bytes) }, stride)
+    })
 }

@@ -14,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use proto::v1::slot_reply::Content;
-use proto::v1::{SlotArea, SlotFileKind, SlotLimits, SlotObject, SlotReply, SlotRequest, SlotTrial, SlotTried};
+use proto::v1::{
+    SlotArea, SlotFileKind, SlotGpu, SlotLimits, SlotObject, SlotReply, SlotRequest, SlotTrial, SlotTried,
+};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -23,8 +25,10 @@ use shared::index::{PacketList, Place};
 use shared::task::{Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
 use shared::wire;
 
+use crate::codec::backend::Backend;
 use crate::meter::Meter;
 use crate::proof;
+use crate::slot::request::GpuOrder;
 use crate::slot::wire::{FILES_PER_MESSAGE, FrameError, frame, read_frame, receive_files};
 use crate::source::ByteSource;
 use crate::task::{Area, Emission, Emit, Inputs, execute};
@@ -76,9 +80,9 @@ pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, 
     let last_panic = remember_panics();
     while let Some(request) = read_frame(&mut &socket)? {
         let request = SlotRequest::decode(Bytes::from(request)).map_err(FrameError::from)?;
-        limit(&request.limits.unwrap_or_default())?;
+        limit(&request.limits.unwrap_or_default(), request.gpu.is_some())?;
         if let Some(trial) = request.trial {
-            try_out(&trial, &socket)?;
+            try_out(&trial, request.gpu, &socket)?;
             continue;
         }
         let request = Attempt::receive(request, &socket)?;
@@ -119,15 +123,22 @@ pub fn serve(execute: impl Fn(&Task, &Inputs, &mut Emit<'_>) -> Result<Receipt, 
 }
 
 /// A trial that panics ends the process, as an attempt would.
-fn try_out(trial: &SlotTrial, socket: &Socket<'_>) -> Result<(), ChildError> {
-    let tried = catch_unwind(|| proof::try_out(&trial.class, &trial.name));
-    let lack = match &tried {
-        Ok(Ok(())) => String::new(),
-        Ok(Err(error)) => error.message.clone(),
-        Err(_) => "it panicked; the log of the worker may say where".to_owned(),
+fn try_out(trial: &SlotTrial, gpu: Option<SlotGpu>, socket: &Socket<'_>) -> Result<(), ChildError> {
+    let tried = catch_unwind(|| match gpu {
+        None => proof::try_out(&trial.class, &trial.name).map(|()| String::new()),
+        Some(gpu) => proof::gpu::try_out(&trial.name, &gpu_order(gpu)?),
+    });
+    let (lack, found) = match &tried {
+        Ok(Ok(found)) => (String::new(), found.clone()),
+        Ok(Err(error)) => (error.message.clone(), String::new()),
+        Err(_) => ("it panicked; the log of the worker may say where".to_owned(), String::new()),
     };
-    socket.send(Content::Tried(SlotTried { lack }))?;
+    socket.send(Content::Tried(SlotTried { lack, found }))?;
     tried.map(drop).map_err(|_| ChildError::Panicked)
+}
+
+fn gpu_order(gpu: SlotGpu) -> Result<GpuOrder, TaskError> {
+    GpuOrder::from_wire(gpu).map_err(|error| TaskError::bug(error.to_string()))
 }
 
 /// One attempt as it came in. The inputs are judged apart: a list that is none fails the attempt, not the slot.
@@ -142,6 +153,7 @@ impl Attempt {
         let content = |text: String| ChildError::Frame(FrameError::Content(text));
         let task = wire::decode_task(&request.task).map_err(|error| content(error.to_string()))?;
         let worker = WorkerId::try_from(request.worker).map_err(content)?;
+        let gpu = request.gpu.map(gpu_order).transpose().map_err(|error| content(error.message))?;
         let mut inputs = Inputs::default();
         for batch in request.files.chunks(FILES_PER_MESSAGE) {
             for (role, fd) in batch.iter().zip(receive_files(socket.0, batch.len())?) {
@@ -158,7 +170,7 @@ impl Attempt {
         }
         let lists: Result<Vec<_>, _> = request.lists.iter().map(|list| PacketList::decode(list)).collect();
         let inputs = match lists {
-            Ok(lists) => Ok(Inputs { lists, ..inputs }),
+            Ok(lists) => Ok(Inputs { lists, backend: Backend::new(gpu), ..inputs }),
             Err(error) => Err(TaskError::bug(error.to_string())),
         };
         Ok(Self { task, worker, inputs })
@@ -196,9 +208,10 @@ fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
-/// Before each attempt.
-fn limit(limits: &SlotLimits) -> Result<(), ChildError> {
-    limit_to(Resource::As, limits.memory_bytes)?;
+/// Before each attempt. CUDA reserves more addresses than there is memory, so what uses a GPU is limited in what it may
+/// write to instead (`RLIMIT_DATA`), which is nearly the same.
+fn limit(limits: &SlotLimits, gpu: bool) -> Result<(), ChildError> {
+    limit_to(if gpu { Resource::Data } else { Resource::As }, limits.memory_bytes)?;
     limit_to(Resource::Nofile, limits.files)?;
     // Only the soft limit, as the next attempt moves it on; passing it ends the process by SIGXCPU.
     let until = cpu_time().as_secs().saturating_add(1).saturating_add(limits.cpu_s);

@@ -1,5 +1,6 @@
 //! What may be set about a worker: this struct is the manual.
 
+mod gpu;
 #[cfg(feature = "cluster")]
 mod program;
 
@@ -12,6 +13,8 @@ use shared::storage::StorageConfig;
 
 #[cfg(feature = "cluster")]
 pub use program::Config;
+
+pub use gpu::{GpuConfig, GpuUse};
 
 /// No time-out is longer, whatever was asked for: a year.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -45,6 +48,8 @@ pub struct WorkerConfig {
     pub scratch: PathBuf,
     /// How object stores are reached.
     pub storage: StorageConfig,
+    /// How GPUs are used.
+    pub gpu: GpuConfig,
 }
 
 /// A program and its first arguments. It is started without environment, in `/`, with a socket as its standard input,
@@ -79,6 +84,7 @@ impl Default for WorkerConfig {
             progress_interval_ms: 250,
             scratch: std::env::temp_dir().join(format!("farm-scratch-{}", rustix::process::getuid().as_raw())),
             storage: StorageConfig::default(),
+            gpu: GpuConfig::default(),
         }
     }
 }

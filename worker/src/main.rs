@@ -1,5 +1,8 @@
 //! The worker program: settings, logs, the way to the coordinator, and then work until it is asked to end.
 
+#[path = "main/selftest.rs"]
+mod selftest;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,6 +49,15 @@ enum Command {
     /// Run attempts for a worker that is the parent process
     #[command(hide = true)]
     Slot,
+    /// Try what the GPUs of this host can do, and tell
+    GpuSelftest {
+        /// Only the one with this UUID, or number from 0
+        #[arg(long, value_name = "UUID")]
+        gpu: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -57,7 +69,11 @@ fn main() -> ExitCode {
         eprintln!("credentials can't be kept from slots: {error}");
         return ExitCode::FAILURE;
     }
-    program::run(Config::load(args.config.as_deref()), args.print_config, |config| &config.log, run)
+    let config = Config::load(args.config.as_deref());
+    if let Some(Command::GpuSelftest { gpu, json }) = args.command {
+        return program::run(config, false, |config| &config.log, |config| selftest::run(config, gpu, json));
+    }
+    program::run(config, args.print_config, |config| &config.log, run)
 }
 
 /// From the first socket to the last word.

@@ -7,6 +7,7 @@
 
 mod audio;
 mod clip;
+pub mod gpu;
 mod video;
 
 use std::sync::Arc;
@@ -17,8 +18,10 @@ use shared::fleet::{Ability, Class};
 use shared::rendition::{AudioCodec, VideoCodec};
 use tracing::{debug, warn};
 
+use crate::codec::backend::Backend;
 use crate::config::WorkerConfig;
 use crate::slot::Slot;
+use crate::slot::sight::Sight;
 use crate::slot::spawner::Spawner;
 
 /// How long a trial may take; a slow machine under load needs a tenth.
@@ -96,7 +99,7 @@ pub async fn prove(config: &Arc<WorkerConfig>, spawner: &Spawner) -> Vec<Ability
     for trial in TRIALS {
         let result = match &mut slot {
             Some(slot) => slot.try_out(&trial).await,
-            none => match Slot::open(config.clone(), spawner).await {
+            none => match Slot::open(config.clone(), spawner, Sight::Nothing).await {
                 Ok(opened) => none.insert(opened).try_out(&trial).await,
                 Err(error) => Err(TaskError::new(ErrorKind::Exhausted, "slot_spawn", error.to_string())),
             },
@@ -125,7 +128,7 @@ pub(crate) fn try_out(class: &str, name: &str) -> Result<(), TaskError> {
     let audio = [AudioCodec::Aac, AudioCodec::Opus].into_iter().find(|codec| codec.as_str() == name);
     match (video, audio) {
         _ if class != Class::Cpu.as_str() => Err(TaskError::bug(format!("{class} is not tried here"))),
-        (Some(codec), _) => video::round_trip(codec),
+        (Some(codec), _) => video::round_trip(codec, video::TARGET_PX, &Backend::default()),
         (_, Some(codec)) => audio::round_trip(codec),
         _ if name == Ability::SOURCES => decoders(),
         _ => Err(TaskError::bug(format!("{name} is not tried here"))),

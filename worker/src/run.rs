@@ -4,9 +4,12 @@
 //! worker tries once and says why it failed; trying again is the coordinator's decision.
 
 mod attempt;
+mod breaker;
 mod feed;
 mod fetch;
+mod gpus;
 mod inputs;
+mod ladder;
 mod presence;
 
 use std::convert::Infallible;
@@ -17,8 +20,9 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::{Class, HEARTBEAT_MS};
+use shared::placement::{Fallback, Placement};
 use shared::queue::{Delivery, Queue, QueueError};
-use shared::task::{Outcome, Spent, Task, TaskReport, WorkerId};
+use shared::task::{Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -29,8 +33,12 @@ use crate::config::WorkerConfig;
 use crate::proof::{self, Proof};
 use crate::scratch::Scratch;
 use crate::slot::Slot;
+use crate::slot::request::GpuOrder;
+use crate::slot::sight::Sight;
 use crate::slot::spawner::Spawner;
 use attempt::{Attempt, Stop};
+use gpus::Gpus;
+use ladder::{Fall, Ladder};
 use presence::Presence;
 
 /// Pause before listening again to a queue that can't be reached.
@@ -71,6 +79,7 @@ struct Shared {
     queue: Arc<dyn Queue>,
     id: WorkerId,
     presence: Presence,
+    gpus: Arc<Gpus>,
     draining: CancellationToken,
 }
 
@@ -78,9 +87,10 @@ impl Worker {
     /// A worker that takes its tasks from `queue` until `draining` is cancelled, by the caller or by a directive.
     pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId, draining: CancellationToken) -> Self {
         let slots = u32::try_from(config.slots.get()).unwrap_or(u32::MAX);
-        let presence = Presence::new(id.clone(), slots, draining.clone());
+        let gpus = Arc::new(Gpus::default());
+        let presence = Presence::new(id.clone(), slots, gpus.clone(), draining.clone());
         let scratch = Arc::new(Scratch::new(&config.scratch));
-        let shared = Shared { config: Arc::new(config), scratch, queue, id, presence, draining };
+        let shared = Shared { config: Arc::new(config), scratch, queue, id, presence, gpus, draining };
         Self { shared: Arc::new(shared), proves: true }
     }
 
@@ -104,23 +114,34 @@ impl Worker {
         raise_file_limit();
         let abort = abort.child_token(); // also cancelled here, when one loop finds that the queue is gone
         let mut loops = JoinSet::new();
+        let slot_loop = |takes: Takes| SlotLoop {
+            shared: self.shared.clone(),
+            spawner: spawner.clone(),
+            abort: abort.clone(),
+            takes,
+            slot: None,
+            exhausted: 0,
+        };
         for _ in 0..self.shared.config.slots.get() {
-            let slot_loop = SlotLoop {
-                shared: self.shared.clone(),
-                spawner: spawner.clone(),
-                abort: abort.clone(),
-                slot: None,
-                exhausted: 0,
-            };
-            loops.spawn(slot_loop.run());
+            loops.spawn(slot_loop(Takes::Cpu).run());
         }
         info!(worker = %self.shared.id, slots = loops.len(), "worker started");
         let mut beside = JoinSet::new(); // aborted when this returns
         beside.spawn(beat(self.shared.clone()));
         beside.spawn(listen(self.shared.clone()));
-        beside.spawn(prove(self.shared.clone(), spawner, self.proves));
-        let mut result = Ok(());
-        while let Some(ended) = loops.join_next().await {
+        beside.spawn(prove(self.shared.clone(), spawner.clone(), self.proves));
+        beside.spawn(prove_gpus(self.shared.clone(), spawner.clone()));
+        let (mut result, mut on_gpus) = (Ok(()), 0);
+        loop {
+            let ended = tokio::select! {
+                ended = loops.join_next() => ended,
+                () = self.shared.gpus.has_slots(on_gpus, true) => {
+                    loops.spawn(slot_loop(Takes::Gpu(on_gpus)).run());
+                    on_gpus += 1;
+                    continue;
+                }
+            };
+            let Some(ended) = ended else { break };
             match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -154,6 +175,23 @@ async fn prove(shared: Arc<Shared>, spawner: Spawner, at_start: bool) {
     }
 }
 
+/// Tries the GPUs: at the start, when one that failed too often is due, and when the worker is told to prove itself.
+async fn prove_gpus(shared: Arc<Shared>, spawner: Spawner) {
+    loop {
+        match proof::gpu::prove(&shared.config, &spawner).await {
+            Ok(cards) => shared.gpus.found(cards),
+            Err(lack) => {
+                info!(lack, "no GPU is used");
+                shared.gpus.found(Vec::new());
+            }
+        }
+        tokio::select! {
+            () = shared.gpus.test_due() => {}
+            () = shared.presence.proven_again() => {}
+        }
+    }
+}
+
 /// Says again and again that the worker lives.
 async fn beat(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
@@ -180,11 +218,21 @@ async fn listen(shared: Arc<Shared>) {
     }
 }
 
+/// Which tasks a loop takes.
+#[derive(Debug, Clone, Copy)]
+enum Takes {
+    /// Those of [`Class::Cpu`].
+    Cpu,
+    /// Those of [`Class::Gpu`], while there are more slots for them than this number.
+    Gpu(u32),
+}
+
 /// One slot's worth of a worker.
 struct SlotLoop {
     shared: Arc<Shared>,
     spawner: Spawner,
     abort: CancellationToken,
+    takes: Takes,
     slot: Option<Slot>,
     /// Attempts that ran out of something since the last success.
     exhausted: u32,
@@ -200,19 +248,20 @@ impl SlotLoop {
     async fn serve_all(&mut self) -> Result<(), QueueError> {
         loop {
             // The next slot starts while there is nothing to do: loading the media libraries takes longer than forking.
-            let opened = self.open_slot().await;
+            let ready = self.slot.as_mut().is_some_and(Slot::is_ready);
+            let opened = if ready { Ok(()) } else { self.open_slot(Sight::Nothing).await };
             let delivery = tokio::select! {
                 biased;
                 () = self.abort.cancelled() => return Ok(()),
                 () = self.shared.draining.cancelled() => return Ok(()),
-                () = self.shared.presence.takes_tasks(false) => {
+                () = self.takes_tasks(false) => {
                     tokio::select! {
                         () = self.abort.cancelled() => return Ok(()),
                         () = self.shared.draining.cancelled() => return Ok(()),
-                        () = self.shared.presence.takes_tasks(true) => continue,
+                        () = self.takes_tasks(true) => continue,
                     }
                 }
-                delivery = self.shared.queue.pull(Class::Cpu) => match delivery? {
+                delivery = self.shared.queue.pull(self.class()) => match delivery? {
                     Some(delivery) => delivery,
                     None => return Ok(()),
                 },
@@ -222,21 +271,39 @@ impl SlotLoop {
                 delivery.pass_on(PASS_PAUSE).await?;
                 continue;
             }
-            // It may have died since, or may not have been possible then.
-            let opened = if opened.is_ok() { self.open_slot().await } else { opened };
             self.serve(delivery, opened).await?;
             self.rest().await;
         }
     }
 
-    /// Makes sure that there is a slot that takes a task.
-    async fn open_slot(&mut self) -> Result<(), TaskError> {
-        if self.slot.as_mut().is_some_and(Slot::is_ready) {
+    fn class(&self) -> Class {
+        match self.takes {
+            Takes::Cpu => Class::Cpu,
+            Takes::Gpu(_) => Class::Gpu,
+        }
+    }
+
+    /// Waits until this loop takes tasks (`true`) or does not.
+    async fn takes_tasks(&self, takes: bool) {
+        let Takes::Gpu(number) = self.takes else { return self.shared.presence.takes_tasks(takes).await };
+        if takes {
+            self.shared.gpus.has_slots(number, true).await;
+            return self.shared.presence.takes_tasks(true).await;
+        }
+        tokio::select! {
+            () = self.shared.gpus.has_slots(number, false) => {}
+            () = self.shared.presence.takes_tasks(false) => {}
+        }
+    }
+
+    /// Makes sure that there is a slot that takes a task, and sees these GPUs.
+    async fn open_slot(&mut self, sight: Sight) -> Result<(), TaskError> {
+        if self.slot.as_mut().is_some_and(|slot| *slot.sight() == sight && slot.is_ready()) {
             return Ok(());
         }
         self.close_slot().await;
         let config = &self.shared.config;
-        let slot = Slot::open(config.clone(), &self.spawner).await.map_err(|error| {
+        let slot = Slot::open(config.clone(), &self.spawner, sight).await.map_err(|error| {
             let text = format!("starting {}: {error}", config.slot_program.path.display());
             TaskError::new(ErrorKind::Exhausted, "slot_spawn", text)
         })?;
@@ -280,16 +347,14 @@ impl SlotLoop {
     /// Runs one attempt and reports how it ended.
     async fn try_once(&mut self, task: &Task, opened: Result<(), TaskError>) -> Result<Answer, QueueError> {
         let shared = self.shared.clone();
-        let Some(running) = shared.presence.begin(task) else {
+        let Some(running) = shared.presence.begin(task, self.class()) else {
             info!(task = %task.id, attempt = task.attempt.0, "delivered once more; it runs here already");
             return Ok(Answer::Ack);
         };
         info!(task = %task.id, attempt = task.attempt.0, "attempt started");
-        let attempt = Attempt::new(&self.shared, task, &self.abort);
-        let result = match (opened, &mut self.slot) {
-            (Ok(()), Some(slot)) => attempt.run(slot).await,
-            (Ok(()), None) => Err(Stop::Failed(TaskError::bug("a slot that was opened is gone"))),
-            (Err(error), _) => Err(Stop::Failed(error)),
+        let result = match opened {
+            Ok(()) => self.climb_down(&shared, task).await,
+            Err(error) => Err(Stop::Failed(error)),
         };
         if result.is_err() {
             self.close_slot().await; // before the report: whoever reads it may rely on the attempt being over
@@ -298,7 +363,7 @@ impl SlotLoop {
             Ok(receipt) => {
                 let Spent { wall_ms, cpu_ms, .. } = receipt.spent();
                 info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
-                self.shared.presence.made(&receipt);
+                self.shared.presence.made(&receipt, self.class());
                 self.exhausted = 0;
                 Outcome::Done(receipt)
             }
@@ -323,6 +388,48 @@ impl SlotLoop {
         }
         drop(running); // after the report, so that no heartbeat leaves it out before
         Ok(Answer::Ack)
+    }
+}
+
+impl SlotLoop {
+    /// Runs the attempt where it is best placed. One that fails by a GPU begins again with less of it, down to software: the
+    /// receipt names what was left out.
+    async fn climb_down(&mut self, shared: &Shared, task: &Task) -> Result<Receipt, Stop> {
+        let seat = shared.gpus.seat(task, self.class());
+        let mut ladder = Ladder::new(seat.as_ref().map_or(Placement::SOFTWARE, |seat| seat.placement));
+        let abort = self.abort.clone();
+        let mut attempt = Attempt::new(shared, task, &abort);
+        let mut fallbacks = Vec::new();
+        attempt.begin().await?;
+        loop {
+            let seat = seat.as_ref().filter(|_| ladder.now().needs_gpu());
+            let order = seat.map(|seat| GpuOrder {
+                uuid: seat.card.uuid.clone(),
+                placement: ladder.now(),
+                libraries: shared.config.gpu.libraries(),
+            });
+            self.open_slot(seat.map_or(Sight::Nothing, |seat| Sight::One(seat.card.uuid.clone()))).await?;
+            let Some(slot) = &mut self.slot else {
+                return Err(TaskError::bug("a slot that was opened is gone").into());
+            };
+            let error = match attempt.run(slot, order).await {
+                Ok(mut receipt) => {
+                    receipt.fell_back(fallbacks);
+                    return Ok(receipt);
+                }
+                Err(Stop::Failed(error)) => error,
+                Err(stop) => return Err(stop),
+            };
+            let (Some(seat), Some(fall)) = (seat, Fall::of(&error)) else { return Err(error.into()) };
+            let TaskError { code, message, .. } = &error;
+            warn!(task = %task.id, gpu = seat.card.uuid, placement = %ladder.now(), code, text = message, "falls back");
+            if fall.blamed {
+                seat.blame();
+            }
+            fallbacks.push(Fallback::new(fall.stage, format!("{message} ({code})")));
+            ladder.step_down(fall.stage);
+            self.close_slot().await;
+        }
     }
 }
 

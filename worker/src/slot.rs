@@ -6,6 +6,7 @@
 
 pub(crate) mod exit;
 pub mod request;
+pub mod sight;
 pub mod spawner;
 pub(crate) mod stderr;
 pub(crate) mod wire;
@@ -21,6 +22,7 @@ use prost::Message;
 use proto::v1::slot_reply::Content;
 use proto::v1::{SlotArea, SlotObject, SlotReply, SlotRequest, SlotTrial, SlotTried};
 use shared::error::{ErrorKind, TaskError};
+use shared::fleet::Class;
 use shared::task::{AttemptId, IndexReport, Outcome, Progress, Receipt, TaskId, Work};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -31,13 +33,11 @@ use tracing::{debug, warn};
 use crate::config::WorkerConfig;
 use crate::proof::{TRIAL_TIMEOUT, Trial};
 use crate::task::Area;
-use request::Request;
+use request::{GpuOrder, Request};
+use sight::Sight;
 use spawner::Spawner;
 use stderr::SlotStderr;
 use wire::{FILES_PER_MESSAGE, FrameError, FrameReader};
-
-/// Variables of the worker that its slots see too: where shared libraries lie, and how much a panic tells.
-const KEPT_VARIABLES: [&str; 2] = ["LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
 /// Makes the C library take every block of more than a few words fresh from the kernel, zeroed, and give it back when
 /// freed.
@@ -65,6 +65,7 @@ pub struct Slot {
     frames: FrameReader,
     stderr: SlotStderr,
     config: Arc<WorkerConfig>,
+    sight: Sight,
     tasks: u32,
     opened_container: bool,
     running: Option<Running>,
@@ -111,15 +112,15 @@ pub fn hide_from_slots() -> io::Result<()> {
 }
 
 impl Slot {
-    /// Starts a child. Call it inside a runtime with I/O and time.
-    pub async fn open(config: Arc<WorkerConfig>, spawner: &Spawner) -> io::Result<Self> {
+    /// Starts a child that sees these GPUs. Call it inside a runtime with I/O and time.
+    pub async fn open(config: Arc<WorkerConfig>, spawner: &Spawner, sight: Sight) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&config.slot_program.path);
         command
             .args(&config.slot_program.args)
             .env_clear()
-            .envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(sight.variables())
             .env(FRESH_MEMORY.0, FRESH_MEMORY.1)
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -137,6 +138,7 @@ impl Slot {
             frames: FrameReader::default(),
             stderr,
             config,
+            sight,
             tasks: 0,
             opened_container: false,
             running: None,
@@ -147,6 +149,11 @@ impl Slot {
     /// Process id of the child; `None` once it has been reaped.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Which GPUs it sees.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
     }
 
     /// Whether it can take another task: it lives, is free, has not had its share of tasks and has opened no container
@@ -270,24 +277,39 @@ impl Slot {
     /// Tries something in the child. After an error the slot is spent.
     pub async fn try_out(&mut self, trial: &Trial) -> Result<(), TaskError> {
         let Trial { class, name, .. } = *trial;
-        let trial = SlotTrial { class: class.as_str().to_owned(), name: name.to_owned() };
-        let limits = Some(request::limits(&self.config));
-        let frame = wire::frame(&SlotRequest { trial: Some(trial), limits, ..SlotRequest::default() });
+        self.ask(class.as_str(), name, None, TRIAL_TIMEOUT).await.map(drop)
+    }
+
+    /// Tries something on a GPU; returns what was found there, as JSON.
+    pub async fn try_gpu(&mut self, name: &str, order: &GpuOrder, timeout: Duration) -> Result<String, TaskError> {
+        self.ask(Class::Gpu.as_str(), name, Some(order), timeout).await
+    }
+
+    async fn ask(
+        &mut self,
+        class: &str,
+        name: &str,
+        order: Option<&GpuOrder>,
+        longest: Duration,
+    ) -> Result<String, TaskError> {
+        let trial = SlotTrial { class: class.to_owned(), name: name.to_owned() };
+        let (limits, gpu) = (Some(request::limits(&self.config)), order.map(GpuOrder::to_wire));
+        let frame = wire::frame(&SlotRequest { trial: Some(trial), limits, gpu, ..SlotRequest::default() });
         let frame = frame.map_err(|error| TaskError::bug(error.to_string()))?;
         let asked = async {
             self.socket.write_all(&frame).await?;
             self.frames.next(&mut self.socket).await
         };
-        match timeout(TRIAL_TIMEOUT, asked).await {
+        match timeout(longest, asked).await {
             Ok(Ok(Some(frame))) => match SlotReply::decode(frame).map_err(nonsense)?.content {
-                Some(Content::Tried(SlotTried { lack })) if lack.is_empty() => Ok(()),
-                Some(Content::Tried(SlotTried { lack })) => Err(credible(TaskError::unsupported("trial", lack))),
+                Some(Content::Tried(SlotTried { lack, found })) if lack.is_empty() => Ok(found),
+                Some(Content::Tried(SlotTried { lack, .. })) => Err(credible(TaskError::unsupported("trial", lack))),
                 _ => Err(nonsense("no end of a trial")),
             },
             Ok(Ok(None) | Err(FrameError::Truncated | FrameError::Io(_))) => Err(self.ended().await),
             Ok(Err(error)) => Err(nonsense(error)),
             Err(_) => {
-                let text = format!("no answer in {} s{}", TRIAL_TIMEOUT.as_secs(), self.words());
+                let text = format!("no answer in {} s{}", longest.as_secs(), self.words());
                 Err(TaskError::new(ErrorKind::Bug, "slot_stalled", text))
             }
         }

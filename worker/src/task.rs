@@ -9,6 +9,7 @@ use shared::error::{ErrorKind, TaskError};
 use shared::index::{PacketEntry, PacketList, Place};
 use shared::task::{IndexReport, IndexTask, Progress, Receipt, Task, Work};
 
+use crate::codec::backend::Backend;
 use crate::source::ByteSource;
 use crate::{audio, index, storyboard, video};
 
@@ -23,6 +24,8 @@ pub struct Inputs {
     pub tiles: Vec<File>,
     /// The source of an index task, if it is not one of the objects.
     pub stream: Option<ByteSource>,
+    /// What the stages of a chunk are opened with.
+    pub backend: Backend,
 }
 
 impl Inputs {

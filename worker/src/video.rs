@@ -31,13 +31,13 @@ const PROGRESS_FRAMES: u64 = 12;
 pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<VideoReceipt, TaskError> {
     let meter = Meter::start();
     let promise = Promise::of(task, &inputs.lists);
-    let backend = Backend::default();
+    let backend = &inputs.backend;
     let mut decoder = backend.decoder(&task.stream, inputs)?;
-    let mut scaler = backend.scaler(task);
+    let mut scaler = backend.scaler(task)?;
     let (mut decode, mut scale) = (Stopwatch::default(), Stopwatch::default());
     let plans: Vec<EncoderPlan> = (0..task.renditions.len()).map(|rung| EncoderPlan::new(task, rung)).collect();
     thread::scope(|scope| {
-        let mut rungs = Rungs::start(scope, task, &backend, &plans);
+        let mut rungs = Rungs::start(scope, task, backend, &plans);
         let mut chunk = Chunk::new(task, &promise);
         while let Some(mut picture) = decode.time(|| decoder.next_picture())? {
             let pts = chunk.time_of(&picture);
@@ -55,6 +55,7 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
         for pictures in scale.time(|| scaler.finish())? {
             chunk.take(pictures, &mut rungs, emit)?;
         }
+        backend.believe(chunk.frames, promise.expected(chunk.frames))?;
         if chunk.frames == 0 && promise.frames > 0 {
             return Err(TaskError::input("undecodable", format!("no frame from {} on can be decoded", promise.text())));
         }

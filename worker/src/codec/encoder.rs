@@ -1,5 +1,7 @@
-//! Software encoders through libavcodec: x264, x265 and SVT-AV1, each on one thread and with nothing of the clock in
-//! its bytes.
+//! Encoders through libavcodec: x264, x265 and SVT-AV1, each on one thread and with nothing of the clock in its bytes; and
+//! NVENC as FFmpeg drives it, where it works and [`super::nvenc`] does not.
+
+mod ffmpeg_nvenc;
 
 use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, picture};
 use shared::cmaf::DecoderConfig;
@@ -13,19 +15,19 @@ use crate::av;
 use crate::task::ffmpeg_error;
 
 /// Share of the decoder buffer that is full when a chunk begins.
-const INITIAL_FILL: f64 = 0.9;
+pub(super) const INITIAL_FILL: f64 = 0.9;
 
 /// What every chunk's encoder of a rendition is opened with.
 #[derive(Debug, Clone)]
 pub struct EncoderPlan {
-    rendition: VideoRendition,
+    pub(super) rendition: VideoRendition,
     /// The family that has to make it.
     pub pin: Option<Family>,
-    timescale: i32,
-    frames_per_second: f64,
-    frame_rate: (i32, i32),
-    color: (u8, u8, u8),
-    vbv: Vbv,
+    pub(super) timescale: i32,
+    pub(super) frames_per_second: f64,
+    pub(super) frame_rate: (i32, i32),
+    pub(super) color: (u8, u8, u8),
+    pub(super) vbv: Vbv,
 }
 
 /// Buffer model of one chunk, such that chunks join: see [`Vbv::of_chunk`].
@@ -76,8 +78,13 @@ impl EncoderPlan {
             return own.clone();
         }
         // Where there is no such software it will not step in either.
-        let software = Software::open(&Self { pin: None, ..self.clone() }).ok();
+        let software = Libav::open(&Self { pin: None, ..self.clone() }).ok();
         software.and_then(|software| own.union(&software.config).ok()).unwrap_or_else(|| own.clone())
+    }
+
+    /// Name of the rendition.
+    pub fn name(&self) -> &str {
+        &self.rendition.name
     }
 
     fn library(&self) -> &'static str {
@@ -122,62 +129,91 @@ impl EncoderPlan {
         }
         options
     }
-
-    fn error(&self, what: &str, error: Error) -> TaskError {
-        ffmpeg_error(
-            ErrorKind::Unsupported,
-            "encoder",
-            &format!("{} for {}: {what}", self.library(), self.rendition.name),
-            error,
-        )
-    }
 }
 
-/// One libavcodec encoder from its first frame to its last. It runs on one thread.
-pub struct Software {
-    plan: EncoderPlan,
+/// One libavcodec encoder from its first frame to its last.
+pub struct Libav {
+    driven: Driven,
     encoder: encoder::Video,
     config: DecoderConfig,
     name: String,
 }
 
-impl Software {
-    /// Opens what `plan` asks for.
+/// Which of libavcodec's encoders, for messages and for what an error means.
+struct Driven {
+    library: &'static str,
+    rendition: String,
+    family: Family,
+}
+
+impl Driven {
+    fn error(&self, what: &str, error: Error) -> TaskError {
+        if self.family == Family::FfmpegNvenc {
+            return ffmpeg_nvenc::error(&format!("{} for {}: {what}", self.library, self.rendition), error);
+        }
+        let text = format!("{} for {}: {what}", self.library, self.rendition);
+        ffmpeg_error(ErrorKind::Unsupported, "encoder", &text, error)
+    }
+}
+
+impl Libav {
+    /// Opens the software encoder that `plan` asks for, on one thread.
     ///
     /// # Errors
     /// `family_unavailable` if another family has to make the rendition.
     pub fn open(plan: &EncoderPlan) -> Result<Self, TaskError> {
         let family = plan.pin.unwrap_or_default();
         if !matches!((family, plan.rendition.codec), (Family::Software, _) | (Family::StandIn, VideoCodec::H264)) {
-            let (name, codec) = (&plan.rendition.name, plan.rendition.codec.as_str());
+            let (name, codec) = (plan.name(), plan.rendition.codec.as_str());
             let text = format!("{name} has to be made by {family}, and no such {codec} encoder is here");
             return Err(TaskError::unsupported("family_unavailable", text));
         }
-        let library = encoder::find_by_name(plan.library()).ok_or_else(|| {
-            let text = format!("this FFmpeg has no {}: install a build that has it", plan.library());
-            TaskError::unsupported("encoder", text)
+        let driven = Driven { library: plan.library(), rendition: plan.name().to_owned(), family };
+        Self::open_with(plan, driven, plan.options())
+    }
+
+    /// Opens a GPU's encoder as FFmpeg drives it.
+    ///
+    /// # Errors
+    /// [`Trouble`](super::gpu::Trouble) at the stage that encodes.
+    pub fn open_nvenc(plan: &EncoderPlan) -> Result<Self, TaskError> {
+        let (library, rendition) = (ffmpeg_nvenc::library(plan), plan.name().to_owned());
+        let driven = Driven { library, rendition, family: Family::FfmpegNvenc };
+        Self::open_with(plan, driven, ffmpeg_nvenc::options(plan))
+    }
+
+    fn open_with(plan: &EncoderPlan, driven: Driven, options: Dictionary<'_>) -> Result<Self, TaskError> {
+        let library = encoder::find_by_name(driven.library).ok_or_else(|| match driven.family {
+            Family::FfmpegNvenc => driven.error("there is none in this FFmpeg", Error::EncoderNotFound),
+            _ => {
+                let text = format!("this FFmpeg has no {}: install a build that has it", driven.library);
+                TaskError::unsupported("encoder", text)
+            }
         })?;
         let mut context = codec::Context::new_with_codec(library);
         av::set_color(&mut context, plan.color.0, plan.color.1, plan.color.2);
         context.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::CLOSED_GOP);
         context.set_threading(codec::threading::Config::count(1));
-        let mut video = context.encoder().video().map_err(|error| plan.error("context", error))?;
+        let mut video = context.encoder().video().map_err(|error| driven.error("context", error))?;
         video.set_width(plan.rendition.width_px);
         video.set_height(plan.rendition.height_px);
         video.set_format(format::Pixel::YUV420P);
         video.set_time_base((1, plan.timescale));
         video.set_frame_rate(Some(plan.frame_rate));
         video.set_aspect_ratio((1, 1));
-        let encoder = video.open_with(plan.options()).map_err(|error| plan.error("open", error))?;
+        if driven.family == Family::FfmpegNvenc {
+            ffmpeg_nvenc::limit(plan, &mut video);
+        }
+        let encoder = video.open_with(options).map_err(|error| driven.error("open", error))?;
         let headers = av::extradata(&encoder);
         let config = match plan.rendition.codec {
             VideoCodec::H264 => DecoderConfig::from_annexb_h264(&headers),
             VideoCodec::Hevc => DecoderConfig::from_annexb_hevc(&headers),
             VideoCodec::Av1 => DecoderConfig::from_av1(&headers),
         };
-        let config = config.map_err(|error| TaskError::bug(format!("{} headers: {error}", plan.library())))?;
-        let name = format!("{} (libavcodec {})", plan.library(), av::codec_version());
-        Ok(Self { plan: plan.clone(), encoder, config, name })
+        let config = config.map_err(|error| TaskError::bug(format!("{} headers: {error}", driven.library)))?;
+        let name = format!("{} (libavcodec {})", driven.library, av::codec_version());
+        Ok(Self { driven, encoder, config, name })
     }
 
     fn receive(&mut self) -> Result<Vec<Packet>, TaskError> {
@@ -188,7 +224,7 @@ impl Software {
                 Ok(()) => packets.push(self.convert(&packet)?),
                 Err(Error::Eof) => return Ok(packets),
                 Err(Error::Other { errno }) if errno == ffmpeg_next::error::EAGAIN => return Ok(packets),
-                Err(error) => return Err(self.plan.error("encode", error)),
+                Err(error) => return Err(self.driven.error("encode", error)),
             }
         }
     }
@@ -197,22 +233,22 @@ impl Software {
         let data = self
             .config
             .sample_data(packet.data().unwrap_or_default())
-            .map_err(|error| TaskError::bug(format!("{} packet: {error}", self.plan.library())))?;
+            .map_err(|error| TaskError::bug(format!("{} packet: {error}", self.driven.library)))?;
         let pts = packet.pts().ok_or_else(|| TaskError::bug("a packet left the encoder without its time"))?;
         Ok(Packet { data, pts, idr: packet.is_key() })
     }
 }
 
-impl Encoder for Software {
+impl Encoder for Libav {
     fn push(&mut self, picture: Picture, idr: bool) -> Result<Vec<Packet>, TaskError> {
         let mut frame = picture.to_host()?;
         frame.set_kind(if idr { picture::Type::I } else { picture::Type::None });
-        self.encoder.send_frame(&frame).map_err(|error| self.plan.error("encode", error))?;
+        self.encoder.send_frame(&frame).map_err(|error| self.driven.error("encode", error))?;
         self.receive()
     }
 
     fn finish(&mut self) -> Result<Vec<Packet>, TaskError> {
-        self.encoder.send_eof().map_err(|error| self.plan.error("drain", error))?;
+        self.encoder.send_eof().map_err(|error| self.driven.error("drain", error))?;
         self.receive()
     }
 
@@ -225,7 +261,7 @@ impl Encoder for Software {
     }
 
     fn family(&self) -> Family {
-        self.plan.pin.unwrap_or_default()
+        self.driven.family
     }
 }
 

@@ -1,18 +1,27 @@
 //! The GPU of an attempt, as the stages share it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use nvidia::decode::Cuvid;
 use nvidia::device::{Device, Fault};
+use nvidia::encode::Nvenc;
+use nvidia::scale::ScaleError;
 use nvidia::surface::{Format, Pool, Surface};
+use nvidia::{Lack, Planar};
 use shared::error::{ErrorKind, TaskError};
 use shared::placement::Stage;
 
 /// A device, and what was moved to it and from it.
+#[derive(Debug)]
 pub struct Gpu {
     device: Device,
+    planar: Mutex<Option<Planar>>,
     pools: Mutex<HashMap<(Format, u32, u32), Pool>>,
+    nvenc: OnceLock<Result<Nvenc, Lack>>,
+    cuvid: OnceLock<Result<Cuvid, Lack>>,
     /// Bytes that crossed the bus.
     pub moved: Moved,
 }
@@ -42,9 +51,66 @@ impl Moved {
 }
 
 impl Gpu {
-    /// With nothing on it.
-    pub fn new(device: Device) -> Self {
-        Self { device, pools: Mutex::default(), moved: Moved::default() }
+    /// The GPU with this UUID, the only one that the slot sees. It stays open for the attempts to come: making its context
+    /// takes longer than a short chunk.
+    pub fn open(uuid: &str) -> Result<Self, TaskError> {
+        static OPEN: Mutex<Option<Device>> = Mutex::new(None);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = match &*open {
+            Some(device) => device.clone(),
+            None => Self::find(uuid)?,
+        };
+        if device.facts().uuid != uuid {
+            return Err(TaskError::bug(format!("a slot of {} was asked for {uuid}", device.facts().uuid)));
+        }
+        *open = Some(device.clone());
+        Ok(Self {
+            device,
+            planar: Mutex::default(),
+            pools: Mutex::default(),
+            nvenc: OnceLock::new(),
+            cuvid: OnceLock::new(),
+            moved: Moved::default(),
+        })
+    }
+
+    /// A real driver shows a slot this GPU alone.
+    fn find(uuid: &str) -> Result<Device, TaskError> {
+        let lost = |lack: Lack| Trouble::Fault.error(Stage::Slot, lack.to_string());
+        for ordinal in 0..Device::count().map_err(lost)? {
+            let device = Device::open(ordinal).map_err(lost)?;
+            if device.facts().uuid == uuid {
+                return Ok(device);
+            }
+        }
+        Err(Trouble::Fault.error(Stage::Slot, format!("there is no GPU {uuid} any more")))
+    }
+
+    /// The library of its encoder, from a folder or from where the loader looks. It is loaded once.
+    pub fn nvenc(&self, libraries: Option<&Path>) -> Result<Nvenc, TaskError> {
+        let loaded = self.nvenc.get_or_init(|| Nvenc::load(libraries));
+        loaded.clone().map_err(|lack| Trouble::Refused.error(Stage::Encode, lack.to_string()))
+    }
+
+    /// The library of its decoder, likewise.
+    pub fn cuvid(&self, libraries: Option<&Path>) -> Result<Cuvid, TaskError> {
+        let loaded = self.cuvid.get_or_init(|| Cuvid::load(libraries));
+        loaded.clone().map_err(|lack| Trouble::Refused.error(Stage::Decode, lack.to_string()))
+    }
+
+    /// Does something with what copies pictures of 8 bit.
+    pub fn copy<T>(&self, copy: impl FnOnce(&mut Planar) -> Result<T, ScaleError>) -> Result<T, TaskError> {
+        let mut planar = self.planar.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = match &mut *planar {
+            Some(ready) => ready,
+            none => none.insert(
+                Planar::new(&self.device).map_err(|fault| self.fault(Stage::Scale, "loading kernels", &fault))?,
+            ),
+        };
+        copy(ready).map_err(|error| match error {
+            ScaleError::Unfit(text) => Trouble::Refused.error(Stage::Scale, text),
+            ScaleError::Fault(fault) => self.fault(Stage::Scale, "copying a picture", &fault),
+        })
     }
 
     /// The device itself.

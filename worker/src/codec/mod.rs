@@ -2,10 +2,13 @@
 //! between host and GPU only when a stage asks for it.
 
 pub mod backend;
+pub mod cuda_scaler;
 pub mod decoder;
 pub mod encoder;
 pub mod gpu;
 pub mod level;
+pub mod nvdec;
+pub mod nvenc;
 pub mod picture;
 pub mod scaler;
 pub mod setup;

@@ -9,6 +9,7 @@ use shared::error::TaskError;
 use shared::placement::Stage;
 
 use super::gpu::{Gpu, Trouble};
+use crate::av;
 
 /// A decoded or scaled picture.
 pub enum Picture {
@@ -78,57 +79,31 @@ impl Picture {
     }
 }
 
-/// How a format of the host lies in a GPU's memory.
-struct Match {
-    device: Format,
-    /// U and V lie apart on the host.
-    planar: bool,
-    /// Bits by which samples lie higher in the GPU's memory.
-    shift: u32,
-}
-
-fn matching(format: Pixel) -> Option<Match> {
-    let (device, planar, shift) = match format {
-        Pixel::YUV420P | Pixel::YUVJ420P => (Format::Nv12, true, 0),
-        Pixel::NV12 => (Format::Nv12, false, 0),
-        Pixel::YUV420P10LE => (Format::P016, true, 6),
-        Pixel::P010LE => (Format::P016, false, 0),
-        _ => return None,
-    };
-    Some(Match { device, planar, shift })
-}
-
-/// Whether pictures of this format can go to a GPU.
-pub fn goes_to_device(format: Pixel) -> bool {
-    matching(format).is_some()
+/// How pictures of a format lie in a GPU's memory; `None`: they don't go there.
+fn format_there(format: Pixel) -> Option<Format> {
+    match format {
+        Pixel::YUV420P | Pixel::YUVJ420P => Some(Format::Nv12),
+        Pixel::YUV420P10LE => Some(Format::P016),
+        _ => None,
+    }
 }
 
 fn upload(frame: &frame::Video, gpu: &Arc<Gpu>) -> Result<DevicePicture, TaskError> {
-    let how = matching(frame.format()).ok_or_else(|| {
+    let format = format_there(frame.format()).ok_or_else(|| {
         Trouble::Refused.error(Stage::Scale, format!("pictures of {:?} don't go to a GPU", frame.format()))
     })?;
-    let surface = gpu.surface(how.device, frame.width(), frame.height())?;
-    let rows = frame.height().div_ceil(2) as usize;
-    let raised;
-    let luma = if how.shift == 0 {
-        (frame.data(0), frame.stride(0))
-    } else {
-        raised = raise(frame.data(0), how.shift);
-        (&raised[..], frame.stride(0))
-    };
-    let woven;
-    let chroma = if how.planar {
-        let row_bytes = 2 * frame.width().div_ceil(2) as usize * how.device.sample_bytes();
-        let (u, v) = ((frame.data(1), frame.stride(1)), (frame.data(2), frame.stride(2)));
-        woven = match how.device {
-            Format::Nv12 => weave::<1>(u, v, row_bytes, rows),
-            Format::P016 => raise(&weave::<2>(u, v, row_bytes, rows), how.shift),
-        };
-        (&woven[..], row_bytes)
-    } else {
-        (frame.data(1), frame.stride(1))
-    };
-    surface.upload(luma, chroma).map_err(|fault| gpu.fault(Stage::Scale, "uploading a picture", &fault))?;
+    let surface = gpu.surface(format, frame.width(), frame.height())?;
+    let plane = |number| (frame.data(number), frame.stride(number));
+    match format {
+        Format::Nv12 => gpu.copy(|planar| planar.upload(&surface, [plane(0), plane(1), plane(2)]))?,
+        Format::P016 => {
+            let luma = raise(frame.data(0));
+            let row_bytes = chroma_bytes(&surface);
+            let chroma = raise(&weave(plane(1), plane(2), row_bytes, frame.height().div_ceil(2) as usize));
+            let sent = surface.upload((&luma, frame.stride(0)), (&chroma, row_bytes));
+            sent.map_err(|fault| gpu.fault(Stage::Scale, "uploading a picture", &fault))?;
+        }
+    }
     gpu.moved.up(bytes_of(&surface));
     Ok(DevicePicture { surface, pts: frame.pts(), gpu: gpu.clone() })
 }
@@ -136,32 +111,47 @@ fn upload(frame: &frame::Video, gpu: &Arc<Gpu>) -> Result<DevicePicture, TaskErr
 impl DevicePicture {
     fn download(&self) -> Result<frame::Video, TaskError> {
         let layout = self.surface.layout();
-        let format = match layout.format {
-            Format::Nv12 => Pixel::YUV420P,
-            Format::P016 => Pixel::YUV420P10LE,
+        let frame = match layout.format {
+            Format::Nv12 => self.download_8_bit()?,
+            Format::P016 => self.download_10_bit()?,
         };
+        self.gpu.moved.down(bytes_of(&self.surface));
+        Ok(frame)
+    }
+
+    fn blank(&self, format: Pixel) -> frame::Video {
+        let layout = self.surface.layout();
         let mut frame = frame::Video::new(format, layout.width, layout.height);
         frame.set_pts(self.pts);
-        let rows = layout.height.div_ceil(2) as usize;
-        let row_bytes = 2 * layout.width.div_ceil(2) as usize * layout.format.sample_bytes();
-        let mut chroma = vec![0; row_bytes * rows];
-        let stride = frame.stride(0);
+        frame
+    }
+
+    fn download_8_bit(&self) -> Result<frame::Video, TaskError> {
+        let mut frame = self.blank(Pixel::YUV420P);
+        let [luma, u, v] = av::planes_mut(&mut frame);
+        self.gpu.copy(|planar| planar.download(&self.surface, [luma, u, v]))?;
+        Ok(frame)
+    }
+
+    fn download_10_bit(&self) -> Result<frame::Video, TaskError> {
+        let mut frame = self.blank(Pixel::YUV420P10LE);
+        let (stride, row_bytes) = (frame.stride(0), chroma_bytes(&self.surface));
+        let mut chroma = vec![0; row_bytes * frame.height().div_ceil(2) as usize];
         let fetched = self.surface.download((frame.data_mut(0), stride), (&mut chroma, row_bytes));
         fetched.map_err(|fault| self.gpu.fault(Stage::Scale, "fetching a picture", &fault))?;
-        self.gpu.moved.down(bytes_of(&self.surface));
-        if layout.format == Format::P016 {
-            lower(frame.data_mut(0));
-            lower(&mut chroma);
-        }
+        lower(frame.data_mut(0));
+        lower(&mut chroma);
         for plane in [1, 2] {
             let stride = frame.stride(plane);
-            match layout.format {
-                Format::Nv12 => unweave::<1>(&chroma, row_bytes, plane - 1, frame.data_mut(plane), stride),
-                Format::P016 => unweave::<2>(&chroma, row_bytes, plane - 1, frame.data_mut(plane), stride),
-            }
+            unweave(&chroma, row_bytes, plane - 1, frame.data_mut(plane), stride);
         }
         Ok(frame)
     }
+}
+
+/// Bytes of a row of chroma pairs.
+fn chroma_bytes(surface: &Surface) -> usize {
+    surface.layout().chroma_rows().bytes
 }
 
 /// What crosses the bus for a picture.
@@ -170,13 +160,13 @@ fn bytes_of(surface: &Surface) -> u64 {
     (luma.bytes * luma.count + chroma.bytes * chroma.count) as u64
 }
 
-/// Two planes to one of pairs. `S`: bytes of a sample.
-fn weave<const S: usize>(u: (&[u8], usize), v: (&[u8], usize), row_bytes: usize, rows: usize) -> Vec<u8> {
+/// Two planes of 16-bit samples to one of pairs.
+fn weave(u: (&[u8], usize), v: (&[u8], usize), row_bytes: usize, rows: usize) -> Vec<u8> {
     let mut pairs = vec![0; row_bytes * rows];
     let planes = u.0.chunks(u.1).zip(v.0.chunks(v.1));
     for (row, (u, v)) in pairs.chunks_exact_mut(row_bytes).zip(planes) {
-        let samples = u.as_chunks::<S>().0.iter().zip(v.as_chunks::<S>().0);
-        for (pair, (u, v)) in row.as_chunks_mut::<S>().0.chunks_exact_mut(2).zip(samples) {
+        let samples = u.as_chunks::<2>().0.iter().zip(v.as_chunks::<2>().0);
+        for (pair, (u, v)) in row.as_chunks_mut::<2>().0.chunks_exact_mut(2).zip(samples) {
             pair[0] = *u;
             pair[1] = *v;
         }
@@ -185,18 +175,18 @@ fn weave<const S: usize>(u: (&[u8], usize), v: (&[u8], usize), row_bytes: usize,
 }
 
 /// One plane of the two in `pairs`.
-fn unweave<const S: usize>(pairs: &[u8], row_bytes: usize, which: usize, plane: &mut [u8], stride: usize) {
+fn unweave(pairs: &[u8], row_bytes: usize, which: usize, plane: &mut [u8], stride: usize) {
     for (row, pairs) in plane.chunks_mut(stride).zip(pairs.chunks_exact(row_bytes)) {
-        let pairs = pairs.as_chunks::<S>().0.chunks_exact(2);
-        for (sample, pair) in row.as_chunks_mut::<S>().0.iter_mut().zip(pairs) {
+        let pairs = pairs.as_chunks::<2>().0.chunks_exact(2);
+        for (sample, pair) in row.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
             *sample = pair[which];
         }
     }
 }
 
 /// 10-bit samples as a GPU has them, in the upper bits.
-fn raise(samples: &[u8], shift: u32) -> Vec<u8> {
-    samples.as_chunks::<2>().0.iter().flat_map(|sample| (u16::from_le_bytes(*sample) << shift).to_le_bytes()).collect()
+fn raise(samples: &[u8]) -> Vec<u8> {
+    samples.as_chunks::<2>().0.iter().flat_map(|sample| (u16::from_le_bytes(*sample) << 6).to_le_bytes()).collect()
 }
 
 /// And back.
@@ -214,19 +204,17 @@ mod tests {
     fn planes_that_are_woven_come_apart_as_they_were() {
         let plane = |seed: u8, stride: usize| (0..stride * 3).map(|n| seed.wrapping_add(n as u8)).collect::<Vec<_>>();
         let (u, v) = (plane(3, 6), plane(101, 8));
-        let pairs = weave::<1>((&u, 6), (&v, 8), 10, 3);
-        assert_eq!(pairs[..4], [3, 101, 4, 102]);
-        let mut back = vec![0; 24];
-        unweave::<1>(&pairs, 10, 1, &mut back, 8);
-        assert!((0..3).all(|row| back[row * 8..][..5] == v[row * 8..][..5]));
-        let pairs = weave::<2>((&u, 6), (&v, 8), 8, 3);
+        let pairs = weave((&u, 6), (&v, 8), 8, 3);
         assert_eq!(pairs[..8], [3, 4, 101, 102, 5, 6, 103, 104]);
+        let mut back = vec![0; 24];
+        unweave(&pairs, 8, 1, &mut back, 8);
+        assert!((0..3).all(|row| back[row * 8..][..4] == v[row * 8..][..4]));
     }
 
     #[test]
     fn ten_bits_go_up_and_come_down() {
         let samples: Vec<u8> = [0u16, 64, 511, 1023].into_iter().flat_map(u16::to_le_bytes).collect();
-        let mut raised = raise(&samples, 6);
+        let mut raised = raise(&samples);
         assert_eq!(raised[6..], 0xffc0u16.to_le_bytes());
         lower(&mut raised);
         assert_eq!(raised, samples);

@@ -4,7 +4,7 @@
 mod chain;
 #[cfg(test)]
 mod tests;
-mod tone_map;
+pub(super) mod tone_map;
 
 use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::{Error, filter, format, frame};

@@ -86,6 +86,7 @@ mod tests {
         let sources = [
             include_str!("program.rs"),
             include_str!("../config.rs"),
+            include_str!("gpu.rs"),
             include_str!("../../../shared/src/queue/nats/config.rs"),
             include_str!("../../../shared/src/storage/config.rs"),
             include_str!("../../../shared/src/telemetry.rs"),

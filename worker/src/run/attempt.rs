@@ -15,7 +15,7 @@ use super::Shared;
 use super::feed::Feed;
 use super::inputs::{self, Gathered, InputPlaces, KnownSource};
 use crate::meter::Stopwatch;
-use crate::slot::request::Request;
+use crate::slot::request::{GpuOrder, Request};
 use crate::slot::{Slot, Step};
 use crate::task::Area;
 
@@ -57,14 +57,18 @@ impl<'a> Attempt<'a> {
         Self { shared, task, abort, target, work, unsent, sent_at, upload }
     }
 
-    /// Runs it. Unless this succeeds, the slot is spent.
-    pub async fn run(mut self, slot: &mut Slot) -> Result<Receipt, Stop> {
-        self.report(Outcome::Started).await?;
+    /// Says that it has begun.
+    pub async fn begin(&self) -> Result<(), Stop> {
+        self.report(Outcome::Started).await
+    }
+
+    /// Runs it, on a GPU if it may. Unless this succeeds, the slot is spent; it may be run again in another.
+    pub async fn run(&mut self, slot: &mut Slot, gpu: Option<GpuOrder>) -> Result<Receipt, Stop> {
         let work = self.work.storage()?.clone();
         let mut fetch = Stopwatch::default();
         let gathered = fetch.wait(self.unless_stopped(self.gather(&work))).await?;
         let Gathered { lists, files, mut feed, source } = gathered;
-        let request = Request { task: self.task, worker: &self.shared.id, lists, files };
+        let request = Request { task: self.task, worker: &self.shared.id, lists, files, gpu };
         self.unless_stopped(slot.begin(&request)).await?;
         drop(request); // the lists of a long track are large, and the slot has its own descriptors
         loop {

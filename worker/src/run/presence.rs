@@ -1,16 +1,17 @@
 //! What a worker tells of itself and what it is told besides tasks.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use shared::fleet::{Ability, AttemptRef, Directive, GpuShare, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
 use shared::task::{Cancellation, Receipt, Task, WorkerId};
 use shared::time::Timescale;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::gpus::Gpus;
 use crate::proof::{self, Proof};
 
 /// What is not wanted, or was passed on, that a worker remembers; what is older has left the queue, which is short.
@@ -25,6 +26,7 @@ pub struct Presence {
     slots: u32,
     host: String,
     started_ms: u64,
+    gpus: Arc<Gpus>,
     draining: CancellationToken,
     told: watch::Sender<Told>,
     doing: Mutex<Doing>,
@@ -44,19 +46,35 @@ struct Told {
 #[derive(Default)]
 struct Doing {
     running: BTreeSet<AttemptRef>,
+    gpu_busy: u32,
+    cpu_speed: Speed,
+    gpu_speed: Speed,
+    passed_on: VecDeque<(AttemptRef, u32)>,
+}
+
+/// What the slots of a class have made.
+#[derive(Default)]
+struct Speed {
     encoded_ms: u64,
     encoding_ms: u64,
-    passed_on: VecDeque<(AttemptRef, u32)>,
+}
+
+impl Speed {
+    /// Milliseconds of presentation that one slot makes in a second; 0 before the first chunk.
+    fn ms_per_s(&self) -> u32 {
+        let speed = (self.encoded_ms * 1000).checked_div(self.encoding_ms).unwrap_or(0);
+        u32::try_from(speed).unwrap_or(u32::MAX)
+    }
 }
 
 impl Presence {
     /// A worker that takes what comes, once it has proven something, until `draining` is cancelled.
-    pub fn new(worker: WorkerId, slots: u32, draining: CancellationToken) -> Self {
+    pub fn new(worker: WorkerId, slots: u32, gpus: Arc<Gpus>, draining: CancellationToken) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_ms = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
         let (told, doing, proof) = Default::default();
-        Self { worker, slots, host, started_ms, draining, told, doing, proof }
+        Self { worker, slots, host, started_ms, gpus, draining, told, doing, proof }
     }
 
     /// Does as it is told, if it is meant.
@@ -134,6 +152,14 @@ impl Presence {
         drop(self.told.subscribe().wait_for(|told| told.prove).await);
     }
 
+    /// Waits until it has tried once more what it can do without GPUs.
+    pub async fn proven_again(&self) {
+        let mut proof = self.proof.subscribe();
+        let before = proof.borrow_and_update().number.max(1); // the first is at the start, beside that of the GPUs
+        // Can't fail: the sender is `self`.
+        drop(proof.wait_for(|proof| proof.number > before).await);
+    }
+
     /// Whether to leave the task to others: it asks for that, and this worker has not done so too often.
     pub fn leaves_to_others(&self, task: &Task) -> bool {
         if !task.avoid.contains(&self.worker) {
@@ -152,27 +178,37 @@ impl Presence {
     }
 
     /// An attempt runs until the guard is dropped. `None`: it runs here already.
-    pub fn begin(&self, task: &Task) -> Option<Running<'_>> {
+    pub fn begin(&self, task: &Task, class: Class) -> Option<Running<'_>> {
         let attempt = attempt_of(task);
-        let new = self.doing().running.insert(attempt.clone());
-        new.then(|| Running { presence: self, attempt })
+        let mut doing = self.doing();
+        if !doing.running.insert(attempt.clone()) {
+            return None;
+        }
+        doing.gpu_busy += u32::from(class == Class::Gpu);
+        Some(Running { presence: self, attempt, class })
     }
 
     /// An attempt has ended well.
-    pub fn made(&self, receipt: &Receipt) {
+    pub fn made(&self, receipt: &Receipt, class: Class) {
         let Receipt::Video(video) = receipt else { return };
         let Some(part) = video.parts.first() else { return };
         let ticks: u64 = part.segments.iter().map(|segment| segment.duration).sum();
         let ms = Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), part.timescale);
         let mut doing = self.doing();
-        doing.encoded_ms += ms.unsigned_abs();
-        doing.encoding_ms += video.spent.wall_ms;
+        let speed = match class {
+            Class::Cpu => &mut doing.cpu_speed,
+            Class::Gpu => &mut doing.gpu_speed,
+        };
+        speed.encoded_ms += ms.unsigned_abs();
+        speed.encoding_ms += video.spent.wall_ms;
     }
 
     /// What it says of itself now.
     pub fn heartbeat(&self) -> Heartbeat {
         let (doing, proof) = (self.doing(), self.proof.borrow());
-        let speed_ms_per_s = (doing.encoded_ms * 1000).checked_div(doing.encoding_ms).unwrap_or(0);
+        let gpu_slots = self.gpus.slots();
+        let gpu = GpuShare { slots: gpu_slots, busy: doing.gpu_busy, speed_ms_per_s: doing.gpu_speed.ms_per_s() };
+        let on_gpus = (gpu_slots > 0).then_some(Class::Gpu);
         let standing = match (self.draining.is_cancelled(), self.told.borrow().hold) {
             (true, _) => Standing::Draining,
             (false, true) => Standing::Holding,
@@ -182,14 +218,14 @@ impl Presence {
             worker: self.worker.clone(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.clone(),
-            classes: proof.classes(),
-            abilities: proof.abilities.clone(),
+            classes: proof.classes().into_iter().chain(on_gpus).collect(),
+            abilities: proof.abilities.iter().cloned().chain(self.gpus.claims()).collect(),
             proofs: proof.number,
             slots: self.slots,
-            gpu: GpuShare::default(),
+            gpu,
             running: doing.running.iter().cloned().collect(),
             standing,
-            speed_ms_per_s: u32::try_from(speed_ms_per_s).unwrap_or(u32::MAX),
+            speed_ms_per_s: doing.cpu_speed.ms_per_s(),
             started_ms: self.started_ms,
         }
     }
@@ -203,11 +239,14 @@ impl Presence {
 pub struct Running<'a> {
     presence: &'a Presence,
     attempt: AttemptRef,
+    class: Class,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.presence.doing().running.remove(&self.attempt);
+        let mut doing = self.presence.doing();
+        doing.running.remove(&self.attempt);
+        doing.gpu_busy -= u32::from(self.class == Class::Gpu);
     }
 }
 
@@ -233,7 +272,7 @@ mod tests {
     #[test]
     fn a_task_is_left_to_others_but_not_for_ever() {
         let id = |name: &str| WorkerId::new(name).unwrap();
-        let presence = Presence::new(id("a"), 1, CancellationToken::new());
+        let presence = Presence::new(id("a"), 1, Arc::default(), CancellationToken::new());
         let task = |attempt, avoid: &[&str]| Task {
             id: TaskId { job: JobId::new("job").unwrap(), name: TaskName::Index },
             attempt: AttemptId(attempt),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::v1::{SlotFileKind, SlotLimits};
 use shared::error::{ErrorKind as Kind, TaskError};
+use shared::placement::Placement;
 use shared::task::{Task, WorkerId};
 use shared::wire;
 
@@ -26,6 +27,34 @@ pub struct Request<'a> {
     pub lists: Vec<Bytes>,
     /// What to open for it. Tiles in their order.
     pub files: Vec<InputFile>,
+    /// The GPU that it may use; `None`: none.
+    pub gpu: Option<GpuOrder>,
+}
+
+/// What a slot is to do on a GPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuOrder {
+    /// Which: the slot sees no other.
+    pub uuid: String,
+    /// Which stages run there.
+    pub placement: Placement,
+    /// Folder of libnvcuvid and libnvidia-encode; `None`: where the loader looks.
+    pub libraries: Option<PathBuf>,
+}
+
+impl GpuOrder {
+    /// As it crosses to the slot.
+    pub fn to_wire(&self) -> proto::v1::SlotGpu {
+        let libraries = self.libraries.as_ref().map_or_else(String::new, |path| path.to_string_lossy().into_owned());
+        proto::v1::SlotGpu { uuid: self.uuid.clone(), placement: wire::encode_placement(&self.placement), libraries }
+    }
+
+    /// Reads what [`Self::to_wire`] wrote.
+    pub fn from_wire(message: proto::v1::SlotGpu) -> Result<Self, wire::WireError> {
+        let proto::v1::SlotGpu { uuid, placement, libraries } = message;
+        let libraries = (!libraries.is_empty()).then(|| libraries.into());
+        Ok(Self { uuid, placement: wire::decode_placement(&placement)?, libraries })
+    }
 }
 
 /// A file a slot gets.
@@ -119,6 +148,7 @@ impl Request<'_> {
             limits: Some(limits(config)),
             worker: self.worker.as_str().to_owned(),
             trial: None,
+            gpu: self.gpu.as_ref().map(GpuOrder::to_wire),
         }
     }
 }

@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use shared::task::{Outcome, WorkerId};
 use worker::slot::request::{FileRole, InputFile, Origin, Request};
+use worker::slot::sight::Sight;
 use worker::slot::spawner::Spawner;
 use worker::slot::{Slot, Step};
 
@@ -129,10 +130,10 @@ fn worker_with_a_slot() -> (Child, u32) {
 
 /// A slot in the middle of an attempt that does not end.
 async fn hanging(scene: &Scene, spawner: &Spawner) -> Slot {
-    let mut slot = Slot::open(Arc::new(config()), spawner).await.unwrap();
+    let mut slot = Slot::open(Arc::new(config()), spawner, Sight::Nothing).await.unwrap();
     let (task, worker) = (scene.task("hang"), WorkerId::new("tester").unwrap());
     let source = InputFile { role: FileRole::Source, origin: Origin::Path(scene.path().join("source")) };
-    let request = Request { task: &task, worker: &worker, lists: vec![], files: vec![source] };
+    let request = Request { task: &task, worker: &worker, lists: vec![], files: vec![source], gpu: None };
     slot.begin(&request).await.unwrap();
     assert!(matches!(slot.next().await.unwrap(), Step::Progress(_)));
     slot

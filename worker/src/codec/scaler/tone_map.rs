@@ -17,16 +17,16 @@ use ffmpeg_next::frame;
 use shared::source::DynamicRange;
 
 /// Packed, because FFmpeg 5.1 swaps the components of planar tables.
-pub(super) const FORMAT: Pixel = Pixel::RGB48LE;
+pub const FORMAT: Pixel = Pixel::RGB48LE;
 
 /// Bytes of a colour in it.
 const BYTES: usize = 6;
 
 /// Width and height of the table as a picture: FFmpeg calls this layout a Hald CLUT of level 7.
-pub(super) const SIDE_PX: u32 = 7 * 7 * 7;
+pub const SIDE_PX: u32 = 7 * 7 * 7;
 
 /// Colours along each edge of the cube.
-const EDGE: u32 = 7 * 7;
+pub const EDGE: u32 = 7 * 7;
 
 /// Gamma of an SDR screen (ITU-R BT.1886).
 const GAMMA: f64 = 2.4;
@@ -55,15 +55,20 @@ const TO_BT709: [[f64; 3]; 3] =
 const LUMINANCE: [f64; 3] = [0.2126, 0.7152, 0.0722];
 
 /// The table for a dynamic range: red runs fastest, then green, then blue.
-pub(super) fn table(range: DynamicRange) -> frame::Video {
-    let mut picture = frame::Video::new(FORMAT, SIDE_PX, SIDE_PX);
+pub fn colors(range: DynamicRange) -> Vec<[u16; 3]> {
     let part = |step: u32| f64::from(step) / f64::from(EDGE - 1);
-    for number in 0..EDGE * EDGE * EDGE {
-        let rgb = [number % EDGE, number / EDGE % EDGE, number / (EDGE * EDGE)].map(part);
-        let (x, y) = ((number % SIDE_PX) as usize, (number / SIDE_PX) as usize);
+    let rgb = |number: u32| [number % EDGE, number / EDGE % EDGE, number / (EDGE * EDGE)].map(part);
+    let color = |number| shown(range, rgb(number)).map(|value| (value * 65535.0).round() as u16);
+    (0..EDGE * EDGE * EDGE).map(color).collect()
+}
+
+/// The same as a picture.
+pub fn table(range: DynamicRange) -> frame::Video {
+    let mut picture = frame::Video::new(FORMAT, SIDE_PX, SIDE_PX);
+    for (number, color) in colors(range).into_iter().enumerate() {
+        let (x, y) = (number % SIDE_PX as usize, number / SIDE_PX as usize);
         let at = y * picture.stride(0) + x * BYTES;
-        let samples = shown(range, rgb).map(|value| ((value * 65535.0).round() as u16).to_le_bytes());
-        picture.data_mut(0)[at..at + BYTES].copy_from_slice(samples.as_flattened());
+        picture.data_mut(0)[at..at + BYTES].copy_from_slice(color.map(u16::to_le_bytes).as_flattened());
     }
     picture
 }

@@ -1,0 +1,151 @@
+//! The GPUs of this host, as those who run attempts see them: what each can do, how many attempts it takes at once, and
+//! whether it is trusted at the moment.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared::fleet::{Ability, Class};
+use shared::placement::Placement;
+use shared::task::{Task, Work};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::breaker::Breaker;
+use crate::proof::gpu::Card;
+
+/// All of them. Attempts take seats; without a free one they run in software.
+#[derive(Debug, Default)]
+pub struct Gpus {
+    cards: Mutex<Vec<Held>>,
+    /// Attempts of [`Class::Gpu`] that run at once.
+    slots: watch::Sender<u32>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Held {
+    card: Arc<Card>,
+    taken: u32,
+    breaker: Breaker,
+}
+
+impl Gpus {
+    /// What has been found and proven. Cards that were known before keep their seats and what is remembered of them.
+    pub fn found(&self, cards: Vec<Card>) {
+        let mut held = self.held();
+        let mut before = std::mem::take(&mut *held);
+        for card in cards {
+            let known = before.iter().position(|old| old.card.uuid == card.uuid).map(|at| before.swap_remove(at));
+            let (taken, mut breaker) = known.map_or_else(Default::default, |old| (old.taken, old.breaker));
+            breaker.tested(card.lack.is_none(), Instant::now());
+            held.push(Held { card: Arc::new(card), taken, breaker });
+        }
+        self.count(&held);
+        self.changed.notify_one();
+    }
+
+    fn count(&self, held: &[Held]) {
+        let encoding = held.iter().filter(|one| one.breaker.trusts() && one.card.encodes());
+        self.slots.send_replace(encoding.map(|one| one.card.seats).sum());
+    }
+
+    /// Attempts of [`Class::Gpu`] that run at once.
+    pub fn slots(&self) -> u32 {
+        *self.slots.borrow()
+    }
+
+    /// Waits until there are more slots than this number (`true`), or not.
+    pub async fn has_slots(&self, number: u32, has: bool) {
+        // Can't fail: the sender is `self`.
+        drop(self.slots.subscribe().wait_for(|slots| (*slots > number) == has).await);
+    }
+
+    /// The codecs of [`Class::Gpu`], each as the card that does it best says.
+    pub fn claims(&self) -> Vec<Ability> {
+        let mut claims: Vec<Ability> = Vec::new();
+        for claim in self.held().iter().flat_map(|one| one.card.claims()) {
+            match claims.iter_mut().find(|known| known.name == claim.name) {
+                Some(known) if known.lack.is_some() => *known = claim,
+                Some(_) => {}
+                None => claims.push(claim),
+            }
+        }
+        claims
+    }
+
+    /// A place for an attempt of a class, on the card with the most free ones; `None`: it runs in software. Cards that only
+    /// decode help the attempts of [`Class::Cpu`].
+    pub fn seat(&self, task: &Task, class: Class) -> Option<Seat<'_>> {
+        let Work::Video(video) = &task.work else { return None };
+        let mut held = self.held();
+        let here = |one: &Held| one.card.encodes() == (class == Class::Gpu);
+        let free = |one: &&mut Held| here(one) && one.breaker.trusts() && one.taken < one.card.seats;
+        let best = held.iter_mut().filter(free).max_by_key(|one| one.card.seats - one.taken)?;
+        let placement = best.card.placement(video);
+        if !placement.needs_gpu() {
+            return None;
+        }
+        best.taken += 1;
+        Some(Seat { gpus: self, card: best.card.clone(), placement })
+    }
+
+    /// An attempt has failed by the fault of a card.
+    pub fn blame(&self, card: &Card) {
+        let mut held = self.held();
+        let Some(known) = held.iter_mut().find(|one| one.card.uuid == card.uuid) else { return };
+        if known.breaker.fault(Instant::now()) {
+            warn!(
+                gpu = card.uuid,
+                name = card.name,
+                "it failed too often: not used until it has passed its test again"
+            );
+            self.count(&held);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until a card is to be tested again.
+    pub async fn test_due(&self) {
+        loop {
+            let due = self.held().iter().filter_map(|one| one.breaker.test_at()).min();
+            match due {
+                Some(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at) => return,
+                        () = self.changed.notified() => {}
+                    }
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.cards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt's place on a card, free again when this is dropped.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    gpus: &'a Gpus,
+    /// Which.
+    pub card: Arc<Card>,
+    /// The best that it can do for the task.
+    pub placement: Placement,
+}
+
+impl Seat<'_> {
+    /// The attempt has failed by the card's fault.
+    pub fn blame(&self) {
+        self.gpus.blame(&self.card);
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if let Some(held) = self.gpus.held().iter_mut().find(|one| one.card.uuid == self.card.uuid) {
+            held.taken = held.taken.saturating_sub(1);
+        }
+    }
+}

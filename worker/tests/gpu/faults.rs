@@ -1,0 +1,88 @@
+//! Every fault ends in the right step of the ladder, with a right chunk.
+
+use shared::fleet::Class;
+use shared::placement::Stage;
+use shared::rendition::VideoCodec;
+use shared::task::{Outcome, Receipt, VideoReceipt};
+
+use crate::scene::{Crew, Machine, Source};
+
+/// Lets a card prove itself in good health; then it has a fault.
+async fn make(fault: &str) -> VideoReceipt {
+    let mut machine = Machine::new("l4", "");
+    let ill = Machine::new("l4", fault);
+    let healthy = machine.config.slot_program.clone();
+    // The slots that try out the card are well; those of attempts are told by a file which appears afterwards.
+    let switch = tempfile::tempdir().unwrap();
+    let script = switch.path().join("slot");
+    let line = |args: &[String]| args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
+    let text = format!(
+        "#!/bin/sh\nif [ -e {0}/ill ]; then exec env {1}; else exec env {2}; fi\n",
+        switch.path().display(),
+        line(&ill.config.slot_program.args),
+        line(&healthy.args)
+    );
+    std::fs::write(&script, text).unwrap();
+    machine.config.slot_program =
+        worker::config::SlotProgram { path: "/bin/sh".into(), args: vec![script.to_str().unwrap().into()] };
+
+    let (source, crew) = (Source::new("edit_list.mp4"), Crew::start(&machine));
+    crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+    std::fs::write(switch.path().join("ill"), "").unwrap();
+    let outcome = crew.make(&source, 0, source.task(VideoCodec::H264), Class::Gpu).await;
+    crew.stop().await;
+    let Outcome::Done(Receipt::Video(receipt)) = outcome else { panic!("{fault}: {outcome:?}") };
+    assert_eq!(receipt.frames, receipt.frames_expected, "{fault}");
+    receipt
+}
+
+async fn falls(fault: &str, stages: &[Stage], placement: &str) {
+    let receipt = make(fault).await;
+    let hardware = &receipt.hardware;
+    let found: Vec<Stage> = hardware.fallbacks.iter().map(|fallback| fallback.stage).collect();
+    assert_eq!((found.as_slice(), hardware.placement.as_str()), (stages, placement), "{fault}: {hardware:?}");
+}
+
+#[tokio::test]
+async fn an_encoder_that_fails_leaves_the_decoder() {
+    falls("NvEncEncodePicture@20+=20", &[Stage::Encode], "nvdec+cuda+software").await;
+}
+
+#[tokio::test]
+async fn a_decoder_that_fails_leaves_the_encoder() {
+    falls("cuvidDecodePicture@7+=999", &[Stage::Decode], "software+cuda+nvenc").await;
+}
+
+#[tokio::test]
+async fn pictures_that_the_card_calls_damaged_are_decoded_in_software() {
+    falls("decode:corrupt", &[Stage::Decode], "software+cuda+nvenc").await;
+}
+
+#[tokio::test]
+async fn kernels_that_fail_leave_software() {
+    falls("cuLaunchKernel@9+=719", &[Stage::Scale], "software").await;
+}
+
+#[tokio::test]
+async fn sessions_that_others_have_taken_cost_their_rendition_alone() {
+    let receipt = make("sessions=1").await;
+    let encoders: Vec<bool> = receipt.parts.iter().map(|part| part.encoder.starts_with("NVENC")).collect();
+    assert_eq!(encoders.iter().filter(|nvenc| **nvenc).count(), 1, "{encoders:?}");
+    assert_eq!(receipt.hardware.placement.as_str(), "nvdec+cuda+nvenc");
+    assert_eq!(receipt.hardware.fallbacks.len(), 1);
+}
+
+#[tokio::test]
+async fn a_card_that_hangs_is_left_step_by_step() {
+    let receipt = make("NvEncLockBitstream@5:hang").await;
+    let stages: Vec<Stage> = receipt.hardware.fallbacks.iter().map(|fallback| fallback.stage).collect();
+    assert_eq!(stages, [Stage::Slot, Stage::Slot]);
+    assert_eq!(receipt.hardware.placement.as_str(), "nvdec+cuda+software");
+}
+
+#[tokio::test]
+async fn a_card_that_is_lost_leaves_software() {
+    let receipt = make("device_lost@300").await;
+    assert_eq!(receipt.hardware.placement.as_str(), "software", "{:?}", receipt.hardware);
+    assert!(!receipt.hardware.fallbacks.is_empty());
+}
