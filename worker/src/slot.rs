@@ -45,8 +45,16 @@ use wire::{FILES_PER_MESSAGE, FrameError, FrameReader};
 /// x264's AVX-512 `mbtree` reads a few bytes past what it has written: with what an earlier attempt left in memory, the
 /// same frames gave other bytes. Masking AVX-512 instead costs 13 % CPU at `veryfast`, having the library fill blocks
 /// (`MALLOC_PERTURB_`) 110 MB of memory that is never used; this costs neither. What x264 keeps for a row of macroblocks
-/// is 448 bytes for the smallest pictures: with a threshold of a page, 3 of some 5,500 segments of 64×36 differed.
-const FRESH_MEMORY: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=256:glibc.malloc.mmap_max=1000000");
+/// is 448 bytes for the smallest pictures: with a threshold of a page, 3 of some 5,500 segments of 64×36 differed. Where a
+/// driver is loaded a page has to do all the same: the kernel gives a process 65,530 mappings, and a driver has many small
+/// blocks.
+fn fresh_memory(sight: &Sight) -> (&'static str, &'static str) {
+    let settings = match sight {
+        Sight::Nothing => "glibc.malloc.mmap_threshold=256:glibc.malloc.mmap_max=1000000",
+        Sight::All | Sight::One(_) => "glibc.malloc.mmap_threshold=4096:glibc.malloc.mmap_max=32768",
+    };
+    ("GLIBC_TUNABLES", settings)
+}
 
 /// How long the kernel may take to end a child that was killed or has closed its socket.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -121,7 +129,7 @@ impl Slot {
             .args(&config.slot_program.args)
             .env_clear()
             .envs(sight.variables())
-            .env(FRESH_MEMORY.0, FRESH_MEMORY.1)
+            .envs([fresh_memory(&sight)])
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
