@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
     let config = Config::load(args.config.as_deref());
     if let Some(Command::GpuSelftest { gpu, json }) = args.command {
-        return program::run(config, false, |config| &config.log, |config| selftest::run(config, gpu, json));
+        return selftest::run(config, gpu.as_deref(), json);
     }
     program::run(config, args.print_config, |config| &config.log, run)
 }

@@ -1,40 +1,67 @@
 //! `worker gpu-selftest`: what every GPU of this host can do, tried now, in words an operator can act on.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
+use serde::Serialize;
+use shared::config::ConfigError;
 use shared::program::Failure;
-use worker::config::Config;
+use worker::config::{Config, WorkerConfig};
 use worker::proof::gpu::{self, Card};
 use worker::slot::spawner::Spawner;
 
-/// Tries the GPUs, or the one with this UUID or number, and prints what was found.
-///
-/// # Errors
-/// There is no GPU, none that was meant, or one of them can't be used.
-pub async fn run(mut config: Config, wanted: Option<String>, json: bool) -> Result<(), Failure> {
-    let number = wanted.as_ref().and_then(|wanted| wanted.parse::<usize>().ok());
-    if let (Some(wanted), None) = (&wanted, number) {
-        config.worker.gpu.devices = vec![wanted.clone()];
-    }
-    let cards = gpu::prove(&Arc::new(config.worker), &Spawner::start()?).await?;
-    let cards: Vec<Card> = match number {
-        Some(number) => cards.into_iter().skip(number).take(1).collect(),
-        None => cards,
+/// What was found, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Found {
+    cards: Vec<Card>,
+    /// Why there are none.
+    lack: Option<String>,
+}
+
+/// Tries the GPUs, or the one with this UUID or number, and prints what was found. Ends with 1 if there is none or one of them
+/// can't be used, with 2 if the settings are wrong.
+pub fn run(config: Result<Config, ConfigError>, wanted: Option<&str>, json: bool) -> ExitCode {
+    let config = match config {
+        Ok(config) => config.worker,
+        Err(complaints) => {
+            eprintln!("{complaints}");
+            return ExitCode::from(2);
+        }
     };
-    if cards.is_empty() {
-        return Err("there is no GPU of this number".into());
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::from);
+    let (cards, lack) = match runtime.and_then(|runtime| runtime.block_on(find(config, wanted))) {
+        Ok(cards) => (cards, None),
+        Err(lack) => (Vec::new(), Some(lack.to_string())),
+    };
+    let found = Found { cards, lack };
+    match serde_json::to_string_pretty(&found) {
+        Ok(text) if json => println!("{text}"),
+        _ => print(&found),
     }
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&cards)?),
-        false => cards.iter().for_each(print),
+    let usable = found.lack.is_none() && found.cards.iter().all(|card| card.lack.is_none());
+    if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn find(mut config: WorkerConfig, wanted: Option<&str>) -> Result<Vec<Card>, Failure> {
+    let number = wanted.and_then(|wanted| wanted.parse::<usize>().ok());
+    if let (Some(wanted), None) = (wanted, number) {
+        config.gpu.devices = vec![wanted.to_owned()];
     }
-    match cards.iter().find(|card| card.lack.is_some()) {
-        Some(card) => Err(format!("{} can't be used", card.name).into()),
-        None => Ok(()),
+    let mut cards = gpu::prove(&Arc::new(config), &Spawner::start()?).await?;
+    if let Some(number) = number {
+        cards = cards.into_iter().skip(number).take(1).collect();
+    }
+    if cards.is_empty() { Err("there is no GPU of this number".into()) } else { Ok(cards) }
+}
+
+fn print(found: &Found) {
+    found.cards.iter().for_each(print_card);
+    if let Some(lack) = &found.lack {
+        println!("no GPU can be used: {lack}");
     }
 }
 
-fn print(card: &Card) {
+fn print_card(card: &Card) {
     let Card { name, uuid, pci_bus_id, memory_bytes, driver, .. } = card;
     let driver = driver.as_deref().unwrap_or("unknown");
     let part = if card.mig { ", part of a divided GPU" } else { "" };
