@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
+use shared::placement::{Fallback, Stage};
 use shared::task::{JobId, Receipt, VideoReceipt};
 
 use super::Farm;
@@ -111,7 +112,10 @@ impl ActiveJob {
         }
         let attempt = self.ordinal(task.record.attempt);
         match &task.record.state {
-            TaskState::Done(accepted) => say(Some(accepted.at_ms), done(accepted, self.ordinal(accepted.attempt))),
+            TaskState::Done(accepted) => {
+                fallbacks(&accepted.receipt).into_iter().for_each(|text| say(Some(accepted.at_ms), text));
+                say(Some(accepted.at_ms), done(accepted, self.ordinal(accepted.attempt)));
+            }
             TaskState::Out if task.begun_ms.is_some() => {
                 let so_far = task.progress.map_or(0, |progress| progress.done_ms) as f64 / 1000.0;
                 say(None, format!("Attempt {attempt} is running; {so_far:.1} s of presentation are made."));
@@ -136,9 +140,40 @@ fn done(accepted: &Accepted, attempt: u32) -> String {
     format!("Attempt {attempt} by {worker} {made} in {seconds:.1} s.")
 }
 
+/// What was to be done on a GPU and was not.
+fn fallbacks(receipt: &Receipt) -> Vec<String> {
+    let Receipt::Video(video) = receipt else { return Vec::new() };
+    let told = |fallback: &Fallback| match fallback.stage {
+        Stage::Slot => format!("Its slot died on a GPU, and it began again with less of it: {}.", fallback.reason),
+        stage => format!("A GPU did not {}, and something else did: {}.", stage.as_str(), fallback.reason),
+    };
+    video.hardware.fallbacks.iter().map(told).collect()
+}
+
 /// Who else than software has encoded.
 fn by_families(video: &VideoReceipt) -> String {
     let others = video.parts.iter().filter(|part| !part.family.is_software());
     let told: Vec<String> = others.map(|part| format!("{} by {}", part.rendition, part.family)).collect();
     if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stitch::fixture;
+
+    #[test]
+    fn what_a_gpu_did_not_do_is_told() {
+        let (_, mut receipt) = fixture::Job::new(2, 2).video.remove(0);
+        assert_eq!(fallbacks(&Receipt::Video(receipt.clone())), [""; 0]);
+        receipt.hardware.fallbacks =
+            vec![Fallback::new(Stage::Encode, "no session is free"), Fallback::new(Stage::Slot, "no frame in 20 s")];
+        assert_eq!(
+            fallbacks(&Receipt::Video(receipt)),
+            [
+                "A GPU did not encode, and something else did: no session is free.",
+                "Its slot died on a GPU, and it began again with less of it: no frame in 20 s."
+            ]
+        );
+    }
 }
