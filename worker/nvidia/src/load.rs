@@ -107,6 +107,10 @@ fn not_started(code: c_int) -> Lack {
     let (why, advice) = match code {
         34 => ("it is the stub that programs are linked against", "take the toolkit's stubs off the library path"),
         100 => ("it finds no device", "see `nvidia-smi -L`, NVIDIA_VISIBLE_DEVICES and CUDA_VISIBLE_DEVICES"),
+        802 => (
+            "the system is not ready: on a machine with NVSwitch, the fabric manager does not run",
+            "start nvidia-fabricmanager of the driver's own version, and see its log",
+        ),
         803 => {
             ("its version is not that of the kernel module", "reboot, or load the module that belongs to the library")
         }
@@ -192,7 +196,8 @@ mod tests {
 
     #[test]
     fn every_status_at_the_start_has_its_own_advice() {
-        let advice: Vec<String> = [34, 100, 803, 804, 999].into_iter().map(|code| not_started(code).advice).collect();
+        let advice: Vec<String> =
+            [34, 100, 802, 803, 804, 999].into_iter().map(|code| not_started(code).advice).collect();
         let mut apart = advice.clone();
         apart.sort();
         apart.dedup();

@@ -82,6 +82,15 @@ fn a_device_says_what_it_is() {
 }
 
 #[test]
+fn a_part_of_a_card_has_a_uuid_of_its_own() {
+    on("h200mig", "", "a_part_of_a_card_has_a_uuid_of_its_own", || {
+        let device = Device::open(0).unwrap();
+        // "farm-h200-part"
+        assert!(device.facts().mig && device.facts().uuid == "MIG-6661726d-2d68-3230-302d-706172740000");
+    });
+}
+
+#[test]
 fn a_machine_without_a_card_is_told_from_a_broken_one() {
     on("none", "", "a_machine_without_a_card_is_told_from_a_broken_one", || match Device::count() {
         Ok(count) => assert_eq!(count, 0),

@@ -5,13 +5,15 @@
 //! fault    = function "@" number ["+"] "=" status    the call with this number (from 1), or all from it on, ends so
 //!          | function "@" number ":hang" ["=" ms]    the call never returns, or later
 //!          | "device_lost@" number                   from that call of libcuda on, every call there fails with 999
-//!          | "sessions=" number                      the system allows so many encode sessions
+//!          | "sessions=" number [":" status]         the system allows so many encode sessions; one more ends so, or with 10
 //!          | "memory=" number                        the card has so many MiB
 //!          | "encode:corrupt"                        pictures are coded that are not those given
 //!          | "encode:header"                         parameter sets are those of another generation of cards
 //!          | "encode:burst"                          a group of pictures comes out when its last one is in
+//!          | "encode:late"                           a picture is read until its own packet is, not until its output is
 //!          | "decode:corrupt"                        every 8th picture is wrong, and its status says so
 //!          | "decode:wrong"                          every 8th picture is wrong, and its status says nothing
+//!          | "decode:reuse"                          a surface is decoded into again as soon as it was shown
 //!          | "lazy_streams"                          work on a stream is done when somebody waits for it
 //! ```
 //!
@@ -31,6 +33,8 @@ pub struct Faults {
     pub device_lost: Option<u64>,
     /// Limit of encode sessions in place of the card's.
     pub sessions: Option<u32>,
+    /// What a session over the limit ends with in place of `NV_ENC_ERR_OUT_OF_MEMORY`.
+    pub no_session: Option<u32>,
     /// Memory of each card in MiB in place of its own.
     pub memory_mib: Option<u64>,
     /// What the encoder does wrong.
@@ -39,10 +43,14 @@ pub struct Faults {
     pub encode_header: bool,
     /// Packets come in groups, as from a card, and not one for each picture.
     pub encode_burst: bool,
+    /// An input is the card's until the packet of its own picture is read.
+    pub encode_late: bool,
     /// Pictures come out wrong, and `cuvidGetDecodeStatus` tells.
     pub decode_corrupt: bool,
     /// Pictures come out wrong, and nobody tells.
     pub decode_wrong: bool,
+    /// The surface that was shown last is decoded into next.
+    pub decode_reuse: bool,
     /// Work on a stream waits until it is waited for.
     pub lazy_streams: bool,
 }
@@ -92,14 +100,20 @@ impl Faults {
             "encode:corrupt" => self.encode_corrupt = true,
             "encode:header" => self.encode_header = true,
             "encode:burst" => self.encode_burst = true,
+            "encode:late" => self.encode_late = true,
             "decode:corrupt" => self.decode_corrupt = true,
             "decode:wrong" => self.decode_wrong = true,
+            "decode:reuse" => self.decode_reuse = true,
             "lazy_streams" => self.lazy_streams = true,
             _ => match fault.split_once('@') {
                 Some(("device_lost", call)) => self.device_lost = Some(call.parse().ok()?),
                 Some((function, rest)) => self.calls.push(CallFault::parse(function, rest)?),
                 None => match fault.split_once('=')? {
-                    ("sessions", number) => self.sessions = Some(number.parse().ok()?),
+                    ("sessions", limit) => {
+                        let (number, status) = limit.split_once(':').map_or((limit, None), |(a, b)| (a, Some(b)));
+                        self.sessions = Some(number.parse().ok()?);
+                        self.no_session = status.map(str::parse).transpose().ok()?;
+                    }
                     ("memory", number) => self.memory_mib = Some(number.parse().ok()?),
                     _ => return None,
                 },
@@ -174,7 +188,7 @@ mod tests {
     fn every_form_is_read() {
         let written = "NvEncEncodePicture@20=20, NvEncLockBitstream@5:hang,cuvidDecodePicture@7+=999,\
                        cuLaunchKernel@2:hang=50,device_lost@30,sessions=1,memory=256,encode:corrupt,encode:header,\
-                       encode:burst,decode:corrupt,decode:wrong,lazy_streams";
+                       encode:burst,encode:late,decode:corrupt,decode:wrong,decode:reuse,lazy_streams";
         let faults: Faults = written.parse().unwrap();
         assert_eq!(faults.calls.len(), 4);
         assert_eq!(faults.ending("NvEncEncodePicture", 20), Some(Ending::Status(20)));
@@ -185,13 +199,25 @@ mod tests {
         assert_eq!(faults.ending("cuLaunchKernel", 2), Some(Ending::Hang(Some(Duration::from_millis(50)))));
         assert_eq!((faults.device_lost, faults.sessions, faults.memory_mib), (Some(30), Some(1), Some(256)));
         assert!(faults.encode_corrupt && faults.encode_header && faults.encode_burst && faults.lazy_streams);
-        assert!(faults.decode_corrupt && faults.decode_wrong);
+        assert!(faults.decode_corrupt && faults.decode_wrong && faults.encode_late && faults.decode_reuse);
+        let full: Faults = "sessions=2:21".parse().unwrap();
+        assert_eq!((full.sessions, full.no_session), (Some(2), Some(21)));
         assert_eq!("".parse(), Ok(Faults::default()));
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
-        for text in ["cuInit", "cuInit@0=1", "cuInit@x=1", "@1=1", "cuInit@1", "cuInit@1:hang5", "sessions", "bang=1"] {
+        for text in [
+            "cuInit",
+            "cuInit@0=1",
+            "cuInit@x=1",
+            "@1=1",
+            "cuInit@1",
+            "cuInit@1:hang5",
+            "sessions",
+            "sessions=1:",
+            "bang=1",
+        ] {
             assert_eq!(text.parse::<Faults>(), Err(NotAFault(text.to_owned())));
         }
     }

@@ -34,8 +34,10 @@ impl Codec {
 pub struct Card {
     /// As `cuDeviceGetName` says it.
     pub name: &'static str,
-    /// As `cuDeviceGetUuid` says it; the last byte is the card's ordinal.
+    /// As `cuDeviceGetUuid_v2` says it; the last byte is the card's ordinal.
     pub uuid: [u8; 16],
+    /// As `cuDeviceGetUuid` says it of a part of a card: the whole one's.
+    pub whole: Option<[u8; 16]>,
     /// Compute capability, major and minor.
     pub compute_capability: (i32, i32),
     /// Memory in bytes.
@@ -80,13 +82,14 @@ pub struct Decodes {
     pub outputs: u16,
 }
 
-/// The card with this name: `t4`, `rtx3060`, `l4` or `h200`.
+/// The card with this name: `t4`, `rtx3060`, `l4`, `h200` or `h200mig`, which is a part of one.
 pub fn named(name: &str) -> Option<Card> {
     Some(match name {
         "t4" => T4,
         "rtx3060" => RTX_3060,
         "l4" => L4,
         "h200" => H200,
+        "h200mig" => H200_PART,
         _ => return None,
     })
 }
@@ -115,6 +118,7 @@ const MIB: u64 = 1024 * 1024;
 const T4: Card = Card {
     name: "Tesla T4",
     uuid: *b"farm-tesla-t4-\0\0",
+    whole: None,
     compute_capability: (7, 5),
     memory: 15_360 * MIB,
     multiprocessors: 40,
@@ -129,6 +133,7 @@ const T4: Card = Card {
 const RTX_3060: Card = Card {
     name: "NVIDIA GeForce RTX 3060",
     uuid: *b"farm-rtx-3060-\0\0",
+    whole: None,
     compute_capability: (8, 6),
     memory: 12_288 * MIB,
     multiprocessors: 28,
@@ -143,6 +148,7 @@ const RTX_3060: Card = Card {
 const L4: Card = Card {
     name: "NVIDIA L4",
     uuid: *b"farm-nvidia-l4\0\0",
+    whole: None,
     compute_capability: (8, 9),
     memory: 23_034 * MIB,
     multiprocessors: 58,
@@ -161,6 +167,7 @@ const L4: Card = Card {
 const H200: Card = Card {
     name: "NVIDIA H200",
     uuid: *b"farm-nv-h200--\0\0",
+    whole: None,
     compute_capability: (9, 0),
     memory: 143_771 * MIB,
     multiprocessors: 132,
@@ -169,6 +176,17 @@ const H200: Card = Card {
     sessions: None,
     decodes: T4.decodes,
     decode_engines: 7,
+};
+
+/// A seventh of it (`MIG 1g.18gb`), with an NVDEC.
+const H200_PART: Card = Card {
+    name: "NVIDIA H200 MIG 1g.18gb",
+    uuid: *b"farm-h200-part\0\0",
+    whole: Some(H200.uuid),
+    memory: 18_432 * MIB,
+    multiprocessors: 16,
+    decode_engines: 1,
+    ..H200
 };
 
 /// `NV_ENC_CAPS_NUM_ENCODER_ENGINES`.

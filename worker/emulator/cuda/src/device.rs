@@ -92,7 +92,7 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, bytes: c_int, device
 pub unsafe extern "C" fn cuDeviceGetUuid(uuid: Out<[u8; 16]>, device: c_int) -> Status {
     call("cuDeviceGetUuid", |driver| {
         let card = card(driver, device)?;
-        driver.answer(uuid, card.uuid)
+        driver.answer(uuid, card.whole.unwrap_or(card.uuid))
     })
 }
 
@@ -101,8 +101,10 @@ pub unsafe extern "C" fn cuDeviceGetUuid(uuid: Out<[u8; 16]>, device: c_int) -> 
 /// `uuid` is null or can hold 16 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetUuid_v2(uuid: Out<[u8; 16]>, device: c_int) -> Status {
-    // SAFETY: the caller keeps it.
-    unsafe { cuDeviceGetUuid(uuid, device) }
+    call("cuDeviceGetUuid", |driver| {
+        let card = card(driver, device)?;
+        driver.answer(uuid, card.uuid)
+    })
 }
 
 /// # Safety

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::{c_int, c_uint};
 use std::sync::Arc;
 
-use card::Decodes;
+use card::{Decodes, violation};
 
 use crate::call::{
     DECODERS, INVALID_VALUE, MAP_FAILED, NOT_SUPPORTED, OUT_OF_MEMORY, Refusal, Status, UNKNOWN, call, locked,
@@ -89,6 +89,9 @@ impl Decoder {
 
     fn decode(&mut self, parameters: &PictureParameters) -> Result<(), Refusal> {
         self.surface(parameters.index)?;
+        if self.mapped.values().any(|(mapped, _)| c_int::try_from(*mapped) == Ok(parameters.index)) {
+            violation!("cuvidDecodePicture", "surface {} is mapped", parameters.index);
+        }
         let Some(picture) = Picture::taken(parameters.bitstream) else {
             // Without a parser nobody knows the headers.
             return Err(NOT_SUPPORTED.into());

@@ -36,8 +36,8 @@ pub struct Output {
     pub stage: Stage,
     /// The packet, from `Filled` on.
     pub packet: Option<Coded>,
-    /// The input that was submitted with it and its bytes then, until the packet is read.
-    pub source: Option<(usize, Vec<u8>)>,
+    /// Number of the submission with it, until the packet is read.
+    pub number: Option<u64>,
 }
 
 /// The round of an output.

@@ -150,8 +150,9 @@ fn submit(session: &Session, state: &mut State, given: &Given<Picture>, flags: u
     let input = given.address(at!(Picture, inputBuffer));
     if let Some(output) = state.outputs.get_mut(&output) {
         output.stage = Stage::Waiting;
-        output.source = Some((input, packed));
+        output.number = Some(number);
     }
+    state.sources.insert(number, (input, packed));
     state.empty.push_back(output);
     let Some(encoder) = &mut state.encoder else { return Err(DEVICE_NOT_EXIST.into()) };
     encoder.waiting.push_back(Waiting { number, picture, headers: flags & OUTPUT_HEADERS != 0 });

@@ -69,11 +69,18 @@ pub unsafe fn lock(session: &Session, given: *mut Lock) -> Answer {
     answer(&mut given, &mut state, handle)
 }
 
-/// The input that was submitted with this output is the client's again. It must be as it was.
+/// The input of the picture that is read is the client's again, and so is the one that was submitted with this output: not
+/// quite what the header says, but FFmpeg lives on it. With the fault `encode:late` only the first is. It must be as it was.
 fn land(session: &Session, state: &mut State, handle: usize) -> Answer {
+    let Some(output) = state.outputs.get_mut(&handle) else { return Ok(()) };
+    let coded = output.packet.as_ref().map(|packet| packet.number);
+    let submitted = output.number.take().filter(|_| !card::faults().encode_late);
+    [coded, submitted].into_iter().flatten().try_for_each(|number| give_back(session, state, number))
+}
+
+fn give_back(session: &Session, state: &mut State, number: u64) -> Answer {
     const FUNCTION: &str = "NvEncLockBitstream";
-    let source = state.outputs.get_mut(&handle).and_then(|output| output.source.take());
-    let Some((input, packed)) = source else { return Ok(()) };
+    let Some((input, packed)) = state.sources.remove(&number) else { return Ok(()) };
     let stream = state.stream;
     let now = if let Some(input) = state.inputs.get_mut(&input) {
         input.flying = input.flying.saturating_sub(1);
@@ -85,7 +92,7 @@ fn land(session: &Session, state: &mut State, handle: usize) -> Answer {
         return Ok(());
     };
     if now != packed {
-        violation!(FUNCTION, "the input {input:#x} of this output was overwritten while it was in flight");
+        violation!(FUNCTION, "the input {input:#x} was overwritten while it was in flight");
     }
     Ok(())
 }

@@ -57,6 +57,8 @@ pub struct State {
     pub mapped: HashMap<usize, Mapped>,
     /// Outputs without a packet, in the order of their submission.
     pub empty: VecDeque<usize>,
+    /// Inputs whose pictures have no packet that was read, each with its bytes, by the number of the submission.
+    pub sources: HashMap<u64, (usize, Vec<u8>)>,
     /// Time stamp and duration of pictures without a packet, by the number of their submission.
     pub times: HashMap<u64, (u64, u64)>,
     /// Pictures submitted so far.
@@ -156,7 +158,7 @@ impl Session {
         })?;
         let card = card::cards().get(device).filter(|card| !card.encodes.is_empty()).ok_or(UNSUPPORTED_DEVICE)?;
         let most = card::faults().sessions.or(card.sessions).unwrap_or(MANY_SESSIONS);
-        let seat = Seat::take(most).ok_or(OUT_OF_MEMORY)?;
+        let seat = Seat::take(most).ok_or(card::faults().no_session.unwrap_or(OUT_OF_MEMORY))?;
         Ok(Self {
             handle: registry::hand_out(Kind::Session, None),
             context,

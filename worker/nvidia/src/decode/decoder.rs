@@ -15,7 +15,7 @@ use super::api::{Cuvid, Handle};
 use super::caps::number;
 use super::engine::Engine;
 use super::error::DecodeError;
-use super::sequence::Sequence;
+use super::sequence::{Sequence, begins_anew};
 use crate::codec::Codec;
 use crate::device::Device;
 use crate::raw::{Raw, field};
@@ -63,6 +63,8 @@ struct State {
     engine: Option<Engine>,
     shown: VecDeque<Picture>,
     errors: u64,
+    /// The packet that is being parsed begins with a picture that needs no other.
+    key: bool,
     /// Why the parser was told to stop.
     failed: Option<DecodeError>,
 }
@@ -81,6 +83,7 @@ impl Decoder {
             engine: None,
             shown: VecDeque::new(),
             errors: 0,
+            key: false,
             failed: None,
         };
         let state = NonNull::from(Box::leak(Box::new(state)));
@@ -102,11 +105,12 @@ impl Decoder {
         if self.ended {
             return Err(DecodeError::Config("a packet after the last".to_owned()));
         }
-        let (device, cuvid) = {
+        let (device, cuvid, codec) = {
             let state = self.state();
-            (state.device.clone(), state.cuvid)
+            (state.device.clone(), state.cuvid, state.codec)
         };
         device.bind()?;
+        self.state_mut().key = packet.is_some_and(|packet| begins_anew(codec, packet));
         let mut words = Raw::<CUVIDSOURCEDATAPACKET>::zeroed();
         match packet {
             Some(data) => {
@@ -220,6 +224,10 @@ unsafe extern "C" fn on_sequence(user: *mut c_void, words: *mut CUVIDEOFORMAT) -
         let words = unsafe { Raw::copied(words) };
         let sequence = Sequence::read(state.codec, &words)?;
         if state.engine.as_ref().is_none_or(|engine| engine.sequence != sequence) {
+            if state.engine.is_some() && !state.key && matches!(state.codec, Codec::Vp9 | Codec::Av1) {
+                let text = format!("{} of another size whose references have the old one", state.codec);
+                return Err(DecodeError::Unsupported(text));
+            }
             // All pictures of the sequence before have been shown; its memory goes first.
             state.engine = None;
             state.engine = Some(Engine::create(&state.device, &state.cuvid, sequence)?);
@@ -233,7 +241,7 @@ unsafe extern "C" fn on_sequence(user: *mut c_void, words: *mut CUVIDEOFORMAT) -
 /// `PFNVIDDECODECALLBACK`.
 unsafe extern "C" fn on_decode(user: *mut c_void, parameters: *mut CUVIDPICPARAMS) -> c_int {
     let run = |state: &mut State| {
-        let engine = state.engine.as_ref().ok_or_else(|| DecodeError::Stream("a picture of no sequence".to_owned()))?;
+        let engine = state.engine.as_mut().ok_or_else(|| DecodeError::Stream("a picture of no sequence".to_owned()))?;
         // SAFETY: the parser gives them, for this call.
         unsafe { engine.decode(parameters) }?;
         Ok(1)

@@ -29,8 +29,18 @@ pub(super) struct Engine {
     handle: Handle,
     pub(super) sequence: Sequence,
     pool: Pool,
-    /// Pictures that are being copied, oldest first, each with what happens when it has been.
-    copying: VecDeque<(u64, CudaEvent)>,
+    /// Pictures that are being copied, oldest first.
+    copying: VecDeque<Copying>,
+}
+
+/// A mapped picture that is being copied.
+#[derive(Debug)]
+struct Copying {
+    /// The parser's name of it.
+    index: i32,
+    address: u64,
+    /// Happens when it has been copied.
+    copied: CudaEvent,
 }
 
 impl Engine {
@@ -51,9 +61,11 @@ impl Engine {
     ///
     /// # Safety
     /// The parser gave the parameters, in the call that is under way.
-    pub(super) unsafe fn decode(&self, parameters: *mut CUVIDPICPARAMS) -> Result<(), DecodeError> {
+    pub(super) unsafe fn decode(&mut self, parameters: *mut CUVIDPICPARAMS) -> Result<(), DecodeError> {
+        // SAFETY: the caller keeps the promise.
+        self.unmap_index(unsafe { (*parameters).CurrPicIdx })?;
         // SAFETY: the caller keeps the promise, and the decoder is one of this sequence.
-        DecodeError::check("cuvidDecodePicture", unsafe { (self.cuvid.decode)(self.handle, parameters) })
+        DecodeError::check_picture("cuvidDecodePicture", unsafe { (self.cuvid.decode)(self.handle, parameters) })
     }
 
     /// A picture that is to be shown, copied out, and whether it was decoded without an error.
@@ -63,11 +75,12 @@ impl Engine {
         }
         let surface = self.pool.take()?;
         let index = shown.get::<i32, _>(field!(CUVIDPARSERDISPINFO, picture_index));
+        self.unmap_index(index)?;
         let (address, pitch) = self.map(index, shown)?;
         let copied = self.copy(address, pitch, &surface);
         // Whatever became of the copy, it is unmapped when what was begun of it is done.
         match self.device.cuda_stream().record_event(Some(CUevent_flags::CU_EVENT_BLOCKING_SYNC)) {
-            Ok(event) => self.copying.push_back((address, event)),
+            Ok(copied) => self.copying.push_back(Copying { index, address, copied }),
             Err(error) => {
                 self.unmap(address)?;
                 return Err(Fault::of("cuEventRecord")(error).into());
@@ -89,7 +102,7 @@ impl Engine {
         let (mut address, mut pitch) = (0, 0);
         // SAFETY: the parser named the picture; the structure is whole, and the stream lives as long as the device.
         let status = unsafe { (self.cuvid.map)(self.handle, index, &raw mut address, &raw mut pitch, how.pointer()) };
-        DecodeError::check("cuvidMapVideoFrame", status)?;
+        DecodeError::check_picture("cuvidMapVideoFrame", status)?;
         Ok((address, pitch))
     }
 
@@ -115,10 +128,19 @@ impl Engine {
         status != 0 || !matches!(said, ERROR | CONCEALED)
     }
 
+    /// Gives all pictures up to this one back, if it is mapped: the parser names it anew once it was shown, whether it has
+    /// been copied or not.
+    fn unmap_index(&mut self, index: i32) -> Result<(), DecodeError> {
+        while self.copying.iter().any(|copying| copying.index == index) {
+            self.unmap_oldest()?;
+        }
+        Ok(())
+    }
+
     /// Waits for the oldest copy and gives its picture back.
     fn unmap_oldest(&mut self) -> Result<(), DecodeError> {
-        let Some((address, event)) = self.copying.front() else { return Ok(()) };
-        event.synchronize().map_err(Fault::of("cuEventSynchronize"))?;
+        let Some(Copying { address, copied, .. }) = self.copying.front() else { return Ok(()) };
+        copied.synchronize().map_err(Fault::of("cuEventSynchronize"))?;
         self.unmap(*address)?;
         self.copying.pop_front();
         Ok(())
@@ -132,8 +154,8 @@ impl Engine {
     /// Gives everything back to the driver, whatever state it is in, and tells the first thing that went wrong.
     fn destroy(&mut self) -> Result<(), DecodeError> {
         let mut destroyed = self.device.bind().map_err(DecodeError::from);
-        for (address, event) in std::mem::take(&mut self.copying) {
-            let copied = event.synchronize().map_err(Fault::of("cuEventSynchronize"));
+        for Copying { address, copied, .. } in std::mem::take(&mut self.copying) {
+            let copied = copied.synchronize().map_err(Fault::of("cuEventSynchronize"));
             destroyed = destroyed.and(copied.map_err(DecodeError::from)).and(self.unmap(address));
         }
         // SAFETY: nothing reads what it has mapped, and nobody has it after this.

@@ -12,7 +12,7 @@ pub enum DecodeError {
     /// This card can't decode that. Decode elsewhere, and don't ask again.
     #[error("NVDEC can't do that: {0}")]
     Unsupported(String),
-    /// The parser makes no sense of the stream. Another decoder may.
+    /// Parser or engine make no sense of the stream. Another decoder may.
     #[error("NVDEC does not understand the stream: {0}")]
     Stream(String),
     /// The driver finds our call wrong: a bug of ours, the card is well.
@@ -30,15 +30,28 @@ impl DecodeError {
         match code {
             1 => Self::Config(fault.to_string()),
             100 | 801 => Self::Unsupported(fault.to_string()),
-            // There is nothing to map where nothing could be decoded.
-            205 => Self::Stream(fault.to_string()),
             _ => Self::from(fault),
+        }
+    }
+
+    /// For a status of a call that a stream's bytes went into, or came out of: what isn't of the card is of the stream.
+    fn of_picture(call: &'static str, code: Status) -> Self {
+        let fault = Fault { call, code };
+        match code {
+            100 | 801 => Self::Unsupported(fault.to_string()),
+            _ if fault.sticky() || fault.out_of_memory() => Self::from(fault),
+            _ => Self::Stream(fault.to_string()),
         }
     }
 
     /// Success, or the error.
     pub(super) fn check(call: &'static str, status: Status) -> Result<(), Self> {
         if status == 0 { Ok(()) } else { Err(Self::of(call, status)) }
+    }
+
+    /// The same for a call that decodes or maps a picture.
+    pub(super) fn check_picture(call: &'static str, status: Status) -> Result<(), Self> {
+        if status == 0 { Ok(()) } else { Err(Self::of_picture(call, status)) }
     }
 }
 
@@ -58,8 +71,16 @@ mod tests {
         assert!(matches!(of(2), DecodeError::Busy(_)));
         assert!(matches!(of(801), DecodeError::Unsupported(_)));
         assert!(matches!(of(1), DecodeError::Config(_)));
-        assert!(matches!(of(205), DecodeError::Stream(_)));
         assert!(matches!(of(700), DecodeError::Fault(_)));
         assert!(matches!(of(4711), DecodeError::Fault(_)), "a status of a newer driver should not be ours to explain");
+    }
+
+    #[test]
+    fn a_picture_that_can_not_be_decoded_blames_the_stream_unless_the_context_is_lost() {
+        let of = |code| DecodeError::check_picture("cuvidDecodePicture", code).unwrap_err();
+        assert!([1, 200, 205, 4711].into_iter().all(|code| matches!(of(code), DecodeError::Stream(_))));
+        assert!([700, 719, 999].into_iter().all(|code| matches!(of(code), DecodeError::Fault(_))));
+        assert!(matches!(of(2), DecodeError::Busy(_)));
+        assert!([100, 801].into_iter().all(|code| matches!(of(code), DecodeError::Unsupported(_))));
     }
 }

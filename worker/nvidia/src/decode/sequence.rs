@@ -107,9 +107,52 @@ impl Sequence {
     }
 }
 
+/// Whether a VP9 frame is a key frame (VP9 6.2: a marker, two bits of profile, a reserved one in profile 3, no frame that
+/// is only shown again, 0 for a key frame), or an AV1 temporal unit has a sequence header (AV1 5.3: another one begins with
+/// a key frame). What refers to pictures of another size needs their decoder, of any other codec there is no such thing.
+pub(super) fn begins_anew(codec: Codec, packet: &[u8]) -> bool {
+    match (codec, packet) {
+        (Codec::Vp9, [first, ..]) if first >> 4 & 3 == 3 => first & 0b110 == 0,
+        (Codec::Vp9, [first, ..]) => first & 0b1100 == 0,
+        (Codec::Av1, unit) => has_sequence_header(unit),
+        _ => true,
+    }
+}
+
+/// Whether one of these OBUs, each with its size, is a sequence header.
+fn has_sequence_header(mut unit: &[u8]) -> bool {
+    while let [first, rest @ ..] = unit {
+        if first >> 3 & 0xf == 1 {
+            return true;
+        }
+        let sized = first & 2 != 0;
+        let Some(rest) = rest.get(usize::from(first >> 2 & 1)..).filter(|_| sized) else { return false };
+        let bytes = rest.iter().take(8).take_while(|byte| *byte & 0x80 != 0).count() + 1;
+        let size = rest.iter().take(bytes).rev().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
+        unit = bytes.checked_add(size).and_then(|end| rest.get(end..)).unwrap_or(&[]);
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn key_frames_are_told_from_what_refers_to_others() {
+        let vp9 = |first: u8| begins_anew(Codec::Vp9, &[first, 0x49]);
+        assert!(vp9(0b1000_0010), "key frame of profile 0");
+        assert!(vp9(0b1001_0010), "key frame of profile 2");
+        assert!(!vp9(0b1000_0110) && !vp9(0b1001_0110), "frames with references");
+        assert!(!vp9(0b1000_1000), "a frame shown again");
+        assert!(vp9(0b1011_0000) && !vp9(0b1011_0010), "profile 3");
+        assert!(begins_anew(Codec::Av1, &[0x12, 0, 0x0a, 3, 7, 8, 9, 0x32, 2, 1, 1]));
+        assert!(!begins_anew(Codec::Av1, &[0x12, 0, 0x32, 0x82, 0, 1, 1]));
+        for torn in [&[0x32, 0xff, 0xff][..], &[0x12], &[0x30, 0x0a], &[0x36], &[]] {
+            assert!(!begins_anew(Codec::Av1, torn), "{torn:?}");
+        }
+        assert!(begins_anew(Codec::H264, &[0]));
+    }
 
     fn words(coded: (u32, u32), shown: [i32; 4]) -> Raw<CUVIDEOFORMAT> {
         let mut words = Raw::zeroed();

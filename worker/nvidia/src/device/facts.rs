@@ -36,7 +36,7 @@ impl Facts {
     pub(super) fn read(context: &CudaContext) -> Result<Self, Fault> {
         let name = context.name().map_err(Fault::of("cuDeviceGetName"))?;
         let mig = name.contains(" MIG ");
-        let uuid = context.uuid().map_err(Fault::of("cuDeviceGetUuid"))?.bytes.map(|byte| byte as u8);
+        let uuid = uuid(context)?;
         let domain = attribute!(context, CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?;
         let bus = attribute!(context, CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?;
         let device = attribute!(context, CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?;
@@ -57,6 +57,15 @@ impl Facts {
             mig,
         })
     }
+}
+
+/// The part's own for a part of a GPU, which the function's first version answers with the whole one's.
+fn uuid(context: &CudaContext) -> Result<[u8; 16], Fault> {
+    let mut uuid = sys::CUuuid { bytes: [0; 16] };
+    // SAFETY: it writes 16 bytes.
+    let status = unsafe { sys::cuDeviceGetUuid_v2(&raw mut uuid, context.cu_device()) };
+    status.result().map_err(Fault::of("cuDeviceGetUuid"))?;
+    Ok(uuid.bytes.map(|byte| byte as u8))
 }
 
 /// As `nvidia-smi -L` writes it.

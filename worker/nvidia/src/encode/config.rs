@@ -28,7 +28,7 @@ const QUARTER_FIRST: u32 = 1;
 const MIDDLE: u32 = 2;
 /// `NV_ENC_SPLIT_DISABLE_MODE`: more chunks at once use the engines better than one picture on two of them.
 const NO_SPLIT: u32 = 15;
-/// `NV_ENC_LEVEL_AV1_AUTOSELECT`; H.264's and HEVC's is 0.
+/// `NV_ENC_LEVEL_AV1_AUTOSELECT`; H.264's and HEVC's is 0. Released drivers start no AV1 session with another level.
 const AV1_ANY_LEVEL: u32 = 24;
 /// Pictures between two IDRs at most. They come where they are asked for and this never decides; the driver wants
 /// `NVENC_INFINITE_GOPLENGTH` only where there are no B-frames.
@@ -228,11 +228,12 @@ impl Plan {
             ($($path:tt)+) => { config!(encodeCodecConfig).then(field!(NV_ENC_CONFIG_AV1, $($path)+)) };
         }
         let settings = &self.settings;
-        config.set_bits(av1!(_bitfield_1), av1::REPEAT_HEADERS, 0);
+        // A sync sample has the sequence header in it (AV1-ISOBMFF 2.4).
+        config.set_bits(av1!(_bitfield_1), av1::REPEAT_HEADERS, 1);
         config.set_bits(av1!(_bitfield_1), av1::CHROMA_FORMAT, 1);
         config.set_bits(av1!(_bitfield_1), av1::INPUT_DEPTH_ABOVE_8, self.depth_above_8());
         config.set_bits(av1!(_bitfield_1), av1::DEPTH_ABOVE_8, self.depth_above_8());
-        config.set(av1!(level), settings.level.unwrap_or(AV1_ANY_LEVEL));
+        config.set(av1!(level), AV1_ANY_LEVEL);
         config.set(av1!(tier), 0u32);
         config.set(av1!(idrPeriod), LONGEST_GOP);
         config.set(av1!(useBFramesAsRef), self.b_references());
@@ -289,14 +290,17 @@ impl Plan {
 
 /// Whether the card can encode with so many bits and this level.
 fn supported(settings: &EncodeSettings, card: &CodecCapabilities) -> Result<(), EncodeError> {
-    if settings.format == Format::P016 && !card.ten_bit {
-        return Err(EncodeError::Unsupported(format!("this card encodes {} with 8 bits only", settings.codec)));
+    // API 12.1 has no profile for H.264 of 10 bits, whatever newer cards say.
+    if settings.format == Format::P016 && (settings.codec == Codec::H264 || !card.ten_bit) {
+        return Err(EncodeError::Unsupported(format!("{} is encoded with 8 bits only here", settings.codec)));
     }
     match settings.level {
-        Some(level) if !(card.levels.0..=card.levels.1).contains(&level) => Err(EncodeError::Unsupported(format!(
-            "{} at level {level}: this card has levels {} to {}",
-            settings.codec, card.levels.0, card.levels.1
-        ))),
+        Some(level) if settings.codec != Codec::Av1 && !(card.levels.0..=card.levels.1).contains(&level) => {
+            Err(EncodeError::Unsupported(format!(
+                "{} at level {level}: this card has levels {} to {}",
+                settings.codec, card.levels.0, card.levels.1
+            )))
+        }
         _ => Ok(()),
     }
 }

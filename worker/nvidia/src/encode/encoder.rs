@@ -4,6 +4,9 @@
 //! push ─▶ register (once for each memory) ─▶ map ─▶ encode ─┐ in flight: see `flight.rs`
 //! packet ◀─ unmap ◀─ unlock ◀─ copy ◀─ lock (waits) ◀───────┘
 //! ```
+//!
+//! Packets come into the outputs in the order in which these were handed in, but in coding order: so an output is free
+//! when its packet was taken, and a picture when the packet with its own time was.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -59,19 +62,16 @@ pub struct Encoder {
     session: Session,
     settings: EncodeSettings,
     headers: Vec<u8>,
-    flight: Flight<Submitted>,
+    /// Bitstream buffers that are to be filled.
+    flight: Flight<*mut c_void>,
     /// Bitstream buffers that nothing is written into.
     free: Vec<*mut c_void>,
+    /// Pictures that are not encoded yet, by their times. Nobody may write into them meanwhile.
+    held: Vec<(i64, Surface)>,
     inputs: Inputs,
     finished: bool,
-}
-
-/// A picture that the card has not given back.
-#[derive(Debug, Clone)]
-struct Submitted {
-    output: *mut c_void,
-    /// Nobody may write into it meanwhile.
-    surface: Surface,
+    /// The card failed: it may never fill a buffer again, and must not be waited for.
+    failed: bool,
 }
 
 // SAFETY: the pointers are the session's handles, used only through this and with the context bound.
@@ -93,7 +93,8 @@ impl Encoder {
         let headers = headers(&session, settings.parameter_set)?;
         let flight = Flight::new(plan.depth());
         let settings = plan.settings;
-        Ok(Self { session, settings, headers, flight, free: Vec::new(), inputs: Inputs::default(), finished: false })
+        let (free, held, inputs) = (Vec::new(), Vec::new(), Inputs::default());
+        Ok(Self { session, settings, headers, flight, free, held, inputs, finished: false, failed: false })
     }
 
     /// Parameter sets in Annex B, or the AV1 sequence header. The same for the encoder's whole life.
@@ -109,20 +110,8 @@ impl Encoder {
     pub fn push(&mut self, surface: Surface, pts: i64, idr: bool) -> Result<Vec<Packet>, EncodeError> {
         self.session.device.bind()?;
         self.check(&surface)?;
-        let output = self.output()?;
-        match self.submit(output, &surface, pts, idr) {
-            Ok(success) => {
-                self.flight.begin(Submitted { output, surface });
-                if success {
-                    self.flight.success();
-                }
-                self.collect()
-            }
-            Err(error) => {
-                self.free.push(output);
-                Err(error)
-            }
-        }
+        let packets = self.begin(surface, pts, idr).and_then(|()| self.collect());
+        self.noting(packets)
     }
 
     /// Drains: the remaining packets. Nothing may be pushed after it.
@@ -134,8 +123,33 @@ impl Encoder {
             return Ok(Vec::new());
         }
         self.session.device.bind()?;
-        self.end()?;
-        self.collect()
+        let packets = self.end().and_then(|()| self.collect());
+        self.noting(packets)
+    }
+
+    /// Remembers a failure of the card.
+    fn noting<T>(&mut self, result: Result<T, EncodeError>) -> Result<T, EncodeError> {
+        self.failed |= matches!(result, Err(EncodeError::Fault(_)));
+        result
+    }
+
+    /// Puts a picture in flight.
+    fn begin(&mut self, surface: Surface, pts: i64, idr: bool) -> Result<(), EncodeError> {
+        let output = self.output()?;
+        match self.submit(output, &surface, pts, idr) {
+            Ok(success) => {
+                self.flight.begin(output);
+                self.held.push((pts, surface));
+                if success {
+                    self.flight.success();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.free.push(output);
+                Err(error)
+            }
+        }
     }
 
     /// What the driver would take in silence, and encode something else.
@@ -204,7 +218,9 @@ impl Encoder {
         parameters.set(field!(NV_ENC_PIC_PARAMS, encodePicFlags), END);
         // SAFETY: the session is started; the end needs no buffers.
         let status = unsafe { (self.session.nvenc.encode)(self.session.handle, parameters.pointer()) };
-        self.session.check("NvEncEncodePicture", status)?;
+        if status != NEED_MORE_INPUT {
+            self.session.check("NvEncEncodePicture", status)?;
+        }
         self.flight.end();
         Ok(())
     }
@@ -212,17 +228,22 @@ impl Encoder {
     /// All packets that are due.
     fn collect(&mut self) -> Result<Vec<Packet>, EncodeError> {
         let mut packets = Vec::new();
-        while let Some(oldest) = self.flight.oldest_due() {
-            packets.push(self.take(oldest.output)?);
-            self.land()?;
+        while let Some(output) = self.flight.oldest_due().copied() {
+            let packet = self.take(output)?;
+            self.flight.land();
+            self.free.push(output);
+            self.land(packet.pts)?;
+            packets.push(packet);
         }
         Ok(packets)
     }
 
-    /// The oldest in flight is ours again.
-    fn land(&mut self) -> Result<(), EncodeError> {
-        let Some(Submitted { output, surface }) = self.flight.land() else { return Ok(()) };
-        self.free.push(output);
+    /// The picture of this time is ours again.
+    fn land(&mut self, pts: i64) -> Result<(), EncodeError> {
+        let Some(place) = self.held.iter().position(|held| held.0 == pts) else {
+            return Err(EncodeError::Fault(format!("the card gave a packet of time {pts}, which no picture had")));
+        };
+        let (_, surface) = self.held.swap_remove(place);
         self.inputs.unmap(&self.session, &surface)
     }
 
@@ -253,15 +274,21 @@ impl Encoder {
     }
 
     /// Gives everything back to the driver, whatever state it is in, and tells the first thing that went wrong. The stream
-    /// is ended and what is due is waited for, so that no picture is still being read. The session follows by itself.
+    /// is ended and what is due is waited for, so that no picture is still being read, unless the card failed. The session
+    /// follows by itself, and then the pictures that it still had.
     fn release(&mut self) -> Result<(), EncodeError> {
         let mut released = self.session.device.bind().map_err(EncodeError::from);
-        if !self.finished {
-            released = released.and_then(|()| self.end());
+        if !self.failed {
+            if !self.finished {
+                released = released.and_then(|()| self.end());
+            }
+            released = released.and_then(|()| self.collect()).map(|_| ());
         }
-        released = released.and_then(|()| self.collect()).map(|_| ());
-        while self.flight.len() > 0 {
-            released = released.and(self.land());
+        while let Some(output) = self.flight.land() {
+            self.free.push(output);
+        }
+        for (_, surface) in &self.held {
+            released = released.and(self.inputs.unmap(&self.session, surface));
         }
         released = released.and(self.inputs.release(&self.session));
         for output in self.free.drain(..) {

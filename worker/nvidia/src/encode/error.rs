@@ -27,8 +27,11 @@ impl EncodeError {
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         let text = format!("{call} ends with status {status} ({}){said}", name(status));
         match status {
-            10 => Self::Busy(text),
-            1 | 2 | 12 | 21 | 22 => Self::Unsupported(text),
+            // Newer drivers of GeForce cards call the limit of their sessions 21.
+            10 | 13 | 18 | 21 => Self::Busy(text),
+            // Which levels hold what is the driver's own to judge, and cards differ.
+            8 if said.to_ascii_lowercase().contains("level") => Self::Unsupported(text),
+            1 | 2 | 12 | 22 => Self::Unsupported(text),
             6..=9 | 11 | 14 | 15 | 19 | 24 | 25 => Self::Config(text),
             _ => Self::Fault(text),
         }
@@ -84,10 +87,12 @@ mod tests {
     #[test]
     fn a_status_says_what_is_to_be_done() {
         let of = |status| EncodeError::of("NvEncOpenEncodeSessionEx", status, "");
-        assert!(matches!(of(10), EncodeError::Busy(_)));
+        assert!([10, 13, 18, 21].into_iter().all(|status| matches!(of(status), EncodeError::Busy(_))));
         assert!(matches!(of(2), EncodeError::Unsupported(_)));
         assert!(matches!(of(12), EncodeError::Unsupported(_)));
         assert!(matches!(of(8), EncodeError::Config(_)));
+        let level = EncodeError::of("NvEncInitializeEncoder", 8, "Invalid Level.");
+        assert!(matches!(level, EncodeError::Unsupported(_)), "{level}");
         assert!(matches!(of(20), EncodeError::Fault(_)));
         assert!(matches!(of(4711), EncodeError::Fault(_)), "a status of a newer driver should not be ours to explain");
     }

@@ -37,9 +37,10 @@ impl Session {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the parameters are whole, and the context lives as long as the device that the session keeps.
         let status = unsafe { (nvenc.open)(parameters.pointer(), &raw mut handle) };
+        // A session that failed to open is to be closed too if there is a handle: dropping it does that.
+        let session = (!handle.is_null()).then(|| Self { nvenc: *nvenc, device: device.clone(), handle });
         match status {
-            0 if !handle.is_null() => Ok(Self { nvenc: *nvenc, device: device.clone(), handle }),
-            0 => Err(EncodeError::Fault("NvEncOpenEncodeSessionEx gives no session".to_owned())),
+            0 => session.ok_or_else(|| EncodeError::Fault("NvEncOpenEncodeSessionEx gives no session".to_owned())),
             status => Err(EncodeError::of("NvEncOpenEncodeSessionEx", status, "")),
         }
     }

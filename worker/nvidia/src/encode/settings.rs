@@ -24,8 +24,8 @@ pub struct EncodeSettings {
     pub buffer_bits: u32,
     /// How full the buffer is at the start, in bits.
     pub initial_fill_bits: u32,
-    /// In the codec's own numbers: H.264 `level_idc` (40 is 4), HEVC `general_level_idc` (120 is 4), AV1
-    /// `seq_level_idx` (8 is 4.0). `None`: the driver's choice, which may differ from card to card.
+    /// In the codec's own numbers: H.264 `level_idc` (40 is 4), HEVC `general_level_idc` (120 is 4). `None`: the driver's
+    /// choice, which may differ from card to card; AV1's always is.
     pub level: Option<u32>,
     /// Number of all parameter sets (VPS, SPS, PPS), so that several families of encoders can share an init segment.
     /// H.264 and HEVC have 16 of the scarcest.
@@ -52,11 +52,11 @@ pub struct Color {
 }
 
 impl EncodeSettings {
-    /// NVENC's target quality for the constant rate factor, in 256ths: 0 to 51 for all codecs, where 0 would leave it to
-    /// the driver. AV1's factors reach to 63.
+    /// NVENC's target quality for the constant rate factor, in 256ths: to 51, and for AV1 to 63 (drivers take that, whatever
+    /// the header says); 0 would leave it to the driver.
     pub(super) fn target_quality(&self) -> u16 {
-        let scale = if self.codec == Codec::Av1 { 51.0 / 63.0 } else { 1.0 };
-        (self.crf * scale * 256.0).clamp(256.0, 51.0 * 256.0) as u16
+        let most = if self.codec == Codec::Av1 { 63.0 } else { 51.0 };
+        (self.crf * 256.0).clamp(256.0, most * 256.0) as u16
     }
 }
 
@@ -89,7 +89,8 @@ pub(super) mod tests {
         assert_eq!(quality(Codec::H264, 23.5), 23 * 256 + 128);
         assert_eq!(quality(Codec::H264, 0.0), 256);
         assert_eq!(quality(Codec::Hevc, 60.0), 51 * 256);
-        assert_eq!(quality(Codec::Av1, 63.0), 51 * 256);
+        assert_eq!(quality(Codec::Av1, 40.0), 40 * 256);
+        assert_eq!(quality(Codec::Av1, 70.0), 63 * 256);
         assert_eq!(quality(Codec::H264, f32::NAN), 0, "NaN is refused before");
     }
 }

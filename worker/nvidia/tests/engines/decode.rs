@@ -182,6 +182,12 @@ fn streams_that_work_only_when_waited_for_change_nothing() {
 }
 
 #[test]
+fn a_surface_is_given_back_before_it_is_decoded_into_again() {
+    let test = "decode::a_surface_is_given_back_before_it_is_decoded_into_again";
+    on("l4", "decode:reuse,lazy_streams", test, |folder| decodes_exactly(folder, &H264));
+}
+
+#[test]
 fn hevc_has_8_and_10_bits() {
     on("l4", "", "decode::hevc_has_8_and_10_bits", |folder| {
         decodes_exactly(folder, &HEVC);
@@ -214,6 +220,19 @@ fn a_size_may_change_on_the_way() {
         let wanted = clips.iter().flat_map(|clip| &clip.pictures);
         assert_eq!((pictures.len(), errors), (3 * COUNT, 0));
         assert!(pictures.iter().zip(wanted).all(|(picture, wanted)| bytes(&picture.surface) == *wanted));
+    });
+}
+
+#[test]
+fn a_size_may_change_with_a_key_frame_where_references_have_sizes() {
+    on("l4", "", "decode::a_size_may_change_with_a_key_frame_where_references_have_sizes", |folder| {
+        for recipe in [VP9, AV1] {
+            let larger = Recipe { size: (320, 180), ..recipe };
+            let clips = [Clip::make(folder, &recipe), Clip::make(folder, &larger)];
+            let packets: Vec<_> = clips.iter().flat_map(|clip| clip.packets.clone()).collect();
+            let (pictures, _) = decode(&packets, recipe.codec).unwrap();
+            assert_eq!(pictures.len(), 2 * COUNT);
+        }
     });
 }
 
@@ -344,6 +363,8 @@ faults! {
     a_decoder_that_is_made_wrongly_is_ours: "cuvidCreateDecoder@1=1" => Config;
     a_parser_that_is_not_made_is_a_fault: "cuvidCreateVideoParser@1=999" => Fault;
     a_stream_that_is_not_parsed_is_the_streams: "cuvidParseVideoData@9=1" => Stream;
+    a_picture_that_is_refused_is_the_streams: "cuvidDecodePicture@7=200" => Stream;
+    a_picture_that_never_came_to_be_is_the_streams: "cuvidMapVideoFrame64@5=1" => Stream;
     a_picture_that_is_not_decoded_is_a_fault: "cuvidDecodePicture@7=719" => Fault;
     a_picture_that_is_not_mapped_is_a_fault: "cuvidMapVideoFrame64@5=999" => Fault;
     a_picture_that_is_not_unmapped_is_a_fault: "cuvidUnmapVideoFrame64@2=999" => Fault;

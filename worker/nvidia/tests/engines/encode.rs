@@ -206,6 +206,21 @@ fn sessions_are_counted_by_opening_them() {
 }
 
 #[test]
+fn a_full_card_may_call_that_an_incompatible_key() {
+    on("rtx3060", "sessions=2:21", "encode::a_full_card_may_call_that_an_incompatible_key", |_| {
+        let (device, nvenc) = device();
+        assert_eq!(encode::sessions(&device, &nvenc, 16), Ok(2));
+    });
+}
+
+#[test]
+fn a_picture_stays_as_it_is_until_its_own_packet_came() {
+    on("l4", "encode:late,encode:burst", "encode::a_picture_stays_as_it_is_until_its_own_packet_came", |folder| {
+        encodes_well(folder, &settings(Codec::H264));
+    });
+}
+
+#[test]
 fn a_card_without_an_encoder_says_so() {
     on("h200", "", "encode::a_card_without_an_encoder_says_so", |_| {
         let (device, nvenc) = device();
@@ -321,6 +336,9 @@ faults! {
     a_picture_that_is_not_mapped_is_a_fault: "NvEncMapInputResource@7=16" => Fault;
     memory_that_is_not_registered_is_a_fault: "NvEncRegisterResource@3=23" => Fault;
     an_end_that_fails_is_a_fault: "NvEncEncodePicture@61=20" => Fault;
+    a_card_that_failed_a_lock_is_never_waited_for_again: "NvEncLockBitstream@5=20,NvEncLockBitstream@6:hang" => Fault;
+    a_card_that_failed_a_picture_gets_no_other: "NvEncEncodePicture@20=20,NvEncEncodePicture@21:hang" => Fault;
+    a_busy_encoder_is_busy: "NvEncEncodePicture@20=18" => Busy;
     a_lost_device_is_a_fault: "device_lost@90" => Fault;
 }
 

@@ -22,10 +22,10 @@ impl Indices {
         self.released.len()
     }
 
-    /// The one that has been free for longest.
+    /// The one that has been free for longest, or with the fault `decode:reuse` the one that was released last.
     pub fn take(&mut self) -> Option<usize> {
         let free = self.released.iter().enumerate().filter_map(|(index, released)| Some(((*released)?, index)));
-        let (_, index) = free.min()?;
+        let (_, index) = if card::faults().decode_reuse { free.max() } else { free.min() }?;
         self.released[index] = None;
         Some(index)
     }

@@ -101,6 +101,10 @@ impl Client {
         &self.cuvid
     }
 
+    pub fn decoder(&self) -> u64 {
+        self.decoder
+    }
+
     pub fn cuda(&self) -> &Library {
         &self.cuda
     }

@@ -6,6 +6,8 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::fs;
 use std::ptr::null_mut;
 
+use nvidia_video_codec_sdk::sys::cuviddec::CUVIDPICPARAMS;
+
 use crate::client::{Client, Manners, call};
 use crate::{encode, ignored, play};
 
@@ -29,6 +31,7 @@ const MISDEEDS: &[Misdeed] = &[
     ),
     (unmapped_twice, "cuvidUnmapVideoFrame64: 0x3a8100000400 is no mapped frame, or was unmapped"),
     (destroyed_with_frames, "cuvidDestroyDecoder: 1 frames are still mapped"),
+    (decoded_into_what_is_mapped, "cuvidDecodePicture: surface 0 is mapped"),
     (parsed_in_a_callback, "cuvidParseVideoData: called from two threads, or from a callback"),
     (unlocked, "cuvidCtxUnlock: the lock is not held by this thread"),
     (no_pointers, "cuvidCreateDecoder: a null pointer"),
@@ -87,6 +90,17 @@ fn unmapped_twice() {
 fn destroyed_with_frames() {
     let manners = Manners { surfaces: Some(20), ..Manners::default() };
     parsed(manners, |client| assert!(client.map(0).is_ok()));
+}
+
+fn decoded_into_what_is_mapped() {
+    parsed(Manners { surfaces: Some(20), ..Manners::default() }, |client| {
+        let (address, _) = client.map(0).unwrap();
+        // SAFETY: zero is a value of all its fields; it names surface 0, and no bytes.
+        let mut picture: CUVIDPICPARAMS = unsafe { std::mem::zeroed() };
+        let given = &raw mut picture;
+        let status = call!(client.cuvid(), cuvidDecodePicture(client.decoder() => u64, given => *mut CUVIDPICPARAMS));
+        assert_eq!((status, client.unmap(address)), (801, 0));
+    });
 }
 
 fn parsed_in_a_callback() {

@@ -49,6 +49,7 @@ fn bits_lie_where_the_bindings_have_them() {
     let av1 = config!(encodeCodecConfig).then(field!(NV_ENC_CONFIG_AV1, _bitfield_1));
     let wanted = accessed!(
         NV_ENC_CONFIG_AV1,
+        set_repeatSeqHdr = 1,
         set_chromaFormatIDC = 1,
         set_inputPixelBitDepthMinus8 = 2,
         set_pixelBitDepthMinus8 = 2
@@ -64,7 +65,7 @@ fn bits_lie_where_the_bindings_have_them() {
 
 #[test]
 #[expect(unsafe_code, reason = "the bindings' structures as values, to compare with")]
-fn what_repeats_headers_is_switched_off_in_any_preset() {
+fn headers_are_repeated_in_av1_alone_whatever_the_preset() {
     for codec in [Codec::H264, Codec::Hevc, Codec::Av1] {
         let within = config!(encodeCodecConfig);
         let (place, repeats) = match codec {
@@ -82,9 +83,11 @@ fn what_repeats_headers_is_switched_off_in_any_preset() {
             }
         };
         let mut preset = versioned::<NV_ENC_PRESET_CONFIG>();
-        preset.set(field!(NV_ENC_PRESET_CONFIG, presetCfg).then(place), u32::MAX);
-        let made = Plan::new(&settings(codec), &card(codec)).unwrap().config(&preset);
-        assert_eq!(made.get::<u32, _>(place) & repeats, 0, "{codec}");
+        for before in [0, u32::MAX] {
+            preset.set(field!(NV_ENC_PRESET_CONFIG, presetCfg).then(place), before);
+            let made = Plan::new(&settings(codec), &card(codec)).unwrap().config(&preset);
+            assert_eq!(made.get::<u32, _>(place) & repeats != 0, codec == Codec::Av1, "{codec}");
+        }
     }
 }
 
@@ -118,7 +121,7 @@ fn everything_that_reaches_the_headers_is_said() {
     assert_eq!(of(field!(NV_ENC_CONFIG_HEVC, vpsId)), 3);
     assert_eq!(of(field!(NV_ENC_CONFIG_HEVC, hevcVUIParameters.colourMatrix)), 9);
 
-    let av1 = config(&EncodeSettings { level: None, ..settings(Codec::Av1) });
+    let av1 = config(&EncodeSettings { level: Some(200), ..settings(Codec::Av1) });
     let of = |field| av1.get::<u32, 4>(config!(encodeCodecConfig).then::<NV_ENC_CONFIG_AV1, 4>(field));
     assert_eq!(of(field!(NV_ENC_CONFIG_AV1, level)), AV1_ANY_LEVEL);
     assert_eq!(of(field!(NV_ENC_CONFIG_AV1, colorPrimaries)), 9);
@@ -150,6 +153,9 @@ fn what_the_card_can_not_is_told_from_what_nobody_can() {
     };
     assert!(matches!(refused(|settings| settings.width = 144), EncodeError::Unsupported(_)));
     assert!(matches!(refused(|settings| settings.format = Format::P016), EncodeError::Unsupported(_)));
+    let deep = EncodeSettings { format: Format::P016, ..settings(Codec::H264) };
+    let newer = CodecCapabilities { ten_bit: true, ..H264 };
+    assert!(matches!(Plan::new(&deep, &newer), Err(EncodeError::Unsupported(text)) if text.contains("H.264")));
     assert!(matches!(refused(|settings| settings.level = Some(63)), EncodeError::Unsupported(_)));
     assert!(matches!(refused(|settings| settings.frame_rate = (30, 0)), EncodeError::Config(_)));
     assert!(matches!(refused(|settings| settings.crf = f32::NAN), EncodeError::Config(_)));
