@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use worker::config::Config;
+use worker::config::{Config, GpuUse};
 use worker::metrics::Metrics;
 use worker::proof::{self, Proof};
 use worker::run::Worker;
@@ -82,6 +82,9 @@ async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals(config.grace_period())?;
     let registry = telemetry::registry();
     let metrics = Arc::new(Metrics::new(&registry));
+    if config.worker.gpu.enabled == GpuUse::Auto {
+        gpu_metrics::expose(&registry);
+    }
     let readiness = Readiness::default();
     readiness.lacks("nats", "not connected yet");
     let pages = TcpListener::bind(config.http_listen).await?;

@@ -6,15 +6,16 @@ use std::path::Path;
 use super::{assert_none, read};
 
 /// Where metrics are declared, and what their names begin with; `""` for what both programs have.
-const DECLARED: [(&str, &str); 3] = [
+const DECLARED: [(&str, &str); 4] = [
     ("shared/src/telemetry/attempts.rs", ""),
     ("worker/src/metrics.rs", "farm_worker_"),
+    ("worker/gpu-metrics/src/lib.rs", "farm_worker_"),
     ("coordinator/src/metrics.rs", "farm_coordinator_"),
 ];
 /// What a declaration begins with.
 const MAKERS: [&str; 6] = ["opts(\"", "gauge(\"", "gauges(\"", "counter(\"", "by_class(\"", "answers(\""];
 /// Where metrics are recorded, besides where they are declared.
-const RECORDED: [&str; 1] = ["coordinator/src/main.rs"];
+const RECORDED: [&str; 2] = ["coordinator/src/main.rs", "worker/gpu-metrics/src/nvml.rs"];
 
 /// Names that a source declares, without what they begin with.
 fn declared(source: &str) -> BTreeSet<String> {

@@ -5,6 +5,7 @@
 //! fault    = function "@" number ["+"] "=" status    the call with this number (from 1), or all from it on, ends so
 //!          | function "@" number ":hang" ["=" ms]    the call never returns, or later
 //!          | "device_lost@" number                   from that call of libcuda on, every call there fails with 999
+//!          | "xid=" code "@" number                  that wait for an error of a card (from 1) ends with this one
 //!          | "sessions=" number [":" status]         the system allows so many encode sessions; one more ends so, or with 10
 //!          | "memory=" number                        the card has so many MiB
 //!          | "encode:corrupt"                        pictures are coded that are not those given
@@ -31,6 +32,8 @@ pub struct Faults {
     pub calls: Vec<CallFault>,
     /// From which call of libcuda on the device is gone.
     pub device_lost: Option<u64>,
+    /// Errors of the first card that is watched: the number of the wait for events that each ends, from 1, and its code.
+    pub xids: Vec<(u64, u64)>,
     /// Limit of encode sessions in place of the card's.
     pub sessions: Option<u32>,
     /// What a session over the limit ends with in place of `NV_ENC_ERR_OUT_OF_MEMORY`.
@@ -107,6 +110,9 @@ impl Faults {
             "lazy_streams" => self.lazy_streams = true,
             _ => match fault.split_once('@') {
                 Some(("device_lost", call)) => self.device_lost = Some(call.parse().ok()?),
+                Some((xid, wait)) if xid.starts_with("xid=") => {
+                    self.xids.push((wait.parse().ok()?, xid.strip_prefix("xid=")?.parse().ok()?));
+                }
                 Some((function, rest)) => self.calls.push(CallFault::parse(function, rest)?),
                 None => match fault.split_once('=')? {
                     ("sessions", limit) => {
@@ -188,7 +194,8 @@ mod tests {
     fn every_form_is_read() {
         let written = "NvEncEncodePicture@20=20, NvEncLockBitstream@5:hang,cuvidDecodePicture@7+=999,\
                        cuLaunchKernel@2:hang=50,device_lost@30,sessions=1,memory=256,encode:corrupt,encode:header,\
-                       encode:burst,encode:late,decode:corrupt,decode:wrong,decode:reuse,lazy_streams";
+                       encode:burst,encode:late,decode:corrupt,decode:wrong,decode:reuse,lazy_streams,\
+                       xid=79@3";
         let faults: Faults = written.parse().unwrap();
         assert_eq!(faults.calls.len(), 4);
         assert_eq!(faults.ending("NvEncEncodePicture", 20), Some(Ending::Status(20)));
@@ -200,6 +207,7 @@ mod tests {
         assert_eq!((faults.device_lost, faults.sessions, faults.memory_mib), (Some(30), Some(1), Some(256)));
         assert!(faults.encode_corrupt && faults.encode_header && faults.encode_burst && faults.lazy_streams);
         assert!(faults.decode_corrupt && faults.decode_wrong && faults.encode_late && faults.decode_reuse);
+        assert_eq!(faults.xids, [(3, 79)]);
         let full: Faults = "sessions=2:21".parse().unwrap();
         assert_eq!((full.sessions, full.no_session), (Some(2), Some(21)));
         assert_eq!("".parse(), Ok(Faults::default()));
@@ -217,6 +225,7 @@ mod tests {
             "sessions",
             "sessions=1:",
             "bang=1",
+            "xid=@1",
         ] {
             assert_eq!(text.parse::<Faults>(), Err(NotAFault(text.to_owned())));
         }

@@ -26,10 +26,12 @@ pub enum Library {
     Cuvid,
     /// `libnvidia-encode`: NVENC.
     Encode,
+    /// `libnvidia-ml`: what the driver tells of a card.
+    Ml,
 }
 
 impl Library {
-    /// All three.
+    /// The three that work is done with.
     pub const ALL: [Self; 3] = [Self::Cuda, Self::Cuvid, Self::Encode];
 
     /// The name that programs load it by.
@@ -38,6 +40,7 @@ impl Library {
             Self::Cuda => "libcuda.so.1",
             Self::Cuvid => "libnvcuvid.so.1",
             Self::Encode => "libnvidia-encode.so.1",
+            Self::Ml => "libnvidia-ml.so.1",
         }
     }
 
@@ -47,6 +50,7 @@ impl Library {
             Self::Cuda => "libemulated_cuda.so",
             Self::Cuvid => "libemulated_cuvid.so",
             Self::Encode => "libemulated_encode.so",
+            Self::Ml => "libemulated_ml.so",
         }
     }
 }
