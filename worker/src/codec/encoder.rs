@@ -115,7 +115,7 @@ impl EncoderPlan {
                 options.set("x264-params", &format!("{gop}:level={level}:{vbv}{family}"));
             }
             VideoCodec::Hevc => {
-                let level = level::hevc(*width_px, *height_px, fps, rate.maxrate_bps);
+                let level = level::hevc(*width_px, *height_px, fps, rate.maxrate_bps, rate.bufsize_bits);
                 let gop = "keyint=-1:min-keyint=1:scenecut=0:open-gop=0:pools=none:frame-threads=1:wpp=0";
                 options.set("forced-idr", "1");
                 options.set("x265-params", &format!("{gop}:info=0:log-level=none:level-idc={level}:{vbv}"));

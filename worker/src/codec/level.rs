@@ -34,9 +34,16 @@ pub fn h264(width_px: u32, height_px: u32, frames_per_second: f64, maxrate_bps: 
     LEVELS.iter().find(|level| holds(level)).map_or(62, |level| level.0)
 }
 
-/// `level-idc` ÷ 10 as x265 takes it (ITU-T H.265 table A.8, Main tier): the lowest that holds picture and sample rate.
-pub fn hevc(width_px: u32, height_px: u32, frames_per_second: f64, maxrate_bps: u32) -> &'static str {
-    // level, luma samples per picture, per second, kbit/s
+/// `level-idc` ÷ 10 as x265 takes it (ITU-T H.265 tables A.8 and A.9, Main tier): the lowest that holds picture, sample
+/// rate, bit rate and buffer.
+pub fn hevc(
+    width_px: u32,
+    height_px: u32,
+    frames_per_second: f64,
+    maxrate_bps: u32,
+    bufsize_bits: u32,
+) -> &'static str {
+    // level, luma samples per picture, per second, kbit/s, which is also kbit of buffer
     const LEVELS: [(&str, u32, f64, u32); 12] = [
         ("2.0", 122_880, 3_686_400.0, 1_500),
         ("2.1", 245_760, 7_372_800.0, 3_000),
@@ -53,7 +60,8 @@ pub fn hevc(width_px: u32, height_px: u32, frames_per_second: f64, maxrate_bps: 
     ];
     let samples = width_px.saturating_mul(height_px);
     let rate = f64::from(samples) * frames_per_second;
-    let holds = |level: &&(&str, u32, f64, u32)| samples <= level.1 && rate <= level.2 && maxrate_bps / 1000 <= level.3;
+    let most = maxrate_bps.max(bufsize_bits) / 1000;
+    let holds = |level: &&(&str, u32, f64, u32)| samples <= level.1 && rate <= level.2 && most <= level.3;
     LEVELS.iter().find(holds).map_or("6.2", |level| level.0)
 }
 
@@ -65,6 +73,7 @@ mod tests {
         assert_eq!(super::h264(1280, 720, 30.0, 2_800_000, 5_600_000), 31);
         assert_eq!(super::h264(640, 360, 30000.0 / 1001.0, 800_000, 1_600_000), 30);
         assert_eq!(super::h264(1920, 1080, 60.0, 8_000_000, 16_000_000), 42);
-        assert_eq!(super::hevc(1920, 1080, 30.0, 4_000_000), "4.0");
+        assert_eq!(super::hevc(1920, 1080, 30.0, 4_000_000, 8_000_000), "4.0");
+        assert_eq!(super::hevc(1920, 1080, 30.0, 8_000_000, 16_000_000), "4.1", "a buffer that 4.0 has not");
     }
 }

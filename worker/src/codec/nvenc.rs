@@ -111,7 +111,7 @@ fn settings(plan: &EncoderPlan, parameter_set: u32) -> EncodeSettings {
     let fps = plan.frames_per_second;
     let level = match rendition.codec {
         VideoCodec::H264 => Some(level::h264(width, height, fps, rate.maxrate_bps, rate.bufsize_bits).into()),
-        VideoCodec::Hevc => hevc_level_idc(level::hevc(width, height, fps, rate.maxrate_bps)),
+        VideoCodec::Hevc => hevc_level_idc(level::hevc(width, height, fps, rate.maxrate_bps, rate.bufsize_bits)),
         VideoCodec::Av1 => None, // its sequence header is not shared with other encoders
     };
     let buffer_bits = plan.vbv.bufsize_kbit.saturating_mul(1000);

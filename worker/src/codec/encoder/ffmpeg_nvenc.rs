@@ -47,7 +47,7 @@ pub(super) fn options(plan: &EncoderPlan) -> Dictionary<'static> {
         }
         VideoCodec::Hevc => {
             options.set("profile", "main");
-            options.set("level", level::hevc(width, height, fps, rate.maxrate_bps));
+            options.set("level", level::hevc(width, height, fps, rate.maxrate_bps, rate.bufsize_bits));
         }
         VideoCodec::Av1 => {}
     }
