@@ -20,6 +20,9 @@ impl Farm {
 
     fn hand_out_to(&mut self, class: Class, now_ms: u64, saves: &mut Vec<Command>, tasks: &mut Vec<Command>) {
         let slots = self.workers.slots(class);
+        if slots == 0 {
+            return; // most farms have no GPU, and need not look at every task twice
+        }
         let backlogs: Vec<_> = self.jobs.values().filter_map(|job| backlog(job, class, now_ms)).collect();
         let idle = slots.saturating_sub(backlogs.iter().map(|backlog| backlog.in_hand).sum());
         let mut picked = schedule::pick(slots, &self.config.weights, backlogs);

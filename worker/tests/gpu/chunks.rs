@@ -8,7 +8,7 @@ use shared::task::{Outcome, Receipt, VideoReceipt, VideoTask};
 
 use crate::scene::{Crew, Machine, Source};
 
-/// Frames that FFmpeg decodes of a file without a word, and their mean PSNR of luma against the source.
+/// FFmpeg decodes every promised frame of each rendition, without a word.
 fn judge(source: &Source, task: &VideoTask, receipt: &VideoReceipt) {
     assert_eq!(receipt.frames, receipt.frames_expected);
     for rung in 0..task.renditions.len() {
