@@ -98,11 +98,13 @@ async fn work_flows_through_a_broker_that_dies_again_and_again() {
             }
             broker.restart();
         }
+        broker
     });
     let began = Instant::now();
     let twice = coordinate(&coordinator, deaths, die).await;
     eprintln!("{} tasks in {:?}, {deaths} deaths, {twice} done twice", TASKS * (deaths + 1), began.elapsed());
-    killer.await.unwrap();
+    // The last acknowledgements still need it.
+    let _broker = killer.await.unwrap();
     workers.iter().for_each(|worker| worker.close());
     soon(slots.join_all()).await;
 }
