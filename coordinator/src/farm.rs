@@ -240,7 +240,7 @@ impl Farm {
     /// Hands out what can be handed out now, and shows what has changed.
     fn finish(&mut self, now_ms: u64, out: &mut Vec<Command>) {
         self.hand_out(now_ms, out);
-        let views = self.jobs.values_mut().filter_map(|job| job.changed_view(&mut self.sequence));
+        let views = self.jobs.values_mut().filter_map(|job| job.changed_view(&mut self.sequence, now_ms));
         out.extend(views.map(|view| Command::Notify(Box::new(view))));
     }
 
@@ -283,7 +283,7 @@ impl Farm {
         if let Some(mut job) = self.jobs.remove(id) {
             self.forgotten = self.forgotten.max(job.last_attempt());
             job.reached(Milestone::Deleted, now_ms);
-            out.extend(job.changed_view(&mut self.sequence).map(|view| Command::Notify(Box::new(view))));
+            out.extend(job.changed_view(&mut self.sequence, now_ms).map(|view| Command::Notify(Box::new(view))));
             out.push(Command::ForgetJob(id.clone()));
         }
     }

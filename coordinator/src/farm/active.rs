@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::placing;
 use super::publication::Publishing;
 use super::taken::Taken;
-use super::view::Memory;
+use super::view::{Memory, Unseen};
 use crate::job::{JobRecord, JobSpec, JobState, Submission, TaskRecord, TaskState};
 use crate::plan::Planner;
 use crate::plan::tasks::VideoPlan;
@@ -47,8 +47,8 @@ pub(super) struct ActiveJob {
     pub(super) leaving: Leaving,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
-    /// What people see has changed.
-    pub(super) changed: bool,
+    /// What people have not been shown yet.
+    pub(super) unseen: Unseen,
 }
 
 /// A task and what a restarted coordinator need not know of it.
@@ -150,7 +150,7 @@ impl ActiveJob {
             target_is_anothers: false,
             leaving: Leaving::default(),
             memory: Memory::default(),
-            changed: true,
+            unseen: Unseen::whole(),
         }
     }
 
@@ -176,7 +176,7 @@ impl ActiveJob {
         let waiting = |task: &&mut ActiveTask| task.record.state == TaskState::Out && task.holder.is_none();
         for task in self.tasks.values_mut().filter(waiting).filter(|task| which(task.record.id.name)) {
             task.wait_until(0);
-            self.changed = true;
+            self.unseen.tasks = true;
         }
     }
 
@@ -190,7 +190,7 @@ impl ActiveJob {
                 let left_queue_ms = *task.left_queue_ms.get_or_insert(now_ms);
                 if left_queue_ms + UNHEARD_MS <= now_ms {
                     task.wait_until(0);
-                    self.changed = true;
+                    self.unseen.tasks = true;
                 }
             }
         }
@@ -236,7 +236,7 @@ impl ActiveJob {
     /// It was submitted again. Says whether it starts over now; a job that is ending does so when it is settled, which
     /// is soon then.
     pub(super) fn resubmit(&mut self, submission: &Submission, out: &mut Vec<Command>) -> bool {
-        self.changed = true;
+        self.unseen.job = true;
         if !submission.again || !self.starts_over() {
             return false;
         }
@@ -253,7 +253,7 @@ impl ActiveJob {
     /// Remembers what is to follow the job's end.
     pub(super) fn follow_with(&mut self, submission: Submission, out: &mut Vec<Command>) {
         self.record.resubmitted = Some(Box::new(submission));
-        self.changed = true;
+        self.unseen.job = true;
         out.push(Command::SaveJob(Box::new(self.record.clone())));
     }
 
@@ -317,7 +317,7 @@ impl ActiveJob {
         let record = TaskRecord::new(self.id(name), work, self.record.attempts_before);
         out.push(Command::SaveTask(Box::new(record.clone())));
         self.tasks.insert(name, ActiveTask::new(record));
-        self.changed = true;
+        self.unseen.tasks = true;
     }
 
     /// Makes a new attempt of a task; one that runs becomes its rival.
@@ -335,7 +335,7 @@ impl ActiveJob {
             work.pins.clone_from(&self.record.pins);
         }
         task.queued_ms = now_ms;
-        self.changed = true;
+        self.unseen.tasks = true;
         let TaskRecord { id, attempt, work, .. } = &task.record;
         let order =
             Task { id: id.clone(), attempt: *attempt, places, source_mark, work: work.clone(), avoid: Vec::new() };
@@ -361,7 +361,7 @@ impl ActiveJob {
         if task.holder.as_ref() != Some(worker) {
             task.holder = Some(worker.clone());
         }
-        self.changed = true;
+        self.unseen.tasks = true;
         Some(task.queued_ms)
     }
 
@@ -408,7 +408,7 @@ impl ActiveJob {
         let current = |task: &&mut ActiveTask| task.record.attempt == attempt && task.record.state == TaskState::Out;
         if let Some(task) = self.tasks.get_mut(&name).filter(current) {
             task.wait_until(now_ms + ENQUEUE_PAUSE_MS);
-            self.changed = true;
+            self.unseen.tasks = true;
         }
     }
 }

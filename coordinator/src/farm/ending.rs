@@ -80,7 +80,7 @@ impl ActiveJob {
     pub(super) fn become_state(&mut self, state: JobState, out: &mut Vec<Command>) {
         debug_assert!(self.record.state.may_become(state), "{} to {state}", self.record.state);
         self.record.state = state;
-        self.changed = true;
+        self.unseen.job = true;
         out.push(Command::SaveJob(Box::new(self.record.clone())));
     }
 
@@ -89,7 +89,7 @@ impl ActiveJob {
         if self.record.problems.len() < MOST_PROBLEMS {
             self.record.problems.push(problem);
         }
-        self.changed = true;
+        self.unseen.job = true;
     }
 
     /// The job as a whole can't be made.
@@ -129,7 +129,7 @@ impl ActiveJob {
         if !self.record.state.is_final() {
             self.end(JobState::Cancelled, now_ms, out);
         } else if self.record.resubmitted.take().is_some() {
-            self.changed = true;
+            self.unseen.job = true;
             out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
     }
@@ -260,7 +260,7 @@ impl ActiveJob {
         self.ending = None;
         self.record.settled = true;
         self.record.attempts_before = self.last_attempt();
-        self.changed = true;
+        self.unseen.job = true;
         out.push(Command::SaveJob(Box::new(self.record.clone())));
         out.push(Command::ForgetTasks(id));
         self.forget_tasks();

@@ -68,7 +68,7 @@ impl ActiveJob {
         let unsaved = (self.record.video_class, class) == (None, Class::Cpu); // a restart would decide the same, or better
         self.record.video_class = Some(class);
         if !unsaved {
-            self.changed = true;
+            self.unseen.job = true;
             out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
     }

@@ -284,7 +284,7 @@ impl ActiveJob {
     pub(super) fn published(&mut self, multivariant: bool, now_ms: u64, out: &mut Vec<Command>) {
         let Some(extent) = self.publishing.under_way.take() else { return };
         self.publishing.failures = 0;
-        self.changed = true;
+        self.unseen.job = true;
         if self.record.state.is_final() {
             return;
         }

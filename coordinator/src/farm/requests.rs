@@ -10,7 +10,7 @@ impl ActiveJob {
     pub(super) fn reached(&mut self, what: Milestone, now_ms: u64) {
         let at_ms = self.record.history.last().map_or(now_ms, |last| now_ms.max(last.at_ms));
         self.record.history.push(Moment { at_ms, what });
-        self.changed = true;
+        self.unseen.job = true;
     }
 
     /// Tries again what failed and keeps what was made, at once or when its playlists are gone. `false`: nothing of the
@@ -45,7 +45,7 @@ impl ActiveJob {
     /// Other terms; they hold for what is handed out from now on.
     pub(super) fn update(&mut self, change: TermsChange, out: &mut Vec<Command>) {
         if !self.record.state.is_final() && self.record.terms.change(change) {
-            self.changed = true;
+            self.unseen.job = true;
             out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
     }
@@ -56,7 +56,7 @@ impl ActiveJob {
         self.cancel(now_ms, out);
         self.record.erase = Some(erase);
         self.record.resubmitted = None;
-        self.changed = true;
+        self.unseen.job = true;
         out.push(Command::SaveJob(Box::new(self.record.clone())));
         match &mut self.ending {
             Some(ending) => ending.hurry(),

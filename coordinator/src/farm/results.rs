@@ -96,7 +96,7 @@ impl ActiveJob {
         }
         take_lists(&mut task.record.work);
         out.push(Command::SaveTask(Box::new(task.record.clone())));
-        self.changed = true;
+        self.unseen.tasks = true;
         if confirmed { Claim::Confirmed } else { Claim::Accepted }
     }
 

@@ -9,6 +9,37 @@ use super::publication::spent;
 use crate::job::{ChunkCounts, JobState, JobView, RenditionView, TaskState};
 use crate::plan::audio::audio_renditions;
 
+/// A view looks at every task, and a job of thousands changes hundreds of times a second: so many tasks make it wait for a
+/// millisecond, as long as nothing else has changed.
+const TASKS_A_MS: u64 = 16;
+
+/// What of a job people have not been shown yet.
+#[derive(Debug)]
+pub(super) struct Unseen {
+    /// More than that tasks went on: shown at once.
+    pub(super) job: bool,
+    /// Tasks went on.
+    pub(super) tasks: bool,
+    shown_ms: u64,
+}
+
+impl Unseen {
+    /// Nothing was shown yet.
+    pub(super) fn whole() -> Self {
+        Self { job: true, tasks: true, shown_ms: 0 }
+    }
+
+    /// Whether it is time to show it; then it counts as seen.
+    fn take(&mut self, tasks: usize, now_ms: u64) -> bool {
+        let rested = now_ms.saturating_sub(self.shown_ms) >= tasks as u64 / TASKS_A_MS;
+        let show = self.job || (self.tasks && rested);
+        if show {
+            *self = Self { job: false, tasks: false, shown_ms: now_ms };
+        }
+        show
+    }
+}
+
 /// What a settled job's view keeps of its tasks.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Memory {
@@ -17,9 +48,9 @@ pub(super) struct Memory {
 }
 
 impl ActiveJob {
-    /// The view, if it has changed since it was last asked for.
-    pub(super) fn changed_view(&mut self, sequence: &mut u64) -> Option<JobView> {
-        if !std::mem::take(&mut self.changed) {
+    /// The view, if there is something in it that should be shown now.
+    pub(super) fn changed_view(&mut self, sequence: &mut u64, now_ms: u64) -> Option<JobView> {
+        if !self.unseen.take(self.tasks.len(), now_ms) {
             return None;
         }
         *sequence += 1;

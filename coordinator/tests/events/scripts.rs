@@ -52,6 +52,22 @@ fn progress_never_falls_in_an_undisturbed_job() {
 }
 
 #[test]
+fn a_job_of_a_thousand_tasks_is_not_shown_at_every_step_of_one() {
+    let mut world = indexed(&Source { length_ms: 8 * 3_600_000, ..Source::default() });
+    assert!(world.tasks.len() > 1_000);
+    let chunk = world.take(TaskName::Video(0));
+    let shown = world.views.len();
+    for done_ms in 1..=100 {
+        world.report(report(&chunk, Outcome::Progress(Progress { done_ms, frames: 0 })));
+    }
+    assert_eq!(world.views.len(), shown);
+    world.wait(500);
+    assert_eq!((world.views.len(), world.view().renditions[0].done_ms), (shown + 1, 100));
+    world.apply(Event::Cancelled(spec().id));
+    assert_eq!(world.view().state, JobState::Cancelled);
+}
+
+#[test]
 fn the_queue_is_kept_short_and_starts_with_what_can_be_played() {
     let world = indexed(&Source::default());
     assert_eq!(world.names(), ["video-000000", "video-000001", "video-000002", "audio-000000"]);
