@@ -6,6 +6,10 @@
 #   make bench-control
 #                 how much the coordinator, NATS and etcd carry, with workers that make nothing (6 minutes);
 #                 `target/release/control --help` for one part of it
+#   make dashboards
+#                 what Grafana and Prometheus read, from its typed source in dashboards/src
+#   make ops-check
+#                 all that operators are given and that can be checked without a farm: dashboards, alerts and their tests
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
 #                 1,050 SIGKILLs of workers and slots and 100 of leaders under load, leaders that stand still for 30 s;
@@ -16,7 +20,8 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers
+.PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
+  dashboards dashboards-check ops-check
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -47,11 +52,14 @@ packages:
 	$(call install,$(PACKAGES))
 
 # Node may come from elsewhere than Debian, so it is looked for by its command.
-test-packages: packages
-	wanted=(chromium)
+node:
+	wanted=()
 	command -v node >/dev/null || wanted+=(nodejs)
 	command -v npm >/dev/null || wanted+=(npm)
 	$(call install,"$${wanted[@]}")
+
+test-packages: packages node
+	$(call install,chromium)
 
 # FFmpeg's DASH reader wants an absolute path and, to count to the end, one stream at a time.
 demo: packages
@@ -93,6 +101,53 @@ $(SERVERS)/made:
 servers:
 	$(call install,python3 python3-venv etcd-server)
 	$(MAKE) --no-print-directory $(SERVERS)/made
+
+# Prometheus and promtool as Debian has them, unpacked beside the rest: a package that is installed starts a service.
+PROMETHEUS := target/prometheus
+$(PROMETHEUS)/made:
+	mkdir -p $(PROMETHEUS)
+	cd $(PROMETHEUS)
+	if ! apt-get download -qq prometheus 2>/dev/null; then
+	  root=; [ "$$(id -u)" = 0 ] || root=sudo
+	  $$root apt-get update -qq
+	  apt-get download -qq prometheus
+	fi
+	dpkg -x prometheus_*.deb .
+	rm prometheus_*.deb
+	touch made
+
+prometheus:
+	$(MAKE) --no-print-directory $(PROMETHEUS)/made
+
+# What the typed source needs, as the lock file says. No scripts of packages are run.
+DASHBOARDS := dashboards
+$(DASHBOARDS)/node_modules/.package-lock.json: $(DASHBOARDS)/package.json $(DASHBOARDS)/package-lock.json
+	npm ci --prefix $(DASHBOARDS) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+# The compiler holds the source against Grafana's types.
+$(DASHBOARDS)/build/made: $(DASHBOARDS)/node_modules/.package-lock.json $(DASHBOARDS)/tsconfig.json \
+  $(wildcard $(DASHBOARDS)/src/*.ts $(DASHBOARDS)/src/boards/*.ts)
+	rm -rf $(DASHBOARDS)/build
+	cd $(DASHBOARDS)
+	node_modules/.bin/tsc
+	touch build/made
+
+dashboards: node
+	$(MAKE) --no-print-directory $(DASHBOARDS)/build/made
+	node $(DASHBOARDS)/build/generate.js
+
+dashboards-check: node prometheus
+	$(MAKE) --no-print-directory $(DASHBOARDS)/build/made
+	node $(DASHBOARDS)/build/generate.js check
+	node $(DASHBOARDS)/build/generate.js query-rules --out $(DASHBOARDS)/build/queries.yml
+	cd $(DASHBOARDS)
+	promtool=../$(PROMETHEUS)/usr/bin/promtool
+	$$promtool check rules alerts.yml build/queries.yml
+	$$promtool check config prometheus.yml
+	$$promtool test rules alerts.test.yml objectives.test.yml
+
+ops-check: dashboards-check
 
 test: players servers
 	export FARM_REQUIRE_SERVERS=1
