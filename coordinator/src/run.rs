@@ -318,7 +318,7 @@ impl Coordinator {
                 drop(answer.send(result));
             }
             Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
-            Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job))),
+            Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job, self.clock.now_ms()))),
             Ask::Backlog(answer) => drop(answer.send(self.farm.backlog(self.clock.now_ms()))),
             Ask::Submit { submission, known, answer } => {
                 let id = submission.spec.id.clone();

@@ -305,6 +305,12 @@ impl Workers {
         self.known.insert(worker, Known::new(view));
     }
 
+    /// For how long nobody has been heard; `None`: there is nobody.
+    pub fn silent_ms(&self, now_ms: u64) -> Option<u64> {
+        let newest_ms = self.views().map(|view| view.heard_ms).max()?;
+        Some(now_ms.saturating_sub(newest_ms.max(self.listening_ms)))
+    }
+
     /// Whether it is told to hold.
     pub fn is_held(&self, worker: &WorkerId) -> bool {
         self.get(worker).is_some_and(|view| view.hold.is_some())

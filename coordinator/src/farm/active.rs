@@ -64,7 +64,7 @@ pub(super) struct ActiveTask {
     /// When the current attempt last said something; `None` while it is queued.
     pub(super) heard_ms: Option<u64>,
     /// Who makes the current attempt; `None` while it is queued.
-    holder: Option<WorkerId>,
+    pub(super) holder: Option<WorkerId>,
     /// When the current attempt first said something.
     pub(super) begun_ms: Option<u64>,
     pub(super) progress: Option<Progress>,

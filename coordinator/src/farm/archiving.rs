@@ -44,7 +44,7 @@ impl Farm {
                 room -= 1;
                 job.leaving.under_way = true;
                 self.sequence += 1;
-                let (record, view, timeline) = (job.record.clone(), job.view(self.sequence), job.timeline());
+                let (record, view, timeline) = (job.record.clone(), job.view(self.sequence), job.timeline(now_ms));
                 out.push(Command::Archive(Box::new(Archived { record, view, timeline })));
             }
         }

@@ -5,13 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
 use shared::placement::{Fallback, Stage};
-use shared::task::{JobId, Receipt, VideoReceipt};
+use shared::task::{JobId, Receipt, Spent, VideoReceipt};
 
 use super::Farm;
 use super::active::{ActiveJob, ActiveTask};
 use super::publication::spent;
 use super::stragglers::length_ms;
 use crate::job::{Accepted, JobState, Milestone, TaskState};
+use crate::workers::LOST_AFTER_MS;
+
+/// Milliseconds of waiting for storage that are worth a word, if they were most of an attempt's time.
+const LONG_WAIT_MS: u64 = 1_000;
 
 /// Work of a class that is not done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,10 +40,18 @@ pub struct Line {
 impl Farm {
     /// The timeline of a job, in order; what stands now comes last. The tasks of a settled job are forgotten: its run
     /// report has them.
-    pub fn explain(&self, job: &JobId) -> Option<Vec<Line>> {
+    pub fn explain(&self, job: &JobId, now_ms: u64) -> Option<Vec<Line>> {
         let job = self.jobs.get(job)?;
-        let mut lines = job.timeline();
+        let mut lines = job.timeline(now_ms);
         let live = |task: &&ActiveTask| !task.is_done() && !job.record.state.is_final();
+        let silent_ms = self.workers.silent_ms(now_ms).filter(|silent_ms| *silent_ms >= LOST_AFTER_MS);
+        if let Some(silent_ms) = silent_ms.filter(|_| job.tasks.values().any(|task| live(&task))) {
+            let text = format!(
+                "No worker has been heard for {} s: NATS is out of reach for them or for this coordinator, or all are gone.",
+                silent_ms / 1000
+            );
+            lines.push(Line { at_ms: None, about: "job".to_owned(), text });
+        }
         let waiting = job.tasks.values().filter(live).filter(|task| task.begun_ms.is_none());
         let waits: BTreeSet<Class> = waiting.map(|task| job.lane(task.record.id.name).class).collect();
         for class in waits.into_iter().filter(|class| self.workers.slots(*class) == 0) {
@@ -71,9 +83,9 @@ impl Farm {
 
 impl ActiveJob {
     /// What has happened, in order, and last what stands now.
-    pub(super) fn timeline(&self) -> Vec<Line> {
+    pub(super) fn timeline(&self, now_ms: u64) -> Vec<Line> {
         let mut lines = self.told();
-        lines.extend(self.tasks.values().flat_map(|task| self.task_lines(task)));
+        lines.extend(self.tasks.values().flat_map(|task| self.task_lines(task, now_ms)));
         lines.sort_by_key(|line| line.at_ms.unwrap_or(u64::MAX));
         lines
     }
@@ -100,7 +112,7 @@ impl ActiveJob {
         moments.chain(problems).collect()
     }
 
-    fn task_lines(&self, task: &ActiveTask) -> Vec<Line> {
+    fn task_lines(&self, task: &ActiveTask, now_ms: u64) -> Vec<Line> {
         let about = task.record.id.name.to_string();
         let mut lines: Vec<Line> = Vec::new();
         let mut say = |at_ms, text| lines.push(Line { at_ms, about: about.clone(), text });
@@ -110,34 +122,51 @@ impl ActiveJob {
             let text = format!("Attempt {attempt} by {by} failed: {} ({}).", failure.message, failure.code);
             say(Some(failure.at_ms), text);
         }
-        let attempt = self.ordinal(task.record.attempt);
         match &task.record.state {
             TaskState::Done(accepted) => {
                 fallbacks(&accepted.receipt).into_iter().for_each(|text| say(Some(accepted.at_ms), text));
                 say(Some(accepted.at_ms), done(accepted, self.ordinal(accepted.attempt)));
             }
-            TaskState::Out if task.begun_ms.is_some() => {
-                let so_far = task.progress.map_or(0, |progress| progress.done_ms) as f64 / 1000.0;
-                say(None, format!("Attempt {attempt} is running; {so_far:.1} s of presentation are made."));
-            }
-            TaskState::Out => say(None, format!("Attempt {attempt} waits on the queue for a free slot.")),
+            TaskState::Out => say(None, self.under_way(task, now_ms)),
             TaskState::Waiting if self.record.state == JobState::Cancelled => {}
             TaskState::Waiting => say(None, "It waits to be handed out.".to_owned()),
         }
         lines
     }
+
+    /// How an attempt stands that was handed out.
+    fn under_way(&self, task: &ActiveTask, now_ms: u64) -> String {
+        let attempt = self.ordinal(task.record.attempt);
+        let Some(begun_ms) = task.begun_ms else {
+            return format!("Attempt {attempt} waits on the queue for a free slot.");
+        };
+        let by = task.holder.as_ref().map(|worker| format!(" by {worker}")).unwrap_or_default();
+        let since = now_ms.saturating_sub(begun_ms) as f64 / 1000.0;
+        let so_far = task.progress.map_or(0, |progress| progress.done_ms) as f64 / 1000.0;
+        format!("Attempt {attempt}{by} has run for {since:.1} s; {so_far:.1} s of presentation are made.")
+    }
 }
 
 fn done(accepted: &Accepted, attempt: u32) -> String {
     let Accepted { worker, receipt, .. } = accepted;
-    let seconds = spent(receipt).wall_ms as f64 / 1000.0;
+    let (seconds, waited) = (spent(receipt).wall_ms as f64 / 1000.0, waited(receipt));
     let made = match receipt {
         Receipt::Index(index) => format!("read {} bytes", index.bytes),
         Receipt::Video(video) => format!("encoded {} frames{}", video.frames, by_families(video)),
         Receipt::Audio(audio) => format!("encoded {} samples", audio.samples),
         Receipt::Storyboard(storyboard) => format!("made {} storyboard sheets", storyboard.sheets.len()),
     };
-    format!("Attempt {attempt} by {worker} {made} in {seconds:.1} s.")
+    format!("Attempt {attempt} by {worker} {made} in {seconds:.1} s{waited}.")
+}
+
+/// How much of an attempt's time went into waiting for storage, if it was most of it.
+fn waited(receipt: &Receipt) -> String {
+    let Spent { wall_ms, stages, .. } = spent(receipt);
+    let waited_ms = stages.fetch_ms + stages.upload_ms;
+    if waited_ms < LONG_WAIT_MS || 2 * waited_ms <= wall_ms {
+        return String::new();
+    }
+    format!(", {:.1} s of them waiting for storage", waited_ms as f64 / 1000.0)
 }
 
 /// What was to be done on a GPU and was not.
@@ -161,6 +190,19 @@ fn by_families(video: &VideoReceipt) -> String {
 mod tests {
     use super::*;
     use crate::stitch::fixture;
+
+    #[test]
+    fn an_attempt_that_mostly_waited_for_storage_says_so() {
+        let (_, mut receipt) = fixture::Job::new(2, 2).video.remove(0);
+        let mut told = |wall_ms: u64, fetch_ms: u64, upload_ms: u64| {
+            receipt.spent.wall_ms = wall_ms;
+            (receipt.spent.stages.fetch_ms, receipt.spent.stages.upload_ms) = (fetch_ms, upload_ms);
+            waited(&Receipt::Video(receipt.clone()))
+        };
+        assert_eq!(told(9_000, 3_000, 4_100), ", 7.1 s of them waiting for storage");
+        assert_eq!(told(20_000, 3_000, 4_100), "");
+        assert_eq!(told(900, 300, 400), "");
+    }
 
     #[test]
     fn what_a_gpu_did_not_do_is_told() {

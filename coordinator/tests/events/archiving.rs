@@ -47,7 +47,7 @@ fn a_job_leaves_when_it_has_been_over_for_long_enough() {
     let before = world.commands;
     world.answer();
     assert_eq!((world.jobs.len(), world.commands - before), (0, 1), "one record is removed, and nothing else is done");
-    assert!(world.farm.explain(&spec().id).is_none());
+    assert!(world.farm.explain(&spec().id, world.now_ms).is_none());
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn a_job_whose_gpus_have_gone_goes_on_on_cpus_and_says_so() {
     world.worker = Some(Heartbeat { running, ..heartbeat() }); // its GPU has fallen off the bus; what began goes on
     world.wait(workers::ALL_LOST_AFTER_MS - 2_000);
     assert_eq!(class_of(&world, TaskName::Video(1)), Class::Gpu, "it may come back");
-    let lines = world.farm.explain(&begun.id.job).unwrap();
+    let lines = world.farm.explain(&begun.id.job, world.now_ms).unwrap();
     assert!(lines.iter().any(|line| line.text.contains("in a minute its chunks go on to CPUs")), "{lines:?}");
     world.wait(4_000);
     assert_eq!(class_of(&world, TaskName::Video(1)), Class::Cpu);

@@ -345,12 +345,34 @@ fn a_job_that_nobody_can_do_says_so() {
     let mut world = World::new();
     world.apply(Event::Submitted(Box::new(spec().into())));
     let says_so = |world: &World| {
-        let lines = world.farm.explain(&spec().id).unwrap();
+        let lines = world.farm.explain(&spec().id, world.now_ms).unwrap();
         lines.iter().any(|line| line.text.starts_with("No worker takes tasks"))
     };
     assert!(!says_so(&world));
     world.apply(Event::Hold(WorkerId::new("worker").unwrap(), true));
     assert!(says_so(&world));
+}
+
+#[test]
+fn a_job_says_who_makes_it_since_when_and_that_nobody_is_heard_any_more() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let task = world.take(TaskName::Video(0));
+    world.report(report(&task, Outcome::Started));
+    let says = |world: &World, words: &str| {
+        let lines = world.farm.explain(&spec().id, world.now_ms).unwrap();
+        lines.iter().any(|line| line.at_ms.is_none() && line.text.contains(words))
+    };
+    world.wait(3_000);
+    assert!(says(&world, "Attempt 1 by worker has run for 3.0 s; 0.0 s of presentation are made."));
+    assert!(!says(&world, "No worker has been heard"));
+    world.worker = None;
+    world.wait(workers::LOST_AFTER_MS + HEARTBEAT_MS);
+    assert!(says(&world, "No worker has been heard for 1"));
+    assert!(says(&world, "by worker has run for"), "silence is not death");
+    world.worker = Some(heartbeat());
+    world.wait(HEARTBEAT_MS);
+    assert!(!says(&world, "No worker has been heard"));
 }
 
 #[test]

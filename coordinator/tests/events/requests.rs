@@ -233,7 +233,7 @@ fn a_job_that_was_forgotten_and_is_asked_for_again_uses_no_attempt_number_twice(
     world.power_cycle();
     world.wait(10_000);
     world.apply(Event::Submitted(Box::new(spec().into())));
-    let lines = world.farm.explain(&spec().id).unwrap();
+    let lines = world.farm.explain(&spec().id, world.now_ms).unwrap();
     assert_eq!(lines.last().unwrap().text, "Attempt 1 waits on the queue for a free slot.");
     assert!(world.take(TaskName::Index).attempt > second, "by the clock alone");
 }
@@ -250,7 +250,7 @@ fn an_idempotent_submission_leaves_a_failed_job_as_it_is() {
 fn a_timeline_names_who_failed_and_what_stands() {
     let source = Source::default();
     let world = failed(&source);
-    let lines = world.farm.explain(&spec().id).unwrap();
+    let lines = world.farm.explain(&spec().id, world.now_ms).unwrap();
     let text: Vec<String> = lines.iter().map(|line| format!("{}: {}", line.about, line.text)).collect();
     assert!(
         text.iter()
