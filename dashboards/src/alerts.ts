@@ -173,7 +173,8 @@ function distrusted(clock: Clock): Alert[] {
         {
           sign: 'fails_only',
           severity: 'ticket',
-          expr: `${attempts('outcome=~"bug|unsupported"')} > ${FEW}\n  unless ${attempts('outcome="done"')} > 0`,
+          // Not what storage or a missing ability fails: that is told elsewhere.
+          expr: `${attempts('outcome="bug"')} > ${FEW}\n  unless ${attempts('outcome="done"')} > 0`,
           summary: '{{ $labels.instance }} fails all it takes',
           description: '{{ $value | printf "%.0f" }} attempts failed there lately and none ended well. Each of them costs a job time.',
         },

@@ -180,6 +180,10 @@ function graph(one: Measured, stacked: boolean): timeseries.PanelBuilder {
     const dashed = new common.GraphThresholdsStyleConfigBuilder().mode(common.GraphThresholdsStyleMode.Dashed);
     builder.thresholds(steps(one.thresholds)).thresholdsStyle(dashed);
   }
+  for (const [name, fixedColor] of Object.entries(one.colors ?? {})) {
+    const mode = dashboard.FieldColorModeId.Fixed;
+    builder.overrideByName(name, [{ id: 'color', value: { mode, fixedColor } satisfies dashboard.FieldColor }]);
+  }
   one.queries.forEach((asked, place) => builder.withTarget(query(asked, place)));
   return builder;
 }

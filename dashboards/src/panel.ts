@@ -16,7 +16,7 @@ export type Unit =
   | typeof units.Watt
   | typeof units.Decibel
   | typeof units.RequestsPerSecond
-  | `suffix: ${string}`;
+  | `suffix:${string}`;
 
 export type Color = 'green' | 'orange' | 'red' | 'blue' | 'text';
 
@@ -50,6 +50,8 @@ export interface Measured extends Said {
   queries: Query[];
   decimals?: number;
   thresholds?: Thresholds;
+  /** Of series with these names. */
+  colors?: Record<string, Color>;
   /** The upper end of the axis. */
   max?: number;
   /** Shown instead of nothing. */

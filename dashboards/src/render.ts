@@ -14,7 +14,7 @@ import type { Dashboard, Panel, RowPanel } from '@grafana/grafana-foundation-sdk
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 
 import { type Duration, seconds } from './clock';
-import { type Line, chart, color } from './look/chart';
+import { type Line, type Named, chart, color } from './look/chart';
 import { Prometheus, type Span } from './look/prometheus';
 import { spelled } from './look/unit';
 import { filled } from './queries';
@@ -22,15 +22,17 @@ import { filled } from './queries';
 /** Points of a graph. */
 const POINTS = 120;
 const ROW_PX = 36;
+const GAP_PX = 6;
+const PAGE_PX = 1600;
 
 const STYLE = `
 body { background: #111217; color: #ccccdc; font: 13px sans-serif; margin: 12px; }
 h1 { font-size: 20px; margin: 0; } nav { color: #6e9fff; margin: 4px 0 8px; }
-main { display: grid; grid-template-columns: repeat(24, 1fr); grid-auto-rows: ${ROW_PX}px; gap: 6px; }
+main { display: grid; grid-template-columns: repeat(24, 1fr); grid-auto-rows: ${ROW_PX}px; gap: ${GAP_PX}px; }
 main > h2 { font-size: 15px; align-self: end; margin: 0; }
 section { background: #181b1f; border: 1px solid #2c3235; padding: 5px 8px; overflow: hidden; display: flex; flex-direction: column; }
 section > h3 { font-size: 13px; margin: 0; } .said { color: #8e8e9e; font-size: 10px; line-height: 1.2; max-height: 36px; overflow: hidden; }
-svg { width: 100%; flex: 1; min-height: 30px; } svg text { fill: #8e8e9e; font-size: 11px; } polyline { fill: none; stroke-width: 1.3; }
+svg { width: 100%; flex: none; } svg text { fill: #8e8e9e; font-size: 11px; } polyline { fill: none; stroke-width: 1.3; }
 .big { font-size: 26px; flex: 1; display: flex; align-items: center; justify-content: center; color: white; }
 .none { color: #8e8e9e; flex: 1; display: flex; align-items: center; justify-content: center; }
 ul { list-style: none; margin: 0; padding: 0; font-size: 11px; max-height: 32px; overflow: hidden; } li { display: inline; margin-right: 10px; }
@@ -91,7 +93,7 @@ class Renderer {
     }
   }
 
-  private async answer({ expr, legendFormat, instant }: Dataquery, values: Map<string, string>): Promise<Line[]> {
+  private async answer({ expr, legendFormat, instant }: Dataquery, values: Map<string, string>): Promise<Named[]> {
     const query = filled(expr, values, this.window);
     const found = instant ? await this.prometheus.now(query, this.span.to) : await this.prometheus.range(query, this.span);
     const name = (labels: Record<string, string>): string =>
@@ -99,21 +101,31 @@ class Renderer {
     return found.map((series) => ({ ...series, name: name(series.labels) }));
   }
 
-  private number(panel: Panel, lines: Line[]): string {
+  private number(panel: Panel, lines: Named[]): string {
     const { unit, decimals } = panel.fieldConfig?.defaults ?? {};
     const last = lines[0]?.points.at(-1)?.[1] ?? NaN;
     const shade = { green: '#1a7f37', orange: '#b35900', red: '#b91c1c' }[colorAt(panel, last)] ?? 'none';
     return `<div class="big" style="background: ${shade}">${spelled(last, unit ?? '', decimals)}</div>`;
   }
 
-  private graph(panel: Panel, lines: Line[]): string {
+  private graph(panel: Panel, lines: Named[]): string {
     const { unit, max, thresholds, custom } = panel.fieldConfig?.defaults ?? {};
     const limits = (thresholds?.steps ?? []).flatMap(({ value, color: of }) => (value === null ? [] : [{ value, color: of }]));
-    const looks = { unit: unit ?? '', stacked: custom?.stacking?.mode === 'normal', limits: custom?.thresholdsStyle ? limits : [] };
-    const drawing = chart(lines, this.span, max === undefined ? looks : { ...looks, max });
-    const legend = lines.map(({ name, points }, place) => {
+    const { w, h } = panel.gridPos ?? { w: 8, h: 7 };
+    const looks = {
+      unit: unit ?? '',
+      stacked: custom?.stacking?.mode === 'normal',
+      limits: custom?.thresholdsStyle ? limits : [],
+      width: (w * PAGE_PX) / 24 - 24,
+      height: h * (ROW_PX + GAP_PX) - 106,
+      ...(max === undefined ? {} : { max }),
+    };
+    const fixed = new Map(panel.fieldConfig?.overrides.map(({ matcher, properties }) => [matcher.options, properties[0]?.value?.fixedColor]));
+    const colored: Line[] = lines.map((line, place) => ({ ...line, color: fixed.get(line.name) ?? color(place) }));
+    const drawing = chart(colored, this.span, looks);
+    const legend = colored.map(({ name, points, color: of }) => {
       const last = spelled(points.at(-1)?.[1] ?? NaN, looks.unit);
-      return `<li><span style="color: ${color(place)}">■</span> ${escaped(name)} ${last}</li>`;
+      return `<li><span style="color: ${of}">■</span> ${escaped(name)} ${last}</li>`;
     });
     return `${drawing}<ul>${legend.join('')}</ul>`;
   }
@@ -131,7 +143,7 @@ function colorAt(panel: Panel, value: number): string {
 }
 
 /** A row for each set of labels, as Grafana's `merge` makes them, or for each series. */
-function table(panel: Panel, asked: Dataquery[], answers: Line[][]): string {
+function table(panel: Panel, asked: Dataquery[], answers: Named[][]): string {
   const listed = panel.transformations?.find(({ id }) => id === 'filterFieldsByName')?.options.include.names as string[] | undefined;
   if (listed !== undefined) {
     const rows = answers.flat().map(({ labels }) => listed.map((name) => labels[name] ?? ''));
@@ -168,7 +180,7 @@ function escaped(text: string): string {
 /** A picture of a page, as high as its grid. */
 function picture(page: string, dashboard: Dashboard): void {
   const rows = Math.max(...flat(dashboard).map(({ gridPos }) => (gridPos?.y ?? 0) + (gridPos?.h ?? 0)));
-  const size = `--window-size=1600,${90 + rows * (ROW_PX + 6)}`;
+  const size = `--window-size=${PAGE_PX},${90 + rows * (ROW_PX + GAP_PX)}`;
   const arguments_ = ['--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', size];
   execFileSync('chromium', [...arguments_, `--screenshot=${page.replace(/html$/, 'png')}`, `file://${resolve(page)}`], { stdio: 'ignore' });
 }

@@ -11,6 +11,8 @@ use serde_json::Value;
 mod lexer;
 #[path = "tidy/metrics.rs"]
 mod metrics;
+#[path = "tidy/operations.rs"]
+mod operations;
 
 use lexer::{functions, has_word, split, without_tests};
 

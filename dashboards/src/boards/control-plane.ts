@@ -200,18 +200,6 @@ export const controlPlane: Board = {
       title: 'What runs, and for how long will it?',
       panels: [
         {
-          kind: 'list',
-          title: 'Does not answer',
-          good: 'empty.',
-          otherwise: 'FarmTargetDown: is the process there, and its port reachable from Prometheus?',
-          width: 8,
-          unit: 'none',
-          labels: ['job', 'instance'],
-          nothing: 'all answer',
-          mayBeEmpty: 'all answer',
-          queries: [{ expr: 'up{job=~"farm-.+"} == 0', legend: 'down' }],
-        },
-        {
           kind: 'graph',
           stacked: true,
           title: 'Versions',

@@ -24,6 +24,7 @@ export const workers: Board = {
           width: 8,
           height: 9,
           unit: 'short',
+          colors: { working: 'green', quarantined: 'red', lost: 'red', unproven: 'orange', holding: 'blue' },
           queries: [{ expr: 'sum by (standing) (farm_coordinator_workers)', legend: '{{standing}}' }],
         },
         {
@@ -42,15 +43,15 @@ export const workers: Board = {
             { expr: `sum by (instance) (farm_worker_slots{${HERE}})`, legend: 'slots' },
             { expr: `sum by (instance) (farm_worker_running_attempts{${HERE}})`, legend: 'busy' },
             { expr: `max by (instance) (farm_worker_slot_speed_ratio{${HERE}})`, legend: 'speed' },
-            { expr: `sum by (instance) (increase(farm_worker_attempts_total{${HERE}, outcome="done"}[10m]))`, legend: 'done' },
-            { expr: `sum by (instance) (increase(farm_worker_attempts_total{${HERE}, outcome!~"done|cancelled"}[10m]))`, legend: 'failed' },
+            { expr: `round(sum by (instance) (increase(farm_worker_attempts_total{${HERE}, outcome="done"}[10m])))`, legend: 'done' },
+            { expr: `round(sum by (instance) (increase(farm_worker_attempts_total{${HERE}, outcome!~"done|cancelled"}[10m])))`, legend: 'failed' },
             { expr: `min by (instance) (farm_worker_scratch_free_bytes{${HERE}})`, legend: 'scratch free' },
             { expr: `max by (instance) (farm_worker_proofs{${HERE}})`, legend: 'proofs' },
           ],
           columns: [
             { legend: 'takes tasks', unit: 'none', thresholds: ['red', [1, 'green']], words: { 0: 'no', 1: 'yes' } },
             { legend: 'draining', unit: 'none', words: { 0: '', 1: 'yes' } },
-            { legend: 'speed', unit: 'suffix: x real time' },
+            { legend: 'speed', unit: 'suffix:×' },
             { legend: 'failed', unit: 'short', thresholds: ['green', [1, 'orange'], [5, 'red']] },
             { legend: 'scratch free', unit: 'bytes' },
           ],
@@ -100,11 +101,11 @@ export const workers: Board = {
         {
           kind: 'graph',
           title: 'Speed of an encoder',
-          shows: 'Presentation time of a rung, divided by the time its encoder worked.',
+          shows: 'Presentation time of a rung, divided by the time its encoder worked: times real time.',
           good: 'the same from day to day.',
           otherwise: 'falls for all rungs: hosts are overbooked or hot. Falls for one: harder sources.',
           width: 8,
-          unit: 'suffix: x real time',
+          unit: 'suffix:×',
           nothing: 'nothing encoded',
           queries: [
             {

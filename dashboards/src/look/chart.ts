@@ -2,20 +2,26 @@
 import type { Series, Span } from './prometheus';
 import { spelled } from './unit';
 
-export interface Line extends Series {
+/** A series as its legend calls it. */
+export interface Named extends Series {
   name: string;
+}
+
+export interface Line extends Named {
+  color: string;
 }
 
 export interface Looks {
   unit: string;
   max?: number;
   stacked: boolean;
+  /** Pixels. */
+  width: number;
+  height: number;
   /** Where dashed lines are drawn, and in which colour. */
   limits: { value: number; color: string }[];
 }
 
-const WIDTH = 500;
-const HEIGHT = 150;
 /** Room for what is written beside the axis. */
 const LEFT = 62;
 const BOTTOM = 16;
@@ -27,36 +33,38 @@ export function color(place: number): string {
 
 /** The drawing, without its legend. */
 export function chart(lines: Line[], span: Span, looks: Looks): string {
+  const { width, height } = looks;
   const layers = looks.stacked ? stacked(lines) : lines.map(({ points }) => ({ points, base: [] as [number, number][] }));
   const seen = layers.flatMap(({ points }) => points.map(([, value]) => value)).filter(Number.isFinite);
   const near = looks.limits.map(({ value }) => value).filter((value) => value < 3 * Math.max(...seen, 0));
   const most = looks.max ?? (Math.max(...seen, ...near, 0) * 1.1 || 1);
-  const x = (at: number): number => LEFT + ((at - span.from) / (span.to - span.from)) * (WIDTH - LEFT);
-  const y = (value: number): number => (HEIGHT - BOTTOM) * (1 - Math.min(value, most) / most);
+  const x = (at: number): number => LEFT + ((at - span.from) / (span.to - span.from)) * (width - LEFT);
+  const y = (value: number): number => (height - BOTTOM) * (1 - Math.min(value, most) / most);
   const place = ([at, value]: [number, number]): string => `${x(at).toFixed(1)},${y(value).toFixed(1)}`;
   const drawn = layers.map(({ points, base }, number) => {
+    const of = lines[number]?.color ?? 'grey';
     const stretches = unbroken(points, span.step * 3);
     const area = [...points.map(place), ...base.slice().reverse().map(place)].join(' ');
-    const fill = looks.stacked ? `<polygon points="${area}" fill="${color(number)}" fill-opacity="0.4"/>` : '';
-    return fill + stretches.map((part) => `<polyline points="${part.map(place).join(' ')}" stroke="${color(number)}"/>`).join('');
+    const fill = looks.stacked ? `<polygon points="${area}" fill="${of}" fill-opacity="0.4"/>` : '';
+    return fill + stretches.map((part) => `<polyline points="${part.map(place).join(' ')}" stroke="${of}"/>`).join('');
   });
   const limits = looks.limits
     .filter(({ value }) => value <= most)
-    .map(({ value, color: of }) => `<line x1="${LEFT}" x2="${WIDTH}" y1="${y(value)}" y2="${y(value)}" stroke="${of}" stroke-dasharray="6 4"/>`);
+    .map(({ value, color: of }) => `<line x1="${LEFT}" x2="${width}" y1="${y(value)}" y2="${y(value)}" stroke="${of}" stroke-dasharray="6 4"/>`);
   const marks = [0, 0.5, 1].map((part) => {
     const at = y(most * part);
     return (
-      `<line x1="${LEFT}" x2="${WIDTH}" y1="${at}" y2="${at}" stroke="#333"/>` +
+      `<line x1="${LEFT}" x2="${width}" y1="${at}" y2="${at}" stroke="#333"/>` +
       `<text x="${LEFT - 6}" y="${Math.max(at + 4, 11)}" text-anchor="end">${spelled(most * part, looks.unit)}</text>`
     );
   });
   const times = [0, 0.5, 1].map((part) => {
     const at = span.from + part * (span.to - span.from);
     const anchor = part === 1 ? 'end' : part === 0 ? 'start' : 'middle';
-    return `<text x="${x(at)}" y="${HEIGHT - 3}" text-anchor="${anchor}">${new Date(at * 1000).toISOString().slice(11, 16)}</text>`;
+    return `<text x="${x(at)}" y="${height - 3}" text-anchor="${anchor}">${new Date(at * 1000).toISOString().slice(11, 16)}</text>`;
   });
   const parts = [...marks, ...times, ...drawn, ...limits].join('');
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none">${parts}</svg>`;
+  return `<svg viewBox="0 0 ${width} ${height}">${parts}</svg>`;
 }
 
 /** Parts of a line between which nothing is known. */

@@ -1,0 +1,100 @@
+//! What operators are given holds together: dashboards, alerts, their tests and the runbook.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{anchors, assert_none, commands_of, files, read};
+
+const ALERTS: &str = "dashboards/alerts.yml";
+const RUNBOOK: &str = "deploy/RUNBOOK.md";
+const TESTS: [&str; 2] = ["dashboards/alerts.test.yml", "dashboards/objectives.test.yml"];
+/// What a section of the runbook says, in this order.
+const PARTS: [&str; 3] = ["**What it means.**", "**Look here.**", "**Do this.**"];
+
+fn dashboards() -> Vec<Value> {
+    let paths = files(".json").into_iter().filter(|path| path.starts_with("dashboards/grafana"));
+    let dashboards: Vec<Value> = paths.map(|path| serde_json::from_str(&read(&path)).unwrap()).collect();
+    assert!(!dashboards.is_empty(), "dashboards/grafana should have dashboards");
+    dashboards
+}
+
+/// Panels of all dashboards, those of closed rows too.
+fn panels(dashboards: &[Value]) -> Vec<&Value> {
+    let upper: Vec<&Value> = dashboards.iter().filter_map(|value| value["panels"].as_array()).flatten().collect();
+    let lower: Vec<&Value> = upper.iter().filter_map(|panel| panel["panels"].as_array()).flatten().collect();
+    [upper, lower].concat()
+}
+
+/// Names of alerts, each once.
+fn alerts() -> BTreeSet<String> {
+    let rules = read(Path::new(ALERTS));
+    let names: BTreeSet<String> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect();
+    assert!(names.len() > 5, "{ALERTS} has alerts in another way");
+    names
+}
+
+/// Sections of the runbook whose heading is one word, with their text.
+fn sections(runbook: &str) -> Vec<(&str, &str)> {
+    let sections = runbook.split("\n## ").skip(1).filter_map(|section| section.split_once('\n'));
+    sections.filter(|(heading, _)| heading.starts_with("Farm") && !heading.contains(' ')).collect()
+}
+
+#[test]
+fn every_alert_has_a_test_and_a_section_that_says_what_to_do() {
+    let runbook = read(Path::new(RUNBOOK));
+    let (alerts, sections) = (alerts(), sections(&runbook));
+    let tests = TESTS.map(|path| read(Path::new(path))).concat();
+    let mut complaints = Vec::new();
+    for alert in &alerts {
+        // Only an alert that is expected to fire is named in this way.
+        if !tests.contains(&format!("alertname=\"{alert}\"")) && !tests.contains(&format!("alertname: {alert}\n")) {
+            complaints.push(format!("{alert}: no test in which it fires"));
+        }
+        if !anchors(&runbook).contains(&alert.to_lowercase()) {
+            complaints.push(format!("{alert}: no section in {RUNBOOK}"));
+        }
+    }
+    for (heading, text) in sections {
+        if !alerts.contains(heading) {
+            complaints.push(format!("{RUNBOOK}: {heading} is no alert"));
+        }
+        if !PARTS.iter().all(|part| text.contains(part)) {
+            complaints.push(format!("{RUNBOOK}: {heading} does not say all of {}", PARTS.join(", ")));
+        }
+    }
+    assert_none(complaints, "an alert is as good as what it makes people do");
+}
+
+#[test]
+fn the_runbook_names_panels_and_commands_that_are_there() {
+    let runbook = read(Path::new(RUNBOOK));
+    let dashboards = dashboards();
+    let titles: BTreeSet<&str> = panels(&dashboards).iter().filter_map(|panel| panel["title"].as_str()).collect();
+    let mut complaints = Vec::new();
+    for (heading, text) in sections(&runbook) {
+        let look = text.split(PARTS[1]).nth(1).and_then(|rest| rest.split(PARTS[2]).next()).unwrap_or_default();
+        let look = look.replace('\n', " ");
+        let named = look.split('"').skip(1).step_by(2);
+        let missing = named.filter(|title| !titles.contains(title));
+        complaints.extend(missing.map(|title| format!("{heading}: no panel {title:?}")));
+    }
+    let help = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_farm")).args(arguments).arg("--help").output().unwrap();
+        commands_of(&String::from_utf8(output.stdout).unwrap())
+    };
+    let (general, told) = (help(&[]), runbook.clone() + &read(Path::new(ALERTS)));
+    for command in told.split("`farm ").skip(1).filter_map(|rest| rest.split('`').next()) {
+        let mut words = command.split_whitespace();
+        let (first, second) = (words.next().unwrap_or_default(), words.next());
+        let parts = if general.iter().any(|known| known == first) { help(&[first]) } else { Vec::new() };
+        let fits = parts.is_empty() || second.is_some_and(|second| parts.iter().any(|known| known == second));
+        if !general.iter().any(|known| known == first) || !fits {
+            complaints.push(format!("no command `farm {command}`"));
+        }
+    }
+    assert_none(complaints, "who reads this is in a hurry");
+}
