@@ -254,12 +254,12 @@ function gpus(clock: Clock): Alert[] {
 
 /** What both programs see of the services that they share, as one series. */
 function services(clock: Clock): Recording[] {
-  const of = (series: string): string =>
-    BOTH.map((program) => `increase(farm_${program}_${series}[${clock.duration('5m')}])`).join(' or ');
+  const of = (series: string, window: Duration = '5m'): string =>
+    BOTH.map((program) => `increase(farm_${program}_${series}[${clock.duration(window)}])`).join(' or ');
   return [
     { record: 'farm:nats_errors:increase5m', expr: `sum by (job, instance) (${of('nats_errors_total')})` },
     { record: 'farm:nats_seconds_bucket:increase5m', expr: `sum by (le, call) (${of('nats_seconds_bucket')})` },
-    { record: 'farm:storage_errors:increase5m', expr: `sum by (job, instance, kind) (${of('storage_errors_total')})` },
+    { record: 'farm:storage_errors:increase10m', expr: `sum by (job, instance, kind) (${of('storage_errors_total', '10m')})` },
     { record: 'farm:storage_seconds_bucket:increase5m', expr: `sum by (le, call) (${of('storage_seconds_bucket')})` },
   ];
 }
@@ -281,11 +281,11 @@ function storage(clock: Clock): Alert {
   return trouble(
     'FarmStorageTrouble',
     {
-      // What is missing is often only asked about.
-      expr: `sum by (kind) (farm:storage_errors:increase5m{kind!="missing"}) > ${FEW}`,
+      // What is missing is often only asked about. Each of the others has been made again for a while.
+      expr: `sum by (kind) (farm:storage_errors:increase10m{kind!="missing"}) > ${FEW}`,
       for: lasting,
       summary: 'Object storage: {{ $labels.kind }}',
-      description: '{{ $value | printf "%.0f" }} requests failed in 5 minutes. They are made again for some five minutes, then jobs fail.',
+      description: '{{ $value | printf "%.0f" }} requests failed in 10 minutes, with all their retries. Tasks are tried again for some five minutes, then jobs fail.',
     },
     {
       expr: 'histogram_quantile(0.5, sum by (le, call) (farm:storage_seconds_bucket:increase5m)) > 2',
