@@ -49,7 +49,16 @@ export function model(board: Board): dashboard.Dashboard {
       panels.forEach((one) => builder.withPanel(one));
     }
   }
-  return builder.build();
+  return shown(builder.build());
+}
+
+/** The SDK puts links into a menu unless told otherwise, and can't be told: they are to be seen at once. */
+function shown(built: dashboard.Dashboard): dashboard.Dashboard {
+  const panels = (built.panels ?? []).flatMap((one) => ('panels' in one ? one.panels : [one as dashboard.Panel]));
+  for (const one of [...(built.links ?? []), ...panels.flatMap(({ links }) => links ?? [])]) {
+    delete one.placement;
+  }
+  return built;
 }
 
 function link(to: DashboardUid): dashboard.DashboardLinkBuilder {
