@@ -201,6 +201,7 @@ function gpus(clock: Clock): Alert[] {
   const on = (series: string): string => `sum by (instance) (increase(farm_worker_${series}[${clock.duration('15m')}]))`;
   const card = 'GPU {{ $labels.gpu }} of {{ $labels.instance }}';
   const xids = 'farm_worker_gpu_xid_errors_total';
+  const slots = 'farm_worker_slots{class="gpu"}';
   return [
     {
       name: 'FarmGpuFallbacks',
@@ -246,6 +247,15 @@ function gpus(clock: Clock): Alert[] {
           for: clock.duration('2m'),
           summary: `${card} is gone`,
           description: 'The driver does not show it any more, or does not answer, and the worker is still there.',
+        },
+        {
+          sign: 'resting',
+          severity: 'ticket',
+          // Cards that only decode have no slots of their own, and so are not told of.
+          expr: `${slots} < max_over_time(${slots}[${clock.duration('1h')}])`,
+          for: clock.duration('2m'),
+          summary: 'A GPU of {{ $labels.instance }} is not used any more',
+          description: 'It failed attempts, or its test. It is tested again after 1, 5 and 15 minutes; until then others, or software, make its chunks.',
         },
       ],
     },
