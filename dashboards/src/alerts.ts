@@ -62,7 +62,8 @@ export function groups(clock: Clock): Group[] {
 /** Jobs of a window, and those of them that count against an objective. Names keep the usual window whatever the clock. */
 function counted(window: Window, clock: Clock): Recording[] {
   const counts = (series: string): string => `sum(increase(farm_coordinator_${series}[${clock.duration(window)}]))`;
-  const onTime = `playable_seconds_bucket{le="${OBJECTIVES.playable.seconds}"}`;
+  // Prometheus 3 writes the bucket as 60.0.
+  const onTime = `playable_seconds_bucket{le=~"${OBJECTIVES.playable.seconds}([.]0)?"}`;
   return [
     { record: `farm:jobs_playable:increase${window}`, expr: counts('playable_seconds_count') },
     { record: `farm:jobs_late:increase${window}`, expr: `${counts('playable_seconds_count')} - ${counts(onTime)}` },

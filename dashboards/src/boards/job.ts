@@ -7,7 +7,7 @@ const HOW = `
 2. With traces (\`telemetry.otlp_endpoint\` in the configuration of both programs, a Tempo behind it): write the id into *Job*
    above. The list shows its trace; its id goes into *Trace*, or is had without the list:
    \`printf 'farm\\0ID' | sha256sum | head -c 32\`.
-3. The logs of all programs have \`job=ID\`: \`grep 'job=ID'\`.
+3. Logs name jobs and tasks (\`ID/video-3\`): \`grep ID\` in those of all programs.
 
 No metric has the id of a job: what was slow at the time is seen below, for the farm as a whole.
 `.trim();
