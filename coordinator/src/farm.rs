@@ -29,10 +29,12 @@
 //! | [`ending`] | completed, failed, cancelled; what is removed |
 //! | [`archiving`] | when a job that has ended is put away |
 //! | [`explain`] | what has become of a job, in sentences |
+//! | [`census`] | how much work there is, and where it stands |
 //! | [`view`] | what people see |
 
 mod active;
 mod archiving;
+mod census;
 mod ending;
 mod explain;
 mod families;
@@ -59,8 +61,9 @@ use crate::job::{JobRecord, Milestone, Submission, TaskRecord};
 use crate::schedule::Weights;
 use crate::workers::{Hold, Workers};
 use active::ActiveJob;
-pub use explain::{Backlog, Line};
-pub use messages::{CleanUp, Command, Event, LastWords, Refusal, Restored, Round, TakeAway};
+pub use census::{Backlog, TaskCounts};
+pub use explain::Line;
+pub use messages::{CleanUp, Command, Count, Event, Hedge, HowEnded, LastWords, Refusal, Restored, Round, TakeAway};
 use taken::Taken;
 
 /// What the core must know of the farm around it.

@@ -11,7 +11,7 @@ use clap::Parser;
 use coordinator::api::{Api, Leader};
 use coordinator::config::Config;
 use coordinator::lead::{Candidate, Term, follow};
-use coordinator::metrics::Metrics;
+use coordinator::metrics::{self, Metrics};
 use coordinator::run::{Coordinator, CoordinatorConfig};
 use coordinator::store::etcd::{Etcd, EtcdStore};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 /// From the first socket to the last lease.
 async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals(config.grace_period())?;
-    let registry = telemetry::registry();
+    let registry = telemetry::registry(metrics::PROGRAM);
     let metrics = Arc::new(Metrics::new(&registry));
     let readiness = Readiness::default();
     readiness.lacks("leader", "not known yet");
@@ -63,8 +63,8 @@ async fn run(config: Config) -> Result<(), Failure> {
     // Sockets first: whoever can't have them should not lead.
     let pages = TcpListener::bind(config.http_listen).await?;
     let (leader, known) = watch::channel(None);
-    let api = Api::bind(&config.api, known, shutdown.draining.clone()).await?;
-    let etcd = Etcd::connect(&config.etcd, metrics.etcd_errors.clone(), metrics.etcd_seconds.clone()).await?;
+    let api = Api::bind(&config.api, known, shutdown.draining.clone()).await?.metered(metrics.api.clone());
+    let etcd = Etcd::connect(&config.etcd, metrics.lead.etcd_errors.clone(), metrics.lead.etcd_seconds.clone()).await?;
     let (address, found) = watch::channel(None);
     let ended = CancellationToken::new();
     let pages = telemetry::serve(pages, registry, readiness.clone(), ended.clone());
@@ -121,8 +121,7 @@ impl Program {
                 term = candidate.campaign() => term,
                 () = draining.cancelled() => break,
             };
-            self.metrics.leader.set(1);
-            self.metrics.terms.inc();
+            self.metrics.lead.began();
             let led = self.lead(&term).await;
             self.metrics.forget();
             drop(term);
@@ -140,7 +139,7 @@ impl Program {
     /// Runs the farm until the term is over or the program is asked to end.
     async fn lead(&self, term: &Term) -> Result<(), Failure> {
         let guard = term.guard();
-        let store = EtcdStore::new(self.etcd.clone(), guard.clone(), self.metrics.fenced_writes.clone());
+        let store = EtcdStore::new(self.etcd.clone(), guard.clone(), self.metrics.lead.fenced_writes.clone());
         let nats = tokio::select! {
             queue = NatsQueue::connect(&self.config.nats) => Arc::new(queue?),
             () = guard.over() => return Ok(()),
@@ -150,10 +149,12 @@ impl Program {
         let settings = CoordinatorConfig {
             silence: self.config.silence(),
             weights: self.config.weights.clone(),
-            storage: self.config.storage.clone(),
+            storage: self.config.storage.clone().metered(self.metrics.storage.clone()),
         };
-        let archive = self.config.api.archive(&self.config.storage);
+        let archive = self.config.api.archive(&settings.storage);
         let (coordinator, handle) = Coordinator::with_archive(Arc::new(store), queue, settings, archive);
+        let metrics = self.metrics.clone();
+        let coordinator = coordinator.counting(move |count| metrics.jobs.count(count));
         let serve = async {
             handle.workers().await; // the first answer: by then everything that is remembered is known
             self.point_to(Some(Leader::Here(handle.clone())));

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::archive::Archive;
-use crate::farm::{Backlog, Event, Farm, FarmConfig, Line, Refusal, Restored};
+use crate::farm::{Backlog, Count, Event, Farm, FarmConfig, Line, Refusal, Restored, TaskCounts};
 use crate::job::{JobView, Submission, TermsChange};
 use crate::schedule::Weights;
 use crate::store::{Store, StoreError};
@@ -118,6 +118,7 @@ enum Ask {
     Workers(oneshot::Sender<Vec<WorkerView>>),
     Explain(JobId, oneshot::Sender<Option<Vec<Line>>>),
     Backlog(oneshot::Sender<BTreeMap<Class, Backlog>>),
+    TaskCounts(oneshot::Sender<BTreeMap<&'static str, TaskCounts>>),
 }
 
 /// `None`: the job is not known, and was to be.
@@ -217,6 +218,11 @@ impl Handle {
         self.ask(Ask::Backlog).await.unwrap_or_default()
     }
 
+    /// How many tasks there are of each kind, by where they stand.
+    pub async fn task_counts(&self) -> BTreeMap<&'static str, TaskCounts> {
+        self.ask(Ask::TaskCounts).await.unwrap_or_default()
+    }
+
     /// Waits until it is done: saved, and to be seen in the views.
     async fn tell(&self, event: Event) -> Result<(), Closed> {
         self.ask(|answer| Ask::Do(event, answer)).await.ok_or(Closed)
@@ -252,6 +258,13 @@ impl Coordinator {
         let outbox = Outbox::new(store, queue.clone(), finish, views.clone(), config.storage, archive.clone());
         let clock = Clock::start();
         (Self { farm, queue, outbox, asks, finished, clock }, Handle { asks: ask, views, archive })
+    }
+
+    /// `counter` is told of everything that is to be counted, in the loop: it is to be quick.
+    #[must_use]
+    pub fn counting(mut self, counter: impl Fn(Count) + Send + Sync + 'static) -> Self {
+        self.outbox.count_with(Box::new(counter));
+        self
     }
 
     /// Runs until `shutdown`, or until the queue is closed; what runs beside the loop may end first.
@@ -320,6 +333,7 @@ impl Coordinator {
             Ask::Workers(answer) => drop(answer.send(self.farm.workers().cloned().collect())),
             Ask::Explain(job, answer) => drop(answer.send(self.farm.explain(&job, self.clock.now_ms()))),
             Ask::Backlog(answer) => drop(answer.send(self.farm.backlog(self.clock.now_ms()))),
+            Ask::TaskCounts(answer) => drop(answer.send(self.farm.task_counts())),
             Ask::Submit { submission, known, answer } => {
                 let id = submission.spec.id.clone();
                 let result = if known && self.outbox.views().watch(&id).is_none() {

@@ -23,6 +23,8 @@ const MOST_FAULTS: usize = 3;
 /// For so long a worker is quarantined at least, and twice as long each time in a row.
 const FIRST_QUARANTINE_MS: u64 = 30_000;
 const LONGEST_QUARANTINE_MS: u64 = 3_600_000;
+/// Faults that come so close together are those of a black hole: a worker that would empty the queue by failing fast.
+const BLACK_HOLE_MS: u64 = 60_000;
 /// Speed of a slot of which nothing is known: real time.
 const UNKNOWN_SPEED_MS_PER_S: u32 = 1_000;
 /// How long a worker that was gone is still shown.
@@ -36,6 +38,15 @@ pub enum Hold {
     Cordoned,
     /// It failed where others need not: the reason.
     Quarantined(String),
+}
+
+/// How the faults came that led to a quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quarantined {
+    /// All of them within [`BLACK_HOLE_MS`].
+    BlackHole,
+    /// Over a longer time.
+    Failures,
 }
 
 /// A worker as the coordinator knows it.
@@ -79,6 +90,8 @@ struct Known {
     /// Tasks that failed here since the last success, for reasons that may be the worker's own; whether another worker has
     /// made them since.
     faults: BTreeMap<TaskId, bool>,
+    /// When the first and the last of them came, in milliseconds of UNIX time.
+    faults_ms: (u64, u64),
     /// Quarantines since the last success.
     quarantines: u32,
     /// `None`: there is none, or it was put under it before a restart and has not spoken since.
@@ -96,7 +109,7 @@ struct Quarantine {
 
 impl Known {
     fn new(view: WorkerView) -> Self {
-        Self { view, faults: BTreeMap::new(), quarantines: 0, quarantine: None }
+        Self { view, faults: BTreeMap::new(), faults_ms: (0, 0), quarantines: 0, quarantine: None }
     }
 
     fn pause_ms(&self) -> u64 {
@@ -220,6 +233,8 @@ impl Workers {
         if kind != ErrorKind::Bug {
             return None;
         }
+        let first_ms = if known.faults.is_empty() { now_ms } else { known.faults_ms.0 };
+        known.faults_ms = (first_ms, now_ms);
         known.faults.entry(task.clone()).or_insert(false);
         self.judge(worker, code, now_ms)
     }
@@ -242,6 +257,14 @@ impl Workers {
         let (proofs, until_ms) = (known.view.heartbeat.proofs, now_ms + known.pause_ms());
         known.quarantine = Some(Quarantine { proofs, until_ms });
         Some(Directive::Hold(worker.clone()))
+    }
+
+    /// How the faults of a worker came that was just put under quarantine; `None`: it was not.
+    pub fn quarantined(&self, worker: &WorkerId) -> Option<Quarantined> {
+        let known = self.known.get(worker).filter(|known| known.quarantine.is_some())?;
+        let (first_ms, last_ms) = known.faults_ms;
+        let quick = last_ms.saturating_sub(first_ms) <= BLACK_HOLE_MS;
+        Some(if quick { Quarantined::BlackHole } else { Quarantined::Failures })
     }
 
     /// Who should leave a task to others: on whom it failed for reasons that may be theirs, last of all those who lack what

@@ -92,6 +92,21 @@ pub enum TaskName {
     Storyboard,
 }
 
+impl TaskName {
+    /// Every kind of task.
+    pub const KINDS: [&'static str; 4] = ["index", "video", "audio", "storyboard"];
+
+    /// Its kind, as it stands in labels.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Video(_) => "video",
+            Self::Audio(_) => "audio",
+            Self::Storyboard => "storyboard",
+        }
+    }
+}
+
 impl fmt::Display for TaskName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

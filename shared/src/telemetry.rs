@@ -7,6 +7,9 @@
 //! | `/readyz` | 200 when it can do what it is there for, or 503 and what is missing |
 
 mod attempts;
+mod declare;
+mod queue;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,14 +20,16 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::core::Collector;
-use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use prometheus::{IntGaugeVec, Registry, TEXT_FORMAT, TextEncoder};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 pub use attempts::AttemptMetrics;
+pub use declare::{Declare, each, pairs};
+pub use queue::QueueMetrics;
+pub use storage::StorageMetrics;
 
 /// Buckets, in seconds, for the time in which a service answers: from a neighbour's to the longest anybody waits.
 pub const ANSWER_SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -92,22 +97,16 @@ impl Readiness {
     }
 }
 
-/// A registry that already has what every process tells: CPU, memory, files.
-pub fn registry() -> Registry {
+/// A registry that already has what every process tells: CPU, memory, files, and which version of `program` it is.
+pub fn registry(program: &str) -> Registry {
     let registry = Registry::new();
     let process = prometheus::process_collector::ProcessCollector::for_self();
     registry.register(Box::new(process)).expect("an empty registry should take any metric");
+    let version = [env!("CARGO_PKG_VERSION")];
+    let build: IntGaugeVec =
+        Declare::new(&registry, program).gauges("build_info", "1 for the version that runs.", ["version"], &[version]);
+    build.with_label_values(&version).set(1);
     registry
-}
-
-/// A metric that `registry` tells of from now on.
-///
-/// # Panics
-/// If it has one of that name already, or the name or a label is not one.
-pub fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
-    let metric = metric.expect("the name and labels of a metric should be valid");
-    registry.register(Box::new(metric.clone())).expect("a metric should be registered once");
-    metric
 }
 
 /// Answers until `stop`.
@@ -157,13 +156,15 @@ mod tests {
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         readiness.lacks("queue", "no broker");
         let tasks = tokio_util::task::TaskTracker::new();
-        let served = tasks.spawn(serve(listener, registry(), readiness.clone(), stop.clone()));
+        let served = tasks.spawn(serve(listener, registry("farm_test"), readiness.clone(), stop.clone()));
         assert!(get_page(port, "/healthz").await.starts_with("HTTP/1.1 200"));
         let answer = get_page(port, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("queue: no broker"), "{answer}");
         readiness.has("queue");
         assert!(get_page(port, "/readyz").await.starts_with("HTTP/1.1 200"));
-        assert!(get_page(port, "/metrics").await.contains("\nprocess_resident_memory_bytes "));
+        let page = get_page(port, "/metrics").await;
+        assert!(page.contains("\nprocess_resident_memory_bytes "), "{page}");
+        assert!(page.contains("\nfarm_test_build_info{version=\"0."), "{page}");
         stop.cancel();
         served.await.unwrap().unwrap();
     }

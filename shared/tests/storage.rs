@@ -1,8 +1,11 @@
 //! One contract of storage, held by a folder, by memory and by a real S3 server; and what only a server can do wrong.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
-use shared::storage::{Fault, Storage, StorageConfig};
+use shared::storage::{Fault, Storage, StorageConfig, StorageMeter, StoreCall};
 use shared::task::StoredObject;
 use shared::testing::proxy::{Proxy, Weather};
 use shared::testing::s3::{BUCKET, CLOSED_BUCKET, S3Server};
@@ -210,11 +213,23 @@ async fn what_is_not_allowed_or_not_there_is_told_with_a_code_and_advice() {
     assert!(open(&secure, BUCKET, "").put("a", "x".into()).await.is_err());
 }
 
+/// What a meter was told.
+#[derive(Default)]
+struct Told(Mutex<Vec<(StoreCall, Option<Fault>)>>);
+
+impl StorageMeter for Told {
+    fn answered(&self, call: StoreCall, time: Duration, fault: Option<Fault>) {
+        assert!(time < Duration::from_secs(60));
+        self.0.lock().unwrap().push((call, fault));
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_down_is_a_passing_fault() {
+    let told = Arc::new(Told::default());
     let endpoint = format!("http://127.0.0.1:{}", shared::testing::free_port());
     let config = StorageConfig { s3_endpoint: endpoint, allow_http: true, ..StorageConfig::default() };
-    let storage = open(&hasty(config).with_s3_key("id", "secret"), BUCKET, "");
+    let storage = open(&hasty(config).with_s3_key("id", "secret").metered(told.clone()), BUCKET, "");
     for fault in [
         storage.get("a").await.unwrap_err().fault(),
         storage.put("a", "x".into()).await.unwrap_err().fault(),
@@ -223,6 +238,9 @@ async fn a_server_that_is_down_is_a_passing_fault() {
     ] {
         assert_eq!(fault, Fault::Transient);
     }
+    use StoreCall::{List, Look, Read, Write};
+    let told = told.0.lock().unwrap();
+    assert_eq!(*told, [Read, Write, Look, List].map(|call| (call, Some(Fault::Transient))));
 }
 
 #[tokio::test]

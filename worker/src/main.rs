@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use worker::config::{Config, GpuUse};
-use worker::metrics::Metrics;
+use worker::metrics::{self, Metrics};
 use worker::proof::{self, Proof};
 use worker::run::Worker;
 
@@ -77,11 +77,12 @@ fn main() -> ExitCode {
 }
 
 /// From the first socket to the last word.
-async fn run(config: Config) -> Result<(), Failure> {
+async fn run(mut config: Config) -> Result<(), Failure> {
     let id = config.id().ok_or("the name of this host can't be that of a worker: set `name`")?;
     let shutdown = Shutdown::on_signals(config.grace_period())?;
-    let registry = telemetry::registry();
+    let registry = telemetry::registry(metrics::PROGRAM);
     let metrics = Arc::new(Metrics::new(&registry));
+    config.worker.storage = config.worker.storage.metered(metrics.storage.clone());
     if config.worker.gpu.enabled == GpuUse::Auto {
         gpu_metrics::expose(&registry);
     }

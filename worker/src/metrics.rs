@@ -1,25 +1,31 @@
 //! Every metric of a worker; `deploy/METRICS.md` lists them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
-use shared::fleet::{Heartbeat, Standing};
+use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry};
+use shared::fleet::{Class, Heartbeat, Standing};
 use shared::queue::Incoming;
 use shared::queue::metered::{Call, Meter};
 use shared::task::TaskReport;
-use shared::telemetry::{ANSWER_SECONDS, AttemptMetrics, register};
+use shared::telemetry::{AttemptMetrics, Declare, QueueMetrics, StorageMetrics, each};
+
+/// What the names of all metrics of this program begin with.
+pub const PROGRAM: &str = "farm_worker";
 
 /// What an operator needs to see.
 #[derive(Debug)]
 pub struct Metrics {
-    slots: IntGauge,
-    running_attempts: IntGauge,
+    /// Of stores.
+    pub storage: Arc<StorageMetrics>,
+    slots: IntGaugeVec,
+    running_attempts: IntGaugeVec,
     taking_tasks: IntGauge,
+    draining: IntGauge,
     speed: Gauge,
     abilities: IntGaugeVec,
     proofs: IntGauge,
-    queue_errors: IntCounter,
-    queue_seconds: HistogramVec,
+    queue: QueueMetrics,
     attempts: AttemptMetrics,
 }
 
@@ -29,22 +35,23 @@ impl Metrics {
     /// # Panics
     /// If it has them already.
     pub fn new(registry: &Registry) -> Self {
-        let gauge = |name, help| register(registry, IntGauge::with_opts(opts(name, help)));
-        let abilities = opts("abilities", "1 for what has been tried here and works, 0 for what does not.");
-        let speed = opts("slot_speed_ratio", "Encoded time a slot makes in its time, by all chunks so far.");
-        let errors = opts("nats_errors_total", "Messages that NATS did not take or give.");
-        let seconds = opts("nats_seconds", "Time until NATS had taken or refused a message, by kind of message.");
-        let seconds = HistogramOpts { common_opts: seconds, buckets: ANSWER_SECONDS.to_vec() };
+        let new = Declare::new(registry, PROGRAM);
+        let slots = "Attempts that can run at once, by class; 0 until it is proven that they can.";
+        let taking = "1 while new tasks are taken: proven, not holding, not draining.";
+        let speed = "Encoded time a slot makes in its time, by all chunks so far.";
+        let abilities = "1 for what has been tried here and works, 0 for what does not.";
+        let classes = each(Class::ALL.map(Class::as_str));
         Self {
-            slots: gauge("slots", "Attempts that can run at once."),
-            running_attempts: gauge("running_attempts", "Attempts that run."),
-            taking_tasks: gauge("taking_tasks", "1 while new tasks are taken: proven, not holding, not draining."),
-            proofs: gauge("proofs", "Times that was tried what this host can do, since the start."),
-            abilities: register(registry, IntGaugeVec::new(abilities, &["class", "ability"])),
-            speed: register(registry, Gauge::with_opts(speed)),
-            queue_errors: register(registry, IntCounter::with_opts(errors)),
-            queue_seconds: register(registry, HistogramVec::new(seconds, &["call"])),
-            attempts: AttemptMetrics::new(registry, "farm_worker"),
+            storage: Arc::new(StorageMetrics::new(new)),
+            slots: new.gauges("slots", slots, ["class"], &classes),
+            running_attempts: new.gauges("running_attempts", "Attempts that run, by class.", ["class"], &classes),
+            taking_tasks: new.gauge("taking_tasks", taking),
+            draining: new.gauge("draining", "1 while what runs is finished, after which the program ends."),
+            speed: new.gauge("slot_speed_ratio", speed),
+            abilities: new.gauges("abilities", abilities, ["class", "ability"], &[]),
+            proofs: new.gauge("proofs", "Times that was tried what this host can do, since the start."),
+            queue: QueueMetrics::new(new, &[Call::Report, Call::Beat]),
+            attempts: AttemptMetrics::new(new),
         }
     }
 }
@@ -58,9 +65,12 @@ impl Meter for Metrics {
 
     fn beaten(&self, heartbeat: &Heartbeat) {
         let takes = heartbeat.standing == Standing::Working && !heartbeat.classes.is_empty();
-        self.slots.set(heartbeat.slots.into());
-        self.running_attempts.set(i64::try_from(heartbeat.running.len()).unwrap_or(i64::MAX));
+        for class in Class::ALL {
+            self.slots.with_label_values(&[class.as_str()]).set(heartbeat.slots_of(class).into());
+            self.running_attempts.with_label_values(&[class.as_str()]).set(heartbeat.busy_of(class).into());
+        }
         self.taking_tasks.set(takes.into());
+        self.draining.set((heartbeat.standing == Standing::Draining).into());
         self.speed.set(f64::from(heartbeat.speed_ms_per_s) / 1000.0);
         self.proofs.set(heartbeat.proofs.into());
         for ability in &heartbeat.abilities {
@@ -70,22 +80,18 @@ impl Meter for Metrics {
     }
 
     fn answered(&self, call: Call, time: Duration) {
-        self.queue_seconds.with_label_values(&[call.as_str()]).observe(time.as_secs_f64());
+        self.queue.answered(call, time);
     }
 
     fn failed(&self) {
-        self.queue_errors.inc();
+        self.queue.failed();
     }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("farm_worker_{name}"), help)
 }
 
 #[cfg(test)]
 mod tests {
     use prometheus::TextEncoder;
-    use shared::fleet::{Ability, Class};
+    use shared::fleet::Ability;
 
     use super::*;
 
@@ -104,8 +110,10 @@ mod tests {
         metrics.answered(Call::Report, Duration::from_millis(20));
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
-            "farm_worker_slots 4",
+            "farm_worker_slots{class=\"cpu\"} 4",
+            "farm_worker_slots{class=\"gpu\"} 0",
             "farm_worker_taking_tasks 0",
+            "farm_worker_draining 1",
             "farm_worker_slot_speed_ratio 2.5",
             "farm_worker_abilities{ability=\"hevc\",class=\"cpu\"} 0",
             "farm_worker_nats_seconds_count{call=\"report\"} 1",

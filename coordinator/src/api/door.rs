@@ -25,6 +25,7 @@ use tower::{Layer, Service, ServiceExt};
 use super::auth::{Callers, Identity, Scope};
 use super::error;
 use super::leader::{Forward, Leader};
+use super::metered::Watch;
 use crate::job::JobView;
 use crate::run::Handle;
 
@@ -71,6 +72,13 @@ pub const RPCS: [Rpc; 21] = [
     Rpc { stream: true, ..unary("farm.v1.EventService/Subscribe", Scope::Read) },
 ];
 
+impl Rpc {
+    /// Its own name; no two services have methods of one name.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit_once('/').map_or(self.path, |(_, name)| name)
+    }
+}
+
 const fn unary(path: &'static str, scope: Scope) -> Rpc {
     Rpc { path, scope, stream: false }
 }
@@ -110,12 +118,19 @@ pub struct Door {
     leader: watch::Receiver<Option<Leader>>,
     forward: Forward,
     streams: Arc<Semaphore>,
+    watch: Watch,
 }
 
 impl Door {
     /// A door for those who are known, to whoever decides.
     pub fn new(callers: Callers, leader: watch::Receiver<Option<Leader>>, forward: Forward) -> Self {
-        Self { callers: Arc::new(callers), leader, forward, streams: Arc::new(Semaphore::new(MOST_STREAMS)) }
+        let (streams, watch) = (Arc::new(Semaphore::new(MOST_STREAMS)), Watch::default());
+        Self { callers: Arc::new(callers), leader, forward, streams, watch }
+    }
+
+    /// Every call is told there.
+    pub(super) fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     async fn pass<S>(&self, mut request: http::Request<Body>, inside: S) -> Result<http::Response<Body>, Status>
@@ -218,7 +233,14 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let Self { door, inside } = self.clone();
-        Box::pin(async move { Ok(door.pass(request, inside).await.unwrap_or_else(Status::into_http)) })
+        Box::pin(async move {
+            let seen = door.watch.call(request.uri().path());
+            let answer = door.pass(request, inside).await.unwrap_or_else(Status::into_http);
+            Ok(match seen {
+                Some(seen) => seen.answer(answer),
+                None => answer,
+            })
+        })
     }
 }
 

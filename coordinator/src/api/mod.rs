@@ -5,6 +5,7 @@
 //! | [`door`] | the way in: who calls, with which right, until when, to whom |
 //! | [`auth`] | keys, certificates, tenants, scopes |
 //! | [`leader`] | forwarding to the one who decides |
+//! | [`metered`] | calls, told to whoever counts them |
 //! | [`config`], [`places`] | what the operator says |
 //! | [`request`], [`page`] | what callers ask for, checked |
 //! | [`answer`], [`sources`] | what they are told |
@@ -20,6 +21,7 @@ mod events;
 mod fleet;
 mod jobs;
 pub mod leader;
+pub mod metered;
 pub mod page;
 pub mod places;
 mod probe;
@@ -47,6 +49,7 @@ pub use leader::Leader;
 
 use door::Door;
 use leader::Forward;
+use metered::{ApiMeter, Watch};
 use places::PlacesConfig;
 use profiles::Shelf;
 
@@ -137,6 +140,12 @@ impl Api {
         };
         let door = Door::new(callers, leader, Forward::new(client_tls));
         Ok(Self { listener, tls: server_tls, door, shared: Arc::new(shared), health: HealthReporter::new() })
+    }
+
+    /// `meter` is told of every call.
+    #[must_use]
+    pub fn metered(self, meter: Arc<dyn ApiMeter>) -> Self {
+        Self { door: self.door.watched(Watch::new(meter)), ..self }
     }
 
     /// Where it listens.

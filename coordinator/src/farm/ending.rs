@@ -6,11 +6,12 @@
 
 use shared::error::ErrorKind;
 use shared::fleet::Directive;
+use shared::source::Verdict;
 use shared::task::{Cancellation, JobId, Receipt, TaskName};
 
 use super::active::ActiveJob;
-use super::{CleanUp, Command, TakeAway};
-use crate::job::{JobState, MOST_PROBLEMS, Milestone, Problem, ProblemClass, Submission, TaskState};
+use super::{CleanUp, Command, Count, HowEnded, TakeAway};
+use crate::job::{JobRecord, JobState, MOST_PROBLEMS, Milestone, Problem, ProblemClass, Submission, TaskState};
 use crate::retry::pause_ms;
 
 /// How long attempts that were called back may take to say that they are over.
@@ -143,9 +144,25 @@ impl ActiveJob {
             let (job, last) = (self.record.spec.id.clone(), self.last_attempt());
             out.push(Command::Direct(Directive::Cancel(Cancellation { job, last })));
         }
+        if !self.record.terms.is_probe() {
+            out.push(Command::Count(Count::Ended(self.how_ended(), self.age_ms())));
+        }
         self.indexing = None;
         let keep_parts_ms = if matches!(state, JobState::Failed(_)) { self.record.spec.keep_parts_ms } else { 0 };
         self.ending = Some(Ending::new(now_ms, keep_parts_ms));
+    }
+
+    /// By whose doing it came to its final state.
+    fn how_ended(&self) -> HowEnded {
+        let JobRecord { state, verdict, problems, .. } = &self.record;
+        let fatal = problems.iter().rfind(|problem| problem.fatal);
+        let unfit = matches!(verdict, Some(Verdict::Unsupported | Verdict::Corrupt));
+        match state {
+            JobState::Completed => HowEnded::Succeeded,
+            JobState::Cancelled => HowEnded::Cancelled,
+            _ if unfit || fatal.is_some_and(|problem| problem.class == ProblemClass::Input) => HowEnded::Refused,
+            _ => HowEnded::Failed,
+        }
     }
 
     /// Removes what is left behind, once nobody writes any more.

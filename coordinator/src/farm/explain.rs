@@ -1,6 +1,6 @@
 //! What has become of a job and of each of its tasks, in sentences for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
@@ -10,21 +10,11 @@ use shared::task::{JobId, Receipt, Spent, VideoReceipt};
 use super::Farm;
 use super::active::{ActiveJob, ActiveTask};
 use super::publication::spent;
-use super::stragglers::length_ms;
 use crate::job::{Accepted, JobState, Milestone, TaskState};
 use crate::workers::LOST_AFTER_MS;
 
 /// Milliseconds of waiting for storage that are worth a word, if they were most of an attempt's time.
 const LONG_WAIT_MS: u64 = 1_000;
-
-/// Work of a class that is not done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Milliseconds of presentation that are not encoded yet. What is not known to need encoding does not count.
-    pub left_ms: u64,
-    /// For so many milliseconds the oldest task has waited on the queue; 0 if none does.
-    pub oldest_ms: u64,
-}
 
 /// Something that happened, or stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,22 +52,6 @@ impl Farm {
             lines.push(Line { at_ms: None, about: "job".to_owned(), text: text.to_owned() });
         }
         Some(lines)
-    }
-
-    /// What is left to do, by class.
-    pub fn backlog(&self, now_ms: u64) -> BTreeMap<Class, Backlog> {
-        let live = self.jobs.values().filter(|job| !job.record.state.is_final());
-        let tasks = live.flat_map(|job| job.tasks.values().map(|task| (job.lane(task.record.id.name).class, task)));
-        let mut backlogs: BTreeMap<Class, Backlog> = Class::ALL.map(|class| (class, Backlog::default())).into();
-        for (class, task) in tasks.filter(|(_, task)| !task.is_done()) {
-            let backlog = backlogs.entry(class).or_default();
-            let done = task.progress.map_or(0, |progress| progress.done_ms);
-            backlog.left_ms += length_ms(&task.record.work).saturating_sub(done);
-            if task.record.state == TaskState::Out && task.begun_ms.is_none() && task.queued_ms > 0 {
-                backlog.oldest_ms = backlog.oldest_ms.max(now_ms.saturating_sub(task.queued_ms));
-            }
-        }
-        backlogs
     }
 }
 

@@ -3,7 +3,7 @@
 use shared::fleet::Class;
 
 use super::active::{ActiveJob, ActiveTask};
-use super::{Command, Farm, stragglers};
+use super::{Command, Count, Farm, Hedge, stragglers};
 use crate::job::TaskState;
 use crate::schedule::{self, Waiting};
 
@@ -32,6 +32,7 @@ impl Farm {
                 .values()
                 .filter_map(|job| job.straggler(now_ms).filter(|task| job.lane(task.name).class == class));
             picked.extend(stragglers.take(idle));
+            saves.extend(picked.iter().map(|_| Command::Count(Count::Hedge(Hedge::Started))));
         }
         for id in picked {
             let Some(job) = self.jobs.get_mut(&id.job) else { continue };

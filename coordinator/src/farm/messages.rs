@@ -1,13 +1,13 @@
 //! What the core is told, and what it asks for.
 
 use shared::fleet::{AttemptRef, Directive, Heartbeat, Lane};
-use shared::task::{JobId, Places, Task, TaskId, TaskReport, TenantId, WorkerId};
+use shared::task::{JobId, Places, Task, TaskId, TaskName, TaskReport, TenantId, WorkerId};
 
 use crate::archive::Archived;
 use crate::job::{JobRecord, JobView, Submission, TaskRecord, TermsChange};
 use crate::publish::{Certificate, RunReport};
 use crate::stitch::Presentation;
-use crate::workers::Hold;
+use crate::workers::{Hold, Quarantined};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -116,6 +116,47 @@ pub enum Command {
     Archive(Box<Archived>),
     /// Tell people.
     Notify(Box<JobView>),
+    /// Count it. It comes after what is saved of it, and never from what is restored: nothing is counted twice.
+    Count(Count),
+}
+
+/// Something that happened, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// A job can be played, so many milliseconds after it was asked for or tried again.
+    Playable(u64),
+    /// A job has ended, so many milliseconds after it was asked for or tried again.
+    Ended(HowEnded, u64),
+    /// A task is tried again after a failure.
+    Retry(TaskName),
+    /// Something became of an attempt that is made beside a slow one.
+    Hedge(Hedge),
+    /// A worker was put under quarantine.
+    Quarantine(Quarantined),
+}
+
+/// How a job has ended, by whose doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HowEnded {
+    /// The presentation is whole.
+    Succeeded,
+    /// A person called it off.
+    Cancelled,
+    /// Nothing can be made of the source, or not what was asked for.
+    Refused,
+    /// The farm could not make it.
+    Failed,
+}
+
+/// What became of an attempt that is made beside a slow one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hedge {
+    /// It was handed out.
+    Started,
+    /// It was done first.
+    Won,
+    /// The slow one was done first.
+    Lost,
 }
 
 /// One round of publishing.

@@ -14,7 +14,7 @@ use shared::time::{MediaTime, Timescale};
 
 use super::active::{ActiveJob, Joined};
 use super::ending::is_chunk;
-use super::{Command, LastWords, Round};
+use super::{Command, Count, LastWords, Round};
 use crate::job::{JobState, Milestone, Problem, ProblemClass, TaskState};
 use crate::plan::tasks::storyboard_task;
 use crate::publish::{Certificate, PublishError, RunReport, TaskRun};
@@ -297,6 +297,7 @@ impl ActiveJob {
         if multivariant && !self.record.history.iter().any(|moment| moment.what == Milestone::Playable) {
             self.reached(Milestone::Playable, now_ms);
             out.push(Command::SaveJob(Box::new(self.record.clone())));
+            out.push(Command::Count(Count::Playable(self.age_ms())));
         }
         if extent.complete {
             self.end(JobState::Completed, now_ms, out);

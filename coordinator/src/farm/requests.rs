@@ -13,6 +13,14 @@ impl ActiveJob {
         self.unseen.job = true;
     }
 
+    /// From when it was asked for, or tried again last, to its latest step, in milliseconds.
+    pub(super) fn age_ms(&self) -> u64 {
+        let begins = |moment: &&Moment| matches!(moment.what, Milestone::Accepted | Milestone::Retried);
+        let history = &self.record.history;
+        let times = history.iter().rfind(begins).zip(history.last());
+        times.map_or(0, |(first, last)| last.at_ms.saturating_sub(first.at_ms))
+    }
+
     /// Tries again what failed and keeps what was made, at once or when its playlists are gone. `false`: nothing of the
     /// job is left to go on with, or it has not failed.
     pub(super) fn retry(&mut self, now_ms: u64, out: &mut Vec<Command>) -> bool {

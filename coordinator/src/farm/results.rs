@@ -9,9 +9,9 @@ use shared::task::{
 };
 use shared::time::Timescale;
 
-use super::Command;
 use super::active::{ActiveJob, ActiveTask};
 use super::indexing::{SOURCE_CHANGED_ADVICE, take_lists};
+use super::{Command, Count, Hedge};
 use crate::job::{Accepted, Failure, Problem, ProblemClass, TaskState};
 use crate::retry::{self, Decision};
 use crate::stitch::{self, Refusal};
@@ -89,6 +89,9 @@ impl ActiveJob {
         task.record.state = TaskState::Done(Box::new(accepted));
         task.record.refused = None;
         task.progress = None;
+        if let Some(rival) = task.rival {
+            out.push(Command::Count(Count::Hedge(if rival == attempt { Hedge::Lost } else { Hedge::Won })));
+        }
         // Whoever is slower writes in vain.
         task.rival = task.rival.map(|rival| if rival == attempt { task.record.attempt } else { rival });
         if let Some(attempt) = task.rival {
@@ -219,6 +222,7 @@ impl ActiveJob {
         }
         self.note(problem);
         out.push(Command::SaveJob(Box::new(self.record.clone())));
+        out.push(Command::Count(Count::Retry(name)));
     }
 
     /// What a task has come to can't be saved, so it has not happened.

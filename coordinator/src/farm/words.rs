@@ -6,7 +6,7 @@ use shared::task::{Outcome, TaskId, TaskReport, WorkerId};
 
 use super::active::ActiveJob;
 use super::results::Claim;
-use super::{Command, Farm};
+use super::{Command, Count, Farm};
 use crate::workers::{WorkerView, Workers};
 
 impl Farm {
@@ -111,6 +111,7 @@ fn hold(workers: &Workers, directive: Directive, out: &mut Vec<Command>) {
     if let Directive::Hold(worker) = &directive {
         let hold = workers.get(worker).and_then(|view| view.hold.clone());
         out.push(Command::SaveHold(worker.clone(), hold));
+        out.extend(workers.quarantined(worker).map(|how| Command::Count(Count::Quarantine(how))));
     }
     out.push(Command::Direct(directive));
 }

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::Views;
 use crate::archive::{Archive, Archived};
-use crate::farm::{CleanUp, Command, Event, Restored, Round, TakeAway};
+use crate::farm::{CleanUp, Command, Count, Event, Restored, Round, TakeAway};
 use crate::job::{JobState, JobView};
 use crate::publish::{self, Owner, PublishError, Publisher};
 use crate::store::{Revision, Store, StoreError, Stored};
@@ -33,10 +33,14 @@ pub(super) struct Outbox {
     publishers: Publishers,
     storage: StorageConfig,
     archive: Option<Arc<Archive>>,
+    counter: Counter,
     beside: TaskTracker,
     /// What runs beside the loop ends with the loop: by then another coordinator may do the same.
     gone: CancellationToken,
 }
+
+/// Whoever counts what happens.
+pub(super) type Counter = Box<dyn Fn(Count) + Send + Sync>;
 
 /// A job's publisher remembers what it has written; a round takes it out and puts it back.
 type Publishers = Arc<Mutex<HashMap<JobId, Publisher>>>;
@@ -60,9 +64,14 @@ impl Outbox {
             publishers,
             storage,
             archive,
+            counter: Box::new(|_| {}),
             beside: TaskTracker::new(),
             gone: CancellationToken::new(),
         }
+    }
+
+    pub(super) fn count_with(&mut self, counter: Counter) {
+        self.counter = counter;
     }
 
     pub(super) fn views(&self) -> &Views {
@@ -161,6 +170,7 @@ impl Outbox {
             Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) => {}
             Command::ForgetTasks(_) | Command::Enqueue(..) => {}
             Command::ForgetJob(job) => self.views.forget(&job),
+            Command::Count(count) => (self.counter)(count),
             Command::Direct(directive) => {
                 if let Err(error) = self.queue.direct(directive).await {
                     warn!(%error, "workers not told; the next heartbeat says it again");

@@ -2,6 +2,8 @@
 
 mod archive;
 mod forwarding;
+#[cfg(feature = "cluster")]
+mod metered;
 mod requests;
 mod rights;
 mod stand;

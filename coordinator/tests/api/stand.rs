@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator::api::auth::{KeyConfig, Scope};
+use coordinator::api::metered::ApiMeter;
 use coordinator::api::places::PlacesConfig;
 use coordinator::api::{Api, ApiConfig, Leader};
 use coordinator::archive::Archive;
@@ -28,6 +29,8 @@ use tonic::transport::Channel;
 /// What runs until the test ends.
 pub struct Stand {
     pub handle: Handle,
+    /// Is told of the calls of APIs served from now on.
+    pub meter: Option<Arc<dyn ApiMeter>>,
     parts: JoinSet<()>,
     shutdown: CancellationToken,
     pub folder: tempfile::TempDir,
@@ -58,13 +61,16 @@ impl Stand {
         while handle.workers().await.is_empty() {
             tokio::task::yield_now().await; // the heartbeat is on its way
         }
-        Self { handle, parts, shutdown, folder }
+        Self { handle, meter: None, parts, shutdown, folder }
     }
 
     /// Serves the API; returns its address as a URI.
     pub async fn serve(&mut self, config: ApiConfig, leader: Option<Leader>) -> String {
         let (_, leader) = watch::channel(leader);
-        let api = Api::bind(&config, leader, self.shutdown.clone()).await.unwrap();
+        let mut api = Api::bind(&config, leader, self.shutdown.clone()).await.unwrap();
+        if let Some(meter) = &self.meter {
+            api = api.metered(meter.clone());
+        }
         let address = api.address().unwrap();
         self.parts.spawn(async move { api.serve().await.unwrap() });
         format!("http://{address}")

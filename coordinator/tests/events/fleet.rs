@@ -1,8 +1,8 @@
 //! Workers come, go and fail.
 
-use coordinator::farm::Event;
+use coordinator::farm::{Count, Event, Hedge};
 use coordinator::job::{JobSpec, JobState, TaskState};
-use coordinator::workers::Hold;
+use coordinator::workers::{Hold, Quarantined};
 use coordinator::{retry, workers};
 use shared::error::{ErrorKind, TaskError};
 use shared::fleet::{Ability, AttemptRef, Class, Directive, HEARTBEAT_MS, Heartbeat, Standing};
@@ -193,6 +193,7 @@ fn a_task_that_failed_goes_to_others_and_a_black_hole_is_told_to_hold_until_it_h
     make_elsewhere(&mut world, &source, &again);
     assert_eq!(world.directives, [Directive::Hold(worker.clone())]);
     assert!(matches!(&world.holds[&worker], Some(Hold::Quarantined(_))));
+    assert_eq!(world.counts.last(), Some(&Count::Quarantine(Quarantined::BlackHole)));
 
     world.worker = Some(Heartbeat { standing: Standing::Holding, ..heartbeat() });
     world.beat();
@@ -296,11 +297,13 @@ fn a_straggler_gets_one_rival_and_the_first_of_the_two_counts() {
     world.worker = Some(Heartbeat { running, ..heartbeat() });
     world.wait(600_000);
     assert_eq!(world.names(), ["video-000000"], "one rival and no more");
+    assert_eq!(world.counts.last(), Some(&Count::Hedge(Hedge::Started)));
     assert_eq!(world.directives, [], "both are wanted");
     assert_eq!(world.task(TaskName::Video(0)).failures, []);
     world.reports(source.work(&slow));
     let TaskState::Done(accepted) = &world.task(TaskName::Video(0)).state else { panic!("it is not done") };
     assert_eq!(accepted.attempt, slow.attempt);
+    assert!(world.counts.contains(&Count::Hedge(Hedge::Lost)), "{:?}", world.counts);
     let late = world.take(TaskName::Video(0));
     assert_eq!(world.directives, [Directive::Stop(reference(&late))], "it writes in vain");
     world.directives.clear();

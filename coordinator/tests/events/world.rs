@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use coordinator::archive::Archived;
-use coordinator::farm::{CleanUp, Command, Event, Farm, FarmConfig, Restored, Round};
+use coordinator::farm::{CleanUp, Command, Count, Event, Farm, FarmConfig, Restored, Round};
 use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskState};
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
@@ -48,6 +48,7 @@ pub struct World {
     pub cancelled: Vec<Cancellation>,
     pub directives: Vec<Directive>,
     pub holds: BTreeMap<WorkerId, Option<Hold>>,
+    pub counts: Vec<Count>,
     /// What the only worker says of itself; `None`: it is gone.
     pub worker: Option<Heartbeat>,
     pub now_ms: u64,
@@ -85,6 +86,7 @@ impl World {
             cancelled: Vec::new(),
             directives: Vec::new(),
             holds: BTreeMap::new(),
+            counts: Vec::new(),
             worker: Some(heartbeat()),
             now_ms: 900, // before the first second is over, so that attempts count from 1
             answers: VecDeque::new(),
@@ -152,6 +154,7 @@ impl World {
                 self.answers.push_back(Event::Archived(job, true));
             }
             Command::Notify(view) => self.views.push(*view),
+            Command::Count(count) => self.counts.push(count),
         }
     }
 

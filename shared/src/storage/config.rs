@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 
+use super::metered::{StorageMeter, Watch};
 use super::place::StoreKind;
 use super::{StorageError, client};
 
@@ -84,6 +85,13 @@ impl StorageConfig {
         self
     }
 
+    /// `meter` is told of everything that is asked of stores opened with this.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<dyn StorageMeter>) -> Self {
+        self.live.watch = Watch::new(meter);
+        self
+    }
+
     /// The client of `bucket`, a URI without a prefix; opened the first time.
     pub(super) fn client(&self, kind: StoreKind, bucket: &str) -> Result<Arc<dyn ObjectStore>, StorageError> {
         let settings = format!("{bucket} {self:?} {:?}", self.live.s3_key);
@@ -97,11 +105,12 @@ impl StorageConfig {
     }
 }
 
-/// Credentials that were given, and clients that were opened: all copies of a configuration share them, so that each attempt
+/// Credentials that were given, who is told of what is asked, and clients that were opened: all copies of a configuration share them, so that each attempt
 /// of a worker finds its connections open.
 #[derive(Clone, Default)]
 pub struct Live {
     pub(super) s3_key: Option<(String, String)>,
+    pub(super) watch: Watch,
     opened: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>, // by bucket and settings
 }
 

@@ -63,6 +63,23 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Everything that may be wrong.
+    pub const ALL: [Self; 7] =
+        [Self::Missing, Self::NoBucket, Self::Credentials, Self::Denied, Self::Full, Self::Config, Self::Transient];
+
+    /// As it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::NoBucket => "no_bucket",
+            Self::Credentials => "credentials",
+            Self::Denied => "denied",
+            Self::Full => "full",
+            Self::Config => "config",
+            Self::Transient => "unavailable",
+        }
+    }
+
     /// Stable, `snake_case`.
     pub const fn code(self) -> &'static str {
         match self {
@@ -129,7 +146,7 @@ fn advised(fault: Fault) -> String {
     }
 }
 
-fn fault(error: &object_store::Error) -> Fault {
+pub(super) fn fault(error: &object_store::Error) -> Fault {
     use object_store::Error;
     match error {
         Error::NotFound { .. } if says(error, "NoSuchBucket") => Fault::NoBucket,

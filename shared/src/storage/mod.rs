@@ -19,6 +19,7 @@ mod guard;
 mod halves;
 mod key;
 pub mod label;
+mod metered;
 mod place;
 mod source;
 mod upload;
@@ -38,11 +39,13 @@ use object_store::{Attribute, Attributes, GetOptions, ObjectStore, ObjectStoreEx
 use sha2::{Digest, Sha256};
 
 use crate::task::StoredObject;
+use metered::Watch;
 use place::Place;
 
 pub use config::StorageConfig;
 pub use error::{Fault, StorageError};
 pub use key::{is_plain_key, segment_object, sheet_object};
+pub use metered::{StorageMeter, StoreCall};
 pub use place::local_path;
 pub use source::{RemoteSource, file_mark, source_changed};
 pub use upload::Upload;
@@ -59,22 +62,24 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     /// Where the objects are files; such a store keeps no attributes, and a new name takes an old one's place at once.
     folder: Option<PathBuf>,
+    watch: Watch,
 }
 
 impl Storage {
     /// Opens the prefix that `uri` names. A folder is made if it is missing; of an object store nothing is asked yet.
     pub fn open(uri: &str, config: &StorageConfig) -> Result<Self, StorageError> {
+        let watch = config.live.watch.clone();
         match Place::parse(uri)? {
             Place::Folder(folder) => {
                 std::fs::create_dir_all(&folder)
                     .map_err(|error| object_store::Error::Generic { store: "file", source: error.into() })
                     .map_err(StorageError::of(uri))?;
                 let store = LocalFileSystem::new_with_prefix(&folder).map_err(StorageError::of(uri))?;
-                Ok(Self { store: Arc::new(store.with_automatic_cleanup(true)), folder: Some(folder) })
+                Ok(Self { store: Arc::new(store.with_automatic_cleanup(true)), folder: Some(folder), watch })
             }
             Place::Bucket { kind, bucket, prefix } => {
                 let store = PrefixStore::new(config.client(kind, &bucket)?, prefix);
-                Ok(Self { store: Arc::new(store), folder: None })
+                Ok(Self { store: Arc::new(store), folder: None, watch })
             }
             Place::Web => {
                 let why = "a web server can only be read from".to_owned();
@@ -93,7 +98,7 @@ impl Storage {
 
     /// A store that is gone with its last clone.
     pub fn in_memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), folder: None }
+        Self { store: Arc::new(InMemory::new()), folder: None, watch: Watch::default() }
     }
 
     /// Writes an object whole: a reader sees all of it or none. Under a key that carries its content's hash, an object of
@@ -125,15 +130,17 @@ impl Storage {
     async fn put_whole(&self, key: &str, bytes: Bytes, create: bool) -> Result<(), StorageError> {
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
         let options = PutOptions { mode, attributes: self.attributes(key), ..PutOptions::default() };
-        let put = self.store.put_opts(&Path::from(key), PutPayload::from_bytes(bytes), options).await;
+        let (path, payload) = (Path::from(key), PutPayload::from_bytes(bytes));
+        let put = self.watch.time(StoreCall::Write, self.store.put_opts(&path, payload, options)).await;
         put.map(drop).map_err(StorageError::of(key))
     }
 
     /// Begins an object too large to be held in memory.
     pub async fn upload(&self, key: &str) -> Result<Upload, StorageError> {
         let options = self.attributes(key).into();
-        let begun = self.store.put_multipart_opts(&Path::from(key), options).await;
-        Ok(Upload::new(key, begun.map_err(StorageError::of(key))?))
+        let path = Path::from(key);
+        let begun = self.watch.time(StoreCall::Write, self.store.put_multipart_opts(&path, options)).await;
+        Ok(Upload::new(key, self.watch.upload(begun.map_err(StorageError::of(key))?)))
     }
 
     fn attributes(&self, key: &str) -> Attributes {
@@ -149,8 +156,9 @@ impl Storage {
 
     /// Reads an object whole.
     pub async fn get(&self, key: &str) -> Result<Bytes, StorageError> {
-        let found = self.store.get(&Path::from(key)).await.map_err(StorageError::of(key))?;
-        found.bytes().await.map_err(StorageError::of(key))
+        let path = Path::from(key);
+        let whole = async { self.store.get(&path).await?.bytes().await };
+        self.watch.time(StoreCall::Read, whole).await.map_err(StorageError::of(key))
     }
 
     /// Reads `len` bytes from `offset`, all of them.
@@ -160,24 +168,31 @@ impl Storage {
             return Ok(Bytes::new());
         }
         let end = offset.checked_add(len).ok_or_else(short)?;
-        let read = self.store.get_range(&Path::from(key), offset..end).await;
+        let path = Path::from(key);
+        let read = self.watch.time(StoreCall::Read, self.store.get_range(&path, offset..end)).await;
         let bytes = read.map_err(StorageError::of(key))?;
         if bytes.len() as u64 == len { Ok(bytes) } else { Err(short()) }
     }
 
     /// The size of an object; `None` if there is none of that key.
     pub async fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
-        match self.store.head(&Path::from(key)).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(StorageError::of(key)(source)),
-        }
+        let path = Path::from(key);
+        let look = async {
+            match self.store.head(&path).await {
+                Ok(meta) => Ok(Some(meta.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(source) => Err(StorageError::of(key)(source)),
+            }
+        };
+        self.watch.time(StoreCall::Look, look).await
     }
 
     /// `Content-Type` and `Cache-Control` of an object, where the store keeps such: a folder does not.
     pub async fn labels(&self, key: &str) -> Result<(Option<String>, Option<String>), StorageError> {
         let options = GetOptions { head: true, ..GetOptions::default() };
-        let found = self.store.get_opts(&Path::from(key), options).await.map_err(StorageError::of(key))?;
+        let path = Path::from(key);
+        let found = self.watch.time(StoreCall::Look, self.store.get_opts(&path, options)).await;
+        let found = found.map_err(StorageError::of(key))?;
         let label = |attribute| found.attributes.get(&attribute).map(|value| value.to_string());
         Ok((label(Attribute::ContentType), label(Attribute::CacheControl)))
     }
@@ -185,7 +200,8 @@ impl Storage {
     /// All keys below `prefix`, sorted.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         let below = (!prefix.is_empty()).then(|| Path::from(prefix));
-        let found: Vec<_> = self.store.list(below.as_ref()).try_collect().await.map_err(StorageError::of(prefix))?;
+        let all = self.store.list(below.as_ref()).try_collect::<Vec<_>>();
+        let found = self.watch.time(StoreCall::List, all).await.map_err(StorageError::of(prefix))?;
         let mut keys: Vec<String> = found.into_iter().map(|meta| meta.location.to_string()).collect();
         keys.sort();
         Ok(keys)
@@ -200,23 +216,18 @@ impl Storage {
 
     /// Removes an object; one that is not there counts as removed.
     pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        match self.store.delete(&Path::from(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(StorageError::of(key)(source)),
-        }
+        let path = Path::from(key);
+        let remove = async { gone(self.store.delete(&path).await) };
+        self.watch.time(StoreCall::Remove, remove).await.map_err(StorageError::of(key))
     }
 
     /// Removes every object, what dead writers have left of others, and the folder if nothing else is in it.
     pub async fn clear(&self) -> Result<(), StorageError> {
         self.remove_halves(|_| true).await?;
         let keys: Vec<_> = self.list("").await?.into_iter().map(|key| Ok(Path::from(key))).collect();
-        let mut removed = self.store.delete_stream(futures::stream::iter(keys).boxed());
-        while let Some(result) = removed.next().await {
-            match result {
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(source) => return Err(StorageError::of("")(source)),
-            }
-        }
+        let removed = self.store.delete_stream(futures::stream::iter(keys).boxed());
+        let remove = removed.map(|removed| gone(removed.map(drop))).try_collect::<()>();
+        self.watch.time(StoreCall::Remove, remove).await.map_err(StorageError::of(""))?;
         self.remove_folder().await;
         Ok(())
     }
@@ -231,6 +242,14 @@ impl Storage {
     /// Where an object is a file of this host; `None` in an object store.
     pub fn local_file(&self, key: &str) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(key))
+    }
+}
+
+/// What was not there counts as removed.
+fn gone(removed: Result<(), object_store::Error>) -> Result<(), object_store::Error> {
+    match removed {
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        removed => removed,
     }
 }
 

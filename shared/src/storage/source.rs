@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
+use super::metered::{StoreCall, Watch};
 use super::place::Place;
 #[cfg(feature = "https")]
 use super::web::{WebMark, WebSource};
@@ -30,6 +31,7 @@ pub struct RemoteSource {
 enum Origin {
     Store {
         store: Arc<dyn ObjectStore>,
+        watch: Watch,
         path: Path,
         mark: StoreMark,
     },
@@ -62,8 +64,9 @@ impl RemoteSource {
             Place::Folder(_) => return Err(TaskError::bug(format!("{uri} is a file of this host"))),
             Place::Bucket { kind, bucket, prefix: path } => {
                 let store = config.client(kind, &bucket)?;
-                let meta = store.head(&path).await.map_err(|error| failed(uri, error))?;
-                (uri.to_owned(), meta.size, Origin::Store { store, path, mark: StoreMark::of(&meta) })
+                let watch = config.live.watch.clone();
+                let meta = watch.time(StoreCall::Look, store.head(&path)).await.map_err(|error| failed(uri, error))?;
+                (uri.to_owned(), meta.size, Origin::Store { store, watch, path, mark: StoreMark::of(&meta) })
             }
             #[cfg(feature = "https")]
             Place::Web => {
@@ -113,12 +116,14 @@ impl RemoteSource {
         // Nobody asks for more than there was.
         let Some(end) = offset.checked_add(len).filter(|end| *end <= self.size) else { return Err(self.changed()) };
         let read = match &self.origin {
-            Origin::Store { store, path, mark } => {
+            Origin::Store { store, watch, path, mark } => {
                 let options = GetOptions { range: Some((offset..end).into()), ..GetOptions::default() };
-                let found = store.get_opts(path, options).await.map_err(|error| failed(&self.name, error))?;
-                let same = StoreMark::of(&found.meta) == *mark;
-                let bytes = found.bytes().await.map_err(|error| failed(&self.name, error))?;
-                same.then_some(bytes)
+                let read = async {
+                    let found = store.get_opts(path, options).await?;
+                    let same = StoreMark::of(&found.meta) == *mark;
+                    found.bytes().await.map(|bytes| same.then_some(bytes))
+                };
+                watch.time(StoreCall::Read, read).await.map_err(|error| failed(&self.name, error))?
             }
             #[cfg(feature = "https")]
             Origin::Web(source, mark) => source.read(mark, offset, len).await?,

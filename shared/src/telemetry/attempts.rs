@@ -1,12 +1,12 @@
 //! Attempts, counted as they end: the same family for the coordinator, which hears of all, and for a worker, which hears
 //! of its own.
 
-use prometheus::{Counter, CounterVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Counter, CounterVec, HistogramVec, IntCounter, IntCounterVec};
 
-use super::register;
+use super::{Declare, each, pairs};
 use crate::error::ErrorKind;
-use crate::placement::Hardware;
-use crate::task::{Outcome, Receipt, Spent, TaskName, TaskReport, VideoReceipt};
+use crate::placement::{Hardware, Placement};
+use crate::task::{Outcome, Receipt, Spent, Stages, TaskName, TaskReport, VideoReceipt};
 use crate::time::Timescale;
 
 /// Seconds an attempt may take: from a short chunk to the index of a long film.
@@ -23,6 +23,11 @@ const CHILD_DEATHS: [(&str, &str); 8] = [
     ("panic", "panic"),
 ];
 
+/// How attempts end.
+const OUTCOMES: [&str; 7] = ["done", "input", "unsupported", "transient", "exhausted", "cancelled", "bug"];
+/// Where a GPU may be left out.
+const STAGES: [&str; 4] = ["decode", "scale", "encode", "slot"];
+
 /// What is counted of attempts.
 #[derive(Debug, Clone)]
 pub struct AttemptMetrics {
@@ -38,47 +43,47 @@ pub struct AttemptMetrics {
     gpu_fallbacks: IntCounterVec,
     gpu_bytes: IntCounterVec,
     gpu_frames: IntCounter,
+    gpu_seconds: Counter,
 }
 
 impl AttemptMetrics {
-    /// Metrics whose names begin with `program`, such as `farm_worker`.
-    ///
-    /// # Panics
-    /// If `registry` has them already.
-    pub fn new(registry: &Registry, program: &str) -> Self {
-        let opts = |name: &str, help: &str| Opts::new(format!("{program}_{name}"), help);
-        let seconds = opts("attempt_seconds", "Elapsed time of attempts that ended well, by kind of task.");
-        let seconds = HistogramOpts { common_opts: seconds, buckets: SECONDS.to_vec() };
-        let ended = opts("attempts_total", "Attempts that have ended, by kind of task and by how they ended.");
-        let cpu = opts("attempt_cpu_seconds_total", "CPU time of attempts that ended well, by kind of task.");
+    /// Metrics of a program that hears of attempts.
+    pub fn new(new: Declare<'_>) -> Self {
+        let ended = "Attempts that have ended, by kind of task and by how they ended.";
+        let seconds = "Elapsed time of attempts that ended well, by kind of task.";
+        let cpu = "CPU time of attempts that ended well, by kind of task.";
         let encoded = "Presentation time of encoded chunks: divided by farm time it is the speed, in times real time.";
-        let deaths = opts("child_deaths_total", "Attempts whose child process died or was killed, by cause.");
+        let deaths = "Attempts whose child process died or was killed, by cause.";
         let stages = "What attempts that ended well spent their time on; stages overlap, threads count each.";
-        let source = "Bytes of sources that were indexed to their end.";
-        let output = "Bytes of segments in attempts that ended well.";
-        let chunks = opts("chunks_total", "Chunks made, by what decoded, scaled and encoded them in the end.");
+        let chunks = "Chunks made, by what decoded, scaled and encoded them in the end.";
         let fallbacks = "Stages of chunks that were to run on a GPU and did not; `slot`: the child process died there.";
         let moved = "Bytes of pictures that went up to GPUs and came down from them, of chunks that ended well.";
-        let frames = "Frames of chunks in which a GPU had a part.";
+        let gpu = "Elapsed time of attempts in which a GPU had a part.";
+        let tasks = each(TaskName::KINDS);
+        let ends = pairs(&TaskName::KINDS, &OUTCOMES);
+        let causes = each(CHILD_DEATHS.map(|(_, cause)| cause));
+        let all_stages = each(Stages::default().named().map(|(stage, _)| stage));
+        let software = [[Placement::SOFTWARE.as_str()]];
         Self {
-            ended: register(registry, IntCounterVec::new(ended, &["task", "outcome"])),
-            seconds: register(registry, HistogramVec::new(seconds, &["task"])),
-            cpu_seconds: register(registry, CounterVec::new(cpu, &["task"])),
-            encoded_seconds: register(registry, Counter::with_opts(opts("encoded_seconds_total", encoded))),
-            child_deaths: register(registry, IntCounterVec::new(deaths, &["cause"])),
-            stage_seconds: register(registry, CounterVec::new(opts("stage_seconds_total", stages), &["stage"])),
-            source_bytes: register(registry, IntCounter::with_opts(opts("source_bytes_total", source))),
-            output_bytes: register(registry, IntCounter::with_opts(opts("output_bytes_total", output))),
-            chunks: register(registry, IntCounterVec::new(chunks, &["placement"])),
-            gpu_fallbacks: register(registry, IntCounterVec::new(opts("gpu_fallbacks_total", fallbacks), &["stage"])),
-            gpu_bytes: register(registry, IntCounterVec::new(opts("gpu_bytes_total", moved), &["direction"])),
-            gpu_frames: register(registry, IntCounter::with_opts(opts("gpu_frames_total", frames))),
+            ended: new.counters("attempts_total", ended, ["task", "outcome"], &ends),
+            seconds: new.histograms("attempt_seconds", seconds, &SECONDS, ["task"], &tasks),
+            cpu_seconds: new.counters("attempt_cpu_seconds_total", cpu, ["task"], &tasks),
+            encoded_seconds: new.counter("encoded_seconds_total", encoded),
+            child_deaths: new.counters("child_deaths_total", deaths, ["cause"], &causes),
+            stage_seconds: new.counters("stage_seconds_total", stages, ["stage"], &all_stages),
+            source_bytes: new.counter("source_bytes_total", "Bytes of sources that were indexed to their end."),
+            output_bytes: new.counter("output_bytes_total", "Bytes of segments in attempts that ended well."),
+            chunks: new.counters("chunks_total", chunks, ["placement"], &software),
+            gpu_fallbacks: new.counters("gpu_fallbacks_total", fallbacks, ["stage"], &each(STAGES)),
+            gpu_bytes: new.counters("gpu_bytes_total", moved, ["direction"], &each(["up", "down"])),
+            gpu_frames: new.counter("gpu_frames_total", "Frames of chunks in which a GPU had a part."),
+            gpu_seconds: new.counter("gpu_seconds_total", gpu),
         }
     }
 
     /// A worker has said something of an attempt; only ends count.
     pub fn reported(&self, report: &TaskReport) {
-        let task = task(report.task.name);
+        let task = report.task.name.kind();
         let outcome = match &report.outcome {
             Outcome::Done(receipt) => {
                 let Spent { wall_ms, cpu_ms, stages } = receipt.spent();
@@ -121,6 +126,7 @@ impl AttemptMetrics {
             self.gpu_bytes.with_label_values(&["up"]).inc_by(*uploaded_bytes);
             self.gpu_bytes.with_label_values(&["down"]).inc_by(*downloaded_bytes);
             self.gpu_frames.inc_by(video.frames);
+            self.gpu_seconds.inc_by(seconds(video.spent.wall_ms));
         }
     }
 }
@@ -148,15 +154,6 @@ fn output_bytes(receipt: &Receipt) -> u64 {
     parts.iter().flat_map(|part| &part.segments).map(|segment| segment.object.size).sum()
 }
 
-fn task(name: TaskName) -> &'static str {
-    match name {
-        TaskName::Index => "index",
-        TaskName::Video(_) => "video",
-        TaskName::Audio(_) => "audio",
-        TaskName::Storyboard => "storyboard",
-    }
-}
-
 fn kind(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Input => "input",
@@ -170,12 +167,12 @@ fn kind(kind: ErrorKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use prometheus::TextEncoder;
+    use prometheus::{Registry, TextEncoder};
 
     use super::*;
     use crate::error::TaskError;
     use crate::placement::{DecodeBy, Fallback, Placement, ScaleBy, Stage};
-    use crate::task::{AttemptId, JobId, Stages, StoryboardReceipt, TaskId, WorkerId};
+    use crate::task::{AttemptId, JobId, StoryboardReceipt, TaskId, WorkerId};
 
     /// Made with a GPU's decoder, as its encoder was taken.
     fn chunk() -> VideoReceipt {
@@ -189,7 +186,7 @@ mod tests {
             decode_errors: 0,
             tiles: vec![],
             poster: None,
-            spent: Spent::default(),
+            spent: Spent::new(4_000, 0),
             hardware: Hardware {
                 placement,
                 gpu: "GPU-1".into(),
@@ -203,7 +200,7 @@ mod tests {
     #[test]
     fn ends_are_counted_by_how_they_were() {
         let registry = Registry::new();
-        let metrics = AttemptMetrics::new(&registry, "farm_test");
+        let metrics = AttemptMetrics::new(Declare::new(&registry, "farm_test"));
         let report = |outcome| TaskReport {
             task: TaskId {
                 job: JobId::new("j").unwrap(),
@@ -234,6 +231,8 @@ mod tests {
             "farm_test_gpu_fallbacks_total{stage=\"encode\"} 1",
             "farm_test_gpu_bytes_total{direction=\"down\"} 4000",
             "farm_test_gpu_frames_total 24",
+            "farm_test_gpu_seconds_total 4",
+            "farm_test_child_deaths_total{cause=\"memory\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
