@@ -127,7 +127,7 @@ $(DASHBOARDS)/node_modules/.package-lock.json: $(DASHBOARDS)/package.json $(DASH
 
 # The compiler holds the source against Grafana's types.
 $(DASHBOARDS)/build/made: $(DASHBOARDS)/node_modules/.package-lock.json $(DASHBOARDS)/tsconfig.json \
-  $(wildcard $(DASHBOARDS)/src/*.ts $(DASHBOARDS)/src/boards/*.ts)
+  $(wildcard $(DASHBOARDS)/src/*.ts $(DASHBOARDS)/src/*/*.ts)
 	rm -rf $(DASHBOARDS)/build
 	cd $(DASHBOARDS)
 	node_modules/.bin/tsc
@@ -142,6 +142,7 @@ dashboards-check: node prometheus
 	node $(DASHBOARDS)/build/generate.js check
 	node $(DASHBOARDS)/build/generate.js query-rules --out $(DASHBOARDS)/build/queries.yml
 	cd $(DASHBOARDS)
+	node --test --test-reporter=dot build/look/
 	promtool=../$(PROMETHEUS)/usr/bin/promtool
 	$$promtool check rules alerts.yml build/queries.yml
 	$$promtool check config prometheus.yml
