@@ -289,11 +289,12 @@ function trouble(name: string, errors: Omit<Sign, 'sign' | 'severity'>, late: Om
 
 function storage(clock: Clock): Alert {
   const lasting = clock.duration('2m');
-  return trouble(
+  // Each has been made again for a while. What is missing is often only asked about.
+  const failed = (kinds: string): string => `sum by (kind) (farm:storage_errors:increase10m{kind=~"${kinds}"}) > ${FEW}`;
+  const alert = trouble(
     'FarmStorageTrouble',
     {
-      // What is missing is often only asked about. Each of the others has been made again for a while.
-      expr: `sum by (kind) (farm:storage_errors:increase10m{kind!="missing"}) > ${FEW}`,
+      expr: failed('unavailable|full'),
       for: lasting,
       summary: 'Object storage: {{ $labels.kind }}',
       description: '{{ $value | printf "%.0f" }} requests failed in 10 minutes, with all their retries. Tasks are tried again for some five minutes, then jobs fail.',
@@ -305,6 +306,16 @@ function storage(clock: Clock): Alert {
       description: 'Half of the requests take longer than {{ $value | humanizeDuration }}. Slots wait for bytes instead of encoding.',
     },
   );
+  // One source that nobody may read is its owner's matter, and looks the same: jobs that fail of it are counted elsewhere.
+  alert.signs.push({
+    sign: 'refused',
+    severity: 'ticket',
+    expr: failed('denied|credentials|no_bucket|config'),
+    for: lasting,
+    summary: 'Object storage refuses: {{ $labels.kind }}',
+    description: '{{ $value | printf "%.0f" }} requests in 10 minutes. Keys, policies or settings, of the farm or of somebody\'s sources.',
+  });
+  return alert;
 }
 
 function nats(clock: Clock): Alert {
