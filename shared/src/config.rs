@@ -114,8 +114,8 @@ pub fn print<T: Serialize>(config: &T) -> String {
     without_logins(&toml::to_string(config).expect("settings should be plain data"))
 }
 
-/// `scheme://user:password@host` as `scheme://…@host`.
-fn without_logins(text: &str) -> String {
+/// A text in which no URL shows a login: `scheme://user:password@host` becomes `scheme://…@host`.
+pub fn without_logins(text: &str) -> String {
     let mut parts = text.split("://");
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -46,6 +46,9 @@
 //! | **stitch** | check receipts and make tracks; moves no bytes |
 //! | **publish** | write init segments and playlists, multivariant playlist last |
 //! | **slot** | capacity for one attempt: a child process of a worker |
+//! | **seat** | an attempt's place on one GPU of its worker; an attempt without one runs in software |
+//! | **session** | one encoder that is open on a GPU: each rendition of a chunk that has a seat takes one |
+//! | **share** | what of a worker is for tasks of the class of GPUs: so many slots, of which so many are busy |
 //! | **lane** | where on the queue a task waits: by its **class** (what it needs of a machine) and its **urgency** |
 //! | **heartbeat / directive** | what a worker says of itself / what workers are told besides tasks; neither is kept |
 //! | **hold** | a worker takes nothing new: a person has **cordoned** it, or it is **quarantined** for what failed there |

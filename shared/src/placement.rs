@@ -40,6 +40,8 @@ pub enum EncodeBy {
     Nvenc,
     /// A GPU's encoder, as FFmpeg drives it.
     FfmpegNvenc,
+    /// A GPU's encoder without what it failed with: B-frames, look-ahead, adaptive quantisation, a second pass.
+    PlainNvenc,
 }
 
 /// What the stages of a chunk run on.
@@ -80,15 +82,19 @@ impl Placement {
             (D::Software, S::Software, E::Software) => "software",
             (D::Software, S::Software, E::Nvenc) => "software+software+nvenc",
             (D::Software, S::Software, E::FfmpegNvenc) => "software+software+ffmpeg_nvenc",
+            (D::Software, S::Software, E::PlainNvenc) => "software+software+plain_nvenc",
             (D::Software, S::Cuda, E::Software) => "software+cuda+software",
             (D::Software, S::Cuda, E::Nvenc) => "software+cuda+nvenc",
             (D::Software, S::Cuda, E::FfmpegNvenc) => "software+cuda+ffmpeg_nvenc",
+            (D::Software, S::Cuda, E::PlainNvenc) => "software+cuda+plain_nvenc",
             (D::Nvdec, S::Software, E::Software) => "nvdec+software+software",
             (D::Nvdec, S::Software, E::Nvenc) => "nvdec+software+nvenc",
             (D::Nvdec, S::Software, E::FfmpegNvenc) => "nvdec+software+ffmpeg_nvenc",
+            (D::Nvdec, S::Software, E::PlainNvenc) => "nvdec+software+plain_nvenc",
             (D::Nvdec, S::Cuda, E::Software) => "nvdec+cuda+software",
             (D::Nvdec, S::Cuda, E::Nvenc) => "nvdec+cuda+nvenc",
             (D::Nvdec, S::Cuda, E::FfmpegNvenc) => "nvdec+cuda+ffmpeg_nvenc",
+            (D::Nvdec, S::Cuda, E::PlainNvenc) => "nvdec+cuda+plain_nvenc",
         }
     }
 }

@@ -128,12 +128,15 @@ fn try_out(trial: &SlotTrial, gpu: Option<SlotGpu>, socket: &Socket<'_>) -> Resu
         None => proof::try_out(&trial.class, &trial.name).map(|()| String::new()),
         Some(gpu) => proof::gpu::try_out(&trial.name, &gpu_order(gpu)?),
     });
-    let (lack, found) = match &tried {
-        Ok(Ok(found)) => (String::new(), found.clone()),
-        Ok(Err(error)) => (error.message.clone(), String::new()),
-        Err(_) => ("it panicked; the log of the worker may say where".to_owned(), String::new()),
+    let answer = match &tried {
+        Ok(Ok(found)) => SlotTried { found: found.clone(), ..SlotTried::default() },
+        Ok(Err(error)) => SlotTried { lack: error.message.clone(), code: error.code.clone(), ..SlotTried::default() },
+        Err(_) => {
+            let lack = "it panicked; the log of the worker may say where".to_owned();
+            SlotTried { lack, code: "panic".to_owned(), ..SlotTried::default() }
+        }
     };
-    socket.send(Content::Tried(SlotTried { lack, found }))?;
+    socket.send(Content::Tried(answer))?;
     tried.map(drop).map_err(|_| ChildError::Panicked)
 }
 

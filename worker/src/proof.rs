@@ -8,6 +8,7 @@
 mod audio;
 mod clip;
 pub mod gpu;
+mod source;
 mod video;
 
 use std::sync::Arc;
@@ -128,7 +129,7 @@ pub(crate) fn try_out(class: &str, name: &str) -> Result<(), TaskError> {
     let audio = [AudioCodec::Aac, AudioCodec::Opus].into_iter().find(|codec| codec.as_str() == name);
     match (video, audio) {
         _ if class != Class::Cpu.as_str() => Err(TaskError::bug(format!("{class} is not tried here"))),
-        (Some(codec), _) => video::round_trip(codec, video::TARGET_PX, &Backend::default()),
+        (Some(codec), _) => video::round_trip(codec, video::Clip::SMALL, &Backend::default()),
         (_, Some(codec)) => audio::round_trip(codec),
         _ if name == Ability::SOURCES => decoders(),
         _ => Err(TaskError::bug(format!("{name} is not tried here"))),

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::WorkerConfig;
+use crate::proof::gpu::Kept;
 use crate::proof::{self, Proof};
 use crate::scratch::Scratch;
 use crate::slot::Slot;
@@ -87,7 +88,7 @@ impl Worker {
     /// A worker that takes its tasks from `queue` until `draining` is cancelled, by the caller or by a directive.
     pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId, draining: CancellationToken) -> Self {
         let slots = u32::try_from(config.slots.get()).unwrap_or(u32::MAX);
-        let gpus = Arc::new(Gpus::default());
+        let gpus = Arc::new(Gpus::new(Kept::below(&config.scratch)));
         let presence = Presence::new(id.clone(), slots, gpus.clone(), draining.clone());
         let scratch = Arc::new(Scratch::new(&config.scratch));
         let shared = Shared { config: Arc::new(config), scratch, queue, id, presence, gpus, draining };
@@ -175,13 +176,14 @@ async fn prove(shared: Arc<Shared>, spawner: Spawner, at_start: bool) {
     }
 }
 
-/// Tries the GPUs: at the start, when one that failed too often is due, and when the worker is told to prove itself.
+/// Tries the GPUs: at the start, where what has worked before is only looked at, and all of it when one that failed too
+/// often is due or the worker is told to prove itself.
 async fn prove_gpus(shared: Arc<Shared>, spawner: Spawner) {
     loop {
-        match proof::gpu::prove(&shared.config, &spawner).await {
+        match proof::gpu::prove(&shared.config, &spawner, shared.gpus.kept()).await {
             Ok(cards) => shared.gpus.found(cards),
             Err(lack) => {
-                info!(lack, "no GPU is used");
+                info!(%lack, "no GPU is used");
                 shared.gpus.found(Vec::new());
             }
         }
@@ -189,6 +191,7 @@ async fn prove_gpus(shared: Arc<Shared>, spawner: Spawner) {
             () = shared.gpus.test_due() => {}
             () = shared.presence.proven_again() => {}
         }
+        shared.gpus.doubt();
     }
 }
 
@@ -407,6 +410,7 @@ impl SlotLoop {
                 uuid: seat.card.uuid.clone(),
                 placement: ladder.now(),
                 libraries: shared.config.gpu.libraries(),
+                sessions: seat.card.seat_sessions,
             });
             self.open_slot(seat.map_or(Sight::Nothing, |seat| Sight::One(seat.card.uuid.clone()))).await?;
             let Some(slot) = &mut self.slot else {

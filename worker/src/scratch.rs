@@ -4,6 +4,7 @@
 //! <scratch>/lock                 held while the folders below are looked through
 //!           <pid>.<number>/lock  held as long as that process lives
 //!                          file  for the moment between making it and taking its name away
+//!           <GPU>.json           what a GPU has proven ([`crate::proof::gpu::Kept`])
 //! ```
 //!
 //! A file loses its name as soon as it is open, so nothing is left of a process that is killed but its folder, which the
@@ -85,13 +86,12 @@ impl Scratch {
         if let Some(own) = &*own {
             return Ok(own.path.clone());
         }
-        let mut private = DirBuilder::new();
-        private.mode(0o700).recursive(true).create(&self.base)?;
+        make_folder(&self.base)?;
         let _lock = self.lock_base()?; // nobody takes the folder for a dead process's before its lock is held
         self.remove_leftovers()?;
         let path = (0..).map(|number| self.base.join(format!("{}.{number}", std::process::id())));
         for path in path {
-            match private.recursive(false).create(&path) {
+            match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
                     let lock = File::create_new(path.join(LOCK))?;
                     lock.lock()?;
@@ -105,12 +105,8 @@ impl Scratch {
         Err(io::Error::other("there are no numbers left"))
     }
 
-    /// A folder of somebody else may be full of links that lead elsewhere.
     fn lock_base(&self) -> io::Result<File> {
-        let meta = fs::symlink_metadata(&self.base)?;
-        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not a folder of this user"));
-        }
+        check_folder(&self.base)?;
         let lock = File::options().create(true).truncate(false).write(true).open(self.base.join(LOCK))?;
         lock.lock()?;
         Ok(lock)
@@ -134,6 +130,21 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+/// Makes a folder that only this user looks into, if it isn't there.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)?;
+    check_folder(path)
+}
+
+/// A folder of somebody else may be full of links that lead elsewhere.
+pub(crate) fn check_folder(path: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not a folder of this user"))
 }
 
 /// A worker that ends leaves nothing.

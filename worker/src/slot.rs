@@ -310,8 +310,10 @@ impl Slot {
         };
         match timeout(longest, asked).await {
             Ok(Ok(Some(frame))) => match SlotReply::decode(frame).map_err(nonsense)?.content {
-                Some(Content::Tried(SlotTried { lack, found })) if lack.is_empty() => Ok(found),
-                Some(Content::Tried(SlotTried { lack, .. })) => Err(credible(TaskError::unsupported("trial", lack))),
+                Some(Content::Tried(SlotTried { lack, found, .. })) if lack.is_empty() => Ok(found),
+                Some(Content::Tried(SlotTried { lack, code, .. })) => {
+                    Err(credible(TaskError::unsupported(&code, lack)))
+                }
                 _ => Err(nonsense("no end of a trial")),
             },
             Ok(Ok(None) | Err(FrameError::Truncated | FrameError::Io(_))) => Err(self.ended().await),

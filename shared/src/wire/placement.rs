@@ -7,7 +7,7 @@ use crate::placement::{DecodeBy, EncodeBy, Fallback, Hardware, Placement, ScaleB
 
 wire_enum!(DecodeBy: Software, Nvdec);
 wire_enum!(ScaleBy: Software, Cuda);
-wire_enum!(EncodeBy: Software, Nvenc, FfmpegNvenc);
+wire_enum!(EncodeBy: Software, Nvenc, FfmpegNvenc, PlainNvenc);
 wire_enum!(Stage: Decode, Scale, Encode, Slot);
 
 impl Wire for Placement {

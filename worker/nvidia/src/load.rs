@@ -46,9 +46,14 @@ pub fn cuda_present() -> Result<(), Lack> {
     Ok(())
 }
 
-fn start_cuda() -> Result<(), Lack> {
+/// Whether there is a driver at all, whatever it says.
+pub fn driver_present() -> bool {
     // SAFETY: loading libcuda runs nothing but its own initialisers.
-    if !unsafe { sys::is_culib_present() } {
+    unsafe { sys::is_culib_present() }
+}
+
+fn start_cuda() -> Result<(), Lack> {
+    if !driver_present() {
         return Err(Lack::new(
             "libcuda.so.1",
             "no such library on the loader's path",
@@ -106,7 +111,11 @@ fn incomplete(error: libloading::Error) -> Lack {
 fn not_started(code: c_int) -> Lack {
     let (why, advice) = match code {
         34 => ("it is the stub that programs are linked against", "take the toolkit's stubs off the library path"),
-        100 => ("it finds no device", "see `nvidia-smi -L`, NVIDIA_VISIBLE_DEVICES and CUDA_VISIBLE_DEVICES"),
+        100 => (
+            "it finds no device",
+            "see `nvidia-smi -L`, NVIDIA_VISIBLE_DEVICES and CUDA_VISIBLE_DEVICES; a GPU that is to be divided (MIG) has \
+             none before it has parts (`nvidia-smi mig -lgi`)",
+        ),
         802 => (
             "the system is not ready: on a machine with NVSwitch, the fabric manager does not run",
             "start nvidia-fabricmanager of the driver's own version, and see its log",
@@ -139,7 +148,9 @@ impl Library {
             Ok(library) => Ok(Self { name, library: Box::leak(Box::new(library)) }),
             Err(error) => {
                 let capabilities = std::env::var_os("NVIDIA_DRIVER_CAPABILITIES");
-                Err(Lack::new(name, words(&error), video_advice(capabilities.as_deref())))
+                let words = words(&error);
+                let why = words.strip_prefix(&format!("{name}: ")).unwrap_or(&words);
+                Err(Lack::new(name, why, video_advice(capabilities.as_deref())))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the stages of a chunk are opened with: the one place that knows which kinds of stages there are.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use shared::error::TaskError;
@@ -22,6 +23,8 @@ use crate::task::Inputs;
 pub struct Backend {
     order: Option<GpuOrder>,
     gpu: OnceLock<Result<Arc<Gpu>, TaskError>>,
+    /// Encoder sessions that were asked for.
+    sessions: AtomicU32,
     fallbacks: Mutex<Vec<Fallback>>,
 }
 
@@ -82,21 +85,40 @@ impl Backend {
         Ok(Box::new(Libav::open(plan)?))
     }
 
+    /// The same, and no other.
+    ///
+    /// # Errors
+    /// Why the GPU does not make it.
+    pub fn encoder_as_ordered(&self, plan: &EncoderPlan) -> Result<Box<dyn Encoder>, TaskError> {
+        self.hardware_encoder(plan).unwrap_or_else(|| Ok(Box::new(Libav::open(plan)?)))
+    }
+
     /// `None`: the encoder is to run in software.
     fn hardware_encoder(&self, plan: &EncoderPlan) -> Option<Result<Box<dyn Encoder>, TaskError>> {
         if matches!(plan.pin, Some(Family::Software | Family::StandIn)) {
             return None;
         }
+        if self.placement().encode != EncodeBy::Software && !self.takes_session() {
+            let text = "gpu.sessions leaves this attempt no more of them";
+            return Some(Err(Trouble::Busy.error(Stage::Encode, text)));
+        }
         match self.placement().encode {
             EncodeBy::Software => None,
-            EncodeBy::Nvenc => Some(self.nvenc(plan).map(|encoder| Box::new(encoder) as _)),
+            EncodeBy::Nvenc => Some(self.nvenc(plan, false).map(|encoder| Box::new(encoder) as _)),
+            EncodeBy::PlainNvenc => Some(self.nvenc(plan, true).map(|encoder| Box::new(encoder) as _)),
             EncodeBy::FfmpegNvenc if plan.pin.is_some_and(|pin| pin != Family::FfmpegNvenc) => None,
             EncodeBy::FfmpegNvenc => Some(Libav::open_nvenc(plan).map(|encoder| Box::new(encoder) as _)),
         }
     }
 
-    fn nvenc(&self, plan: &EncoderPlan) -> Result<NvencEncoder, TaskError> {
-        NvencEncoder::open(self.gpu()?, self.libraries(), plan)
+    /// Takes one of the encoder sessions that the attempt may have; `false`: there is none left.
+    fn takes_session(&self) -> bool {
+        let most = self.order.as_ref().map_or(0, |order| order.sessions);
+        most == 0 || self.sessions.fetch_add(1, Ordering::Relaxed) < most
+    }
+
+    fn nvenc(&self, plan: &EncoderPlan, plain: bool) -> Result<NvencEncoder, TaskError> {
+        NvencEncoder::open(self.gpu()?, self.libraries(), plan, plain)
     }
 
     /// A GPU's decoder is believed if it gave as many frames as the packet lists promise.

@@ -30,11 +30,11 @@ pub struct NvencEncoder {
 }
 
 impl NvencEncoder {
-    /// Opens what `plan` asks for.
+    /// Opens what `plan` asks for; `plain`: without the tools that a card has failed with.
     ///
     /// # Errors
     /// [`Trouble`] at [`Stage::Encode`].
-    pub fn open(gpu: Arc<Gpu>, libraries: Option<&Path>, plan: &EncoderPlan) -> Result<Self, TaskError> {
+    pub fn open(gpu: Arc<Gpu>, libraries: Option<&Path>, plan: &EncoderPlan, plain: bool) -> Result<Self, TaskError> {
         let nvenc = gpu.nvenc(libraries)?;
         let facts = gpu.device().facts();
         let family = Family::nvenc(facts.compute_capability);
@@ -42,7 +42,7 @@ impl NvencEncoder {
             let text = format!("{} has to be made by {pin}, and the GPU is of {family}", plan.name());
             return Err(Trouble::Refused.error(Stage::Encode, text));
         }
-        let settings = settings(plan, family.parameter_set_id().into());
+        let settings = EncodeSettings { plain, ..settings(plan, family.parameter_set_id().into()) };
         let encoder =
             encode::Encoder::open(gpu.device(), &nvenc, &settings).map_err(|error| trouble(plan.name(), &error))?;
         let config = match plan.rendition.codec {
@@ -54,7 +54,8 @@ impl NvencEncoder {
             Trouble::Refused.error(Stage::Encode, format!("{}: headers of NVENC: {error}", plan.name()))
         })?;
         let driver = facts.driver.as_deref().unwrap_or("unknown");
-        let name = format!("NVENC {} ({}, driver {driver})", settings.codec, facts.name);
+        let kind = if plain { ", plain" } else { "" };
+        let name = format!("NVENC {} ({}, driver {driver}{kind})", settings.codec, facts.name);
         Ok(Self { encoder, config, family, rendition: plan.name().to_owned(), name, gpu })
     }
 
@@ -95,7 +96,8 @@ impl Encoder for NvencEncoder {
     }
 }
 
-fn trouble(rendition: &str, error: &EncodeError) -> TaskError {
+/// What an error of NVENC's means to an attempt.
+pub fn trouble(rendition: &str, error: &EncodeError) -> TaskError {
     let trouble = match error {
         EncodeError::Busy(_) => Trouble::Busy,
         EncodeError::Unsupported(_) | EncodeError::Config(_) => Trouble::Refused,

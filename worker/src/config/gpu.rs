@@ -13,11 +13,13 @@ pub struct GpuConfig {
     /// UUIDs of the GPUs (or MIG parts) to use, as `worker gpu-selftest` and `nvidia-smi -L` name them. Default: empty, which
     /// is all that `CUDA_VISIBLE_DEVICES` lets the worker see.
     pub devices: Vec<String>,
-    /// Attempts that use one GPU at the same time. Default: 0, which is what its engines and encoder sessions were measured
-    /// to carry.
+    /// Attempts that use one GPU at the same time: its seats. Default: 0, which is two for each of its engines, as far as four
+    /// encoder sessions for each could be opened.
     pub slots_per_device: u32,
-    /// Encoder sessions of one GPU that this worker may take. Default: 0, which is all that could be opened. Cards without
-    /// professional licence share a few between all programs of a host: leave some to the others.
+    /// Encoder sessions of one GPU that this worker may have open at once: each rendition of a chunk takes one, and one that
+    /// gets none is encoded in software. There are no more seats than have four each, but one at least. Default: 0, as many
+    /// as the driver gives. Cards without professional licence share a few between all programs of a host: leave some to
+    /// the others.
     pub sessions: u32,
     /// Folder of `libnvcuvid.so.1` and `libnvidia-encode.so.1`. Default: empty, which is where the system's loader looks.
     pub libraries: PathBuf,

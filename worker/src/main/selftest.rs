@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::config::ConfigError;
 use shared::program::Failure;
 use worker::config::{Config, WorkerConfig};
-use worker::proof::gpu::{self, Card};
+use worker::proof::gpu::{self, Card, Kept};
 use worker::slot::spawner::Spawner;
 
 /// What was found, as `--json` prints it.
@@ -47,7 +47,7 @@ async fn find(mut config: WorkerConfig, wanted: Option<&str>) -> Result<Vec<Card
     if let (Some(wanted), None) = (wanted, number) {
         config.gpu.devices = vec![wanted.to_owned()];
     }
-    let mut cards = gpu::prove(&Arc::new(config), &Spawner::start()?).await?;
+    let mut cards = gpu::prove(&Arc::new(config), &Spawner::start()?, &Kept::default()).await?;
     if let Some(number) = number {
         cards = cards.into_iter().skip(number).take(1).collect();
     }
@@ -62,10 +62,9 @@ fn print(found: &Found) {
 }
 
 fn print_card(card: &Card) {
-    let Card { name, uuid, pci_bus_id, memory_bytes, driver, .. } = card;
-    let driver = driver.as_deref().unwrap_or("unknown");
+    let Card { name, uuid, pci_bus_id, memory_bytes, .. } = card;
     let part = if card.mig { ", part of a divided GPU" } else { "" };
-    println!("{name} ({uuid}, {pci_bus_id}, {} GiB, driver {driver}{part})", memory_bytes >> 30);
+    println!("{name} ({uuid}, {pci_bus_id}, {} GiB, driver {}{part})", memory_bytes >> 30, card.driver_words());
     for tried in &card.tried {
         match &tried.lack {
             None => println!("  {:<20} works  ({} ms)", tried.name, tried.ms),

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::breaker::Breaker;
-use crate::proof::gpu::Card;
+use crate::proof::gpu::{Card, Kept};
 
 /// All of them. Attempts take seats; without a free one they run in software.
 #[derive(Debug, Default)]
 pub struct Gpus {
+    kept: Kept,
     cards: Mutex<Vec<Held>>,
     /// Attempts of [`Class::Gpu`] that run at once.
     slots: watch::Sender<u32>,
@@ -30,6 +31,21 @@ struct Held {
 }
 
 impl Gpus {
+    /// None yet; a fault takes away what is `kept` of a card's proof.
+    pub fn new(kept: Kept) -> Self {
+        Self { kept, ..Self::default() }
+    }
+
+    /// What was proven before the worker started, and is to be known when it starts again.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// Everything is to be proven anew.
+    pub fn doubt(&self) {
+        self.held().iter().for_each(|one| self.kept.forget(&one.card.uuid));
+    }
+
     /// What has been found and proven. Cards that were known before keep their seats and what is remembered of them.
     pub fn found(&self, cards: Vec<Card>) {
         let mut held = self.held();
@@ -91,6 +107,7 @@ impl Gpus {
 
     /// An attempt has failed by the fault of a card.
     pub fn blame(&self, card: &Card) {
+        self.kept.forget(&card.uuid);
         let mut held = self.held();
         let Some(known) = held.iter_mut().find(|one| one.card.uuid == card.uuid) else { return };
         if known.breaker.fault(Instant::now()) {

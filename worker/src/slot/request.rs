@@ -40,20 +40,23 @@ pub struct GpuOrder {
     pub placement: Placement,
     /// Folder of libnvcuvid and libnvidia-encode; `None`: where the loader looks.
     pub libraries: Option<PathBuf>,
+    /// Encoder sessions that it may open; 0: as many as the driver gives.
+    pub sessions: u32,
 }
 
 impl GpuOrder {
     /// As it crosses to the slot.
     pub fn to_wire(&self) -> proto::v1::SlotGpu {
         let libraries = self.libraries.as_ref().map_or_else(String::new, |path| path.to_string_lossy().into_owned());
-        proto::v1::SlotGpu { uuid: self.uuid.clone(), placement: wire::encode_placement(&self.placement), libraries }
+        let placement = wire::encode_placement(&self.placement);
+        proto::v1::SlotGpu { uuid: self.uuid.clone(), placement, libraries, sessions: self.sessions }
     }
 
     /// Reads what [`Self::to_wire`] wrote.
     pub fn from_wire(message: proto::v1::SlotGpu) -> Result<Self, wire::WireError> {
-        let proto::v1::SlotGpu { uuid, placement, libraries } = message;
+        let proto::v1::SlotGpu { uuid, placement, libraries, sessions } = message;
         let libraries = (!libraries.is_empty()).then(|| libraries.into());
-        Ok(Self { uuid, placement: wire::decode_placement(&placement)?, libraries })
+        Ok(Self { uuid, placement: wire::decode_placement(&placement)?, libraries, sessions })
     }
 }
 

@@ -59,6 +59,7 @@ impl Machine {
             slots: NonZeroUsize::MIN,
             slot_program: SlotProgram { path: "/usr/bin/env".into(), args: args.into() },
             stall_timeout_ms: 8_000,
+            scratch: made.path().join("scratch"),
             gpu: GpuConfig { slots_per_device: 1, ..GpuConfig::default() },
             ..WorkerConfig::default()
         };

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::OnceLock;
 
-use crate::variable;
+use crate::{settings, variable};
 
 /// Writes a violation: the function that was called, then what was wrong as in `format!`.
 #[macro_export]
@@ -59,7 +59,9 @@ pub fn leaked(what: &str, count: usize) {
 pub(crate) fn open() -> Option<&'static File> {
     static LEDGER: OnceLock<Option<File>> = OnceLock::new();
     let open = || {
-        let path = std::env::var_os(variable::VIOLATIONS).filter(|path| !path.is_empty())?;
+        let path = settings::read(variable::VIOLATIONS).unwrap_or_else(|bytes| {
+            unwritable(&std::io::Error::other(format!("{bytes} is not text")));
+        })?;
         let opened = OpenOptions::new().create(true).append(true).open(path);
         Some(opened.unwrap_or_else(|error| unwritable(&error)))
     };

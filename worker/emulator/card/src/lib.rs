@@ -8,8 +8,8 @@
 //! | `FARM_CARD_VIOLATIONS` | the file that the [ledger] appends to | standard error |
 //! | `FARM_CARD_SEATS` | a folder that processes share to count [encode sessions](seat) together | each counts its own |
 //!
-//! They are read once, when the first stand-in asks. What is not understood is a violation, never a silent default; a ledger
-//! that can't be written ends the process.
+//! They are read once, when the first stand-in asks, from the environment or else from a [file](settings) beside the
+//! libraries. What is not understood is a violation, never a silent default; a ledger that can't be written ends the process.
 //!
 //! Each stand-in has its own copy of this crate's state, as each is a library of its own: a fault counts the calls of the
 //! library that has the function.
@@ -20,6 +20,8 @@ pub mod folder;
 pub mod ledger;
 pub mod profile;
 pub mod seat;
+pub mod settings;
+mod visible;
 
 use std::sync::OnceLock;
 
@@ -41,8 +43,15 @@ pub mod variable {
     pub const SEATS: &str = "FARM_CARD_SEATS";
 }
 
-/// The cards of this machine, in the order of their ordinals; none is a machine with a driver and no card.
+/// The cards that CUDA shows this process, in the order of their ordinals.
 pub fn cards() -> &'static [Card] {
+    static CARDS: OnceLock<Vec<Card>> = OnceLock::new();
+    let named = || std::env::var_os("CUDA_VISIBLE_DEVICES").map(|named| named.to_string_lossy().into_owned());
+    CARDS.get_or_init(|| visible::those_of(machine().to_vec(), named().as_deref()))
+}
+
+/// All cards of this machine; none is a machine with a driver and no card.
+pub fn machine() -> &'static [Card] {
     static CARDS: OnceLock<Vec<Card>> = OnceLock::new();
     CARDS.get_or_init(|| {
         ledger::open();
@@ -68,6 +77,8 @@ pub fn faults() -> &'static Faults {
 
 /// The variable's text, if it is set and not empty.
 fn variable_text(name: &str) -> Option<String> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-    value.into_string().inspect_err(|bytes| violation!(name, "is not text: {bytes:?}")).ok()
+    settings::read(name).unwrap_or_else(|bytes| {
+        violation!(name, "is not text: {bytes}");
+        None
+    })
 }

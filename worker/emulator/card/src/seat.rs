@@ -23,7 +23,7 @@ static OWN: AtomicU32 = AtomicU32::new(0);
 impl Seat {
     /// A seat among `most`, or none if all are taken.
     pub fn take(most: u32) -> Option<Self> {
-        let Some(folder) = std::env::var_os(variable::SEATS).filter(|folder| !folder.is_empty()) else {
+        let Some(folder) = crate::variable_text(variable::SEATS) else {
             let take = |taken| (taken < most).then_some(taken + 1);
             return OWN.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).ok().map(|_| Self(Place::Own));
         };

@@ -33,7 +33,7 @@ pub struct Utilization {
 
 /// The card with this handle.
 pub fn card(function: &str, device: Device) -> Result<&'static Card, Status> {
-    let card = device.checked_sub(1).and_then(|ordinal| card::cards().get(ordinal));
+    let card = device.checked_sub(1).and_then(|ordinal| card::machine().get(ordinal));
     card.ok_or_else(|| {
         card::violation!(function, "{device} is no device's handle");
         INVALID_ARGUMENT
@@ -46,7 +46,7 @@ pub fn card(function: &str, device: Device) -> Result<&'static Card, Status> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Status {
     let function = "nvmlDeviceGetCount";
-    let cards = c_uint::try_from(card::cards().len()).unwrap_or(c_uint::MAX);
+    let cards = c_uint::try_from(card::machine().len()).unwrap_or(c_uint::MAX);
     // SAFETY: the caller keeps it.
     call(function, || unsafe { answer(function, count, cards) })
 }

@@ -9,8 +9,12 @@ use shared::task::VideoTask;
 
 use crate::config::GpuConfig;
 
-/// How trials of FFmpeg's own encoders begin.
+/// How trials of FFmpeg's own encoders begin,
 pub(super) const FFMPEG: &str = "ffmpeg-";
+/// and those of encoders without what production uses beyond the plainest.
+pub(super) const PLAIN: &str = "plain-";
+/// What GPUs encode.
+pub(super) const CODECS: [VideoCodec; 3] = [VideoCodec::H264, VideoCodec::Hevc, VideoCodec::Av1];
 /// The trial of the scaler.
 pub(super) const KERNELS: &str = "kernels";
 /// Renditions that a chunk usually has: so many sessions it takes.
@@ -33,6 +37,8 @@ pub struct Card {
     pub memory_bytes: u64,
     /// The kernel module's version, where the system tells it.
     pub driver: Option<String>,
+    /// The newest CUDA that the driver knows, major and minor.
+    pub cuda: (u32, u32),
     /// A part of a GPU that was divided.
     pub mig: bool,
     /// What was tried, in order.
@@ -44,6 +50,9 @@ pub struct Card {
     /// Attempts that may use it at the same time.
     #[serde(default)]
     pub seats: u32,
+    /// Encoder sessions that each of them may open; 0: as many as the driver gives.
+    #[serde(default)]
+    pub seat_sessions: u32,
     /// Why nothing of it is used, for people.
     #[serde(default)]
     pub lack: Option<String>,
@@ -94,15 +103,31 @@ impl Card {
 
     /// Whether it encodes anything.
     pub fn encodes(&self) -> bool {
-        [VideoCodec::H264, VideoCodec::Hevc, VideoCodec::Av1].into_iter().any(|codec| self.encoder(codec).is_some())
+        CODECS.into_iter().any(|codec| self.encoder(codec).is_some())
     }
 
-    fn encoder(&self, codec: VideoCodec) -> Option<EncodeBy> {
-        let direct = format!("encode-{}", codec.as_str());
-        if self.is_able(&direct) {
-            return Some(EncodeBy::Nvenc);
-        }
-        self.is_able(&format!("{FFMPEG}{direct}")).then_some(EncodeBy::FfmpegNvenc)
+    /// The best of its encoders.
+    pub fn encoder(&self, codec: VideoCodec) -> Option<EncodeBy> {
+        let able = |before: &str| self.is_able(&format!("{before}encode-{}", codec.as_str()));
+        let ways = [("", EncodeBy::Nvenc), (PLAIN, EncodeBy::PlainNvenc), (FFMPEG, EncodeBy::FfmpegNvenc)];
+        ways.into_iter().find(|(before, _)| able(before)).map(|(_, by)| by)
+    }
+
+    /// Why the settings of production don't do for a codec that it encodes otherwise.
+    pub fn makeshift(&self) -> impl Iterator<Item = (VideoCodec, EncodeBy, &str)> {
+        CODECS.into_iter().filter_map(|codec| Some((codec, self.encoder(codec)?, self.lack_of_encoder(codec)?)))
+    }
+
+    /// Why it does not encode a codec with the settings of production; `None`: it does, or that was not tried.
+    pub fn lack_of_encoder(&self, codec: VideoCodec) -> Option<&str> {
+        let trial = format!("encode-{}", codec.as_str());
+        self.tried.iter().find(|tried| tried.name == trial)?.lack.as_deref()
+    }
+
+    /// What is known of its driver's version, for people.
+    pub fn driver_words(&self) -> String {
+        let (major, minor) = self.cuda;
+        self.driver.clone().unwrap_or_else(|| format!("that knows CUDA {major}.{minor}"))
     }
 
     /// Decides what the trials mean: how many attempts it takes at once, or why none.
@@ -113,39 +138,47 @@ impl Card {
             self.lack = Some(lacks.collect::<Vec<_>>().join("; "));
             return;
         }
-        let sessions = match config.sessions {
-            0 => self.measured.sessions,
-            set => set.min(self.measured.sessions),
-        };
         let engines = if self.encodes() { self.measured.encode_engines } else { self.measured.decode_engines };
-        let mut seats = engines.max(1) * CHUNKS_OF_AN_ENGINE;
-        if self.encodes() && sessions > 0 {
-            seats = seats.min(sessions.div_ceil(SESSIONS_OF_A_CHUNK));
+        self.seats = match config.slots_per_device {
+            0 => engines.max(1) * CHUNKS_OF_AN_ENGINE,
+            set => set,
+        };
+        if !self.encodes() {
+            return;
         }
-        self.seats = if config.slots_per_device > 0 { config.slots_per_device } else { seats };
+        if config.slots_per_device == 0 && self.measured.sessions > 0 {
+            self.seats = self.seats.min(self.measured.sessions.div_ceil(SESSIONS_OF_A_CHUNK));
+        }
+        if config.sessions > 0 {
+            // Seats divide them evenly, so that no attempt has to know of the others.
+            self.seats = self.seats.min((config.sessions / SESSIONS_OF_A_CHUNK).max(1));
+            self.seat_sessions = config.sessions / self.seats.max(1);
+        }
     }
 
     fn is_decoder(&self, tried: &Tried) -> bool {
         tried.name.starts_with("decode-") && tried.lack.is_none()
     }
 
+    /// Whether a codec was decoded there in this format.
+    fn decodes(&self, codec: &str, pixel_format: &str) -> bool {
+        depth_of(pixel_format).is_some_and(|depth| self.is_able(&format!("decode-{codec}{depth}")))
+    }
+
     /// The best that it can do for a chunk.
     pub fn placement(&self, task: &VideoTask) -> Placement {
         let stream = &task.stream;
-        let deep = stream.pixel_format == "yuv420p10le";
-        let comes_here = deep || matches!(stream.pixel_format.as_str(), "yuv420p" | "yuvj420p");
-        let decodes = self.is_able(&format!("decode-{}", stream.codec))
+        let decodes = self.decodes(&stream.codec, &stream.pixel_format)
             && stream.timing == Timing::Packets
-            && !task.transform.deinterlace
-            && comes_here
-            && !(deep && stream.codec == "h264");
+            && !task.transform.deinterlace;
         let encoders: Vec<_> = task.renditions.iter().map(|rendition| self.encoder(rendition.codec)).collect();
         let encode = match encoders.first() {
             Some(Some(first)) if encoders.iter().all(|encoder| *encoder == Some(*first)) => *first,
             _ => EncodeBy::Software,
         };
         let decode = if decodes { DecodeBy::Nvdec } else { DecodeBy::Software };
-        let wants_cuda = decodes || encode == EncodeBy::Nvenc;
+        let wants_cuda = decodes || matches!(encode, EncodeBy::Nvenc | EncodeBy::PlainNvenc);
+        let comes_here = depth_of(&stream.pixel_format).is_some();
         let scales = wants_cuda && self.is_able(KERNELS) && comes_here && !task.transform.deinterlace;
         Placement { decode, scale: if scales { ScaleBy::Cuda } else { ScaleBy::Software }, encode }
     }
@@ -159,11 +192,53 @@ impl Card {
     /// The codecs that it encodes, as heartbeats have them.
     pub fn claims(&self) -> Vec<Ability> {
         let claim = |codec: VideoCodec| {
-            let trial = format!("encode-{}", codec.as_str());
-            let tried = self.tried.iter().find(|tried| tried.name == trial)?;
-            let lack = if self.encoder(codec).is_some() { None } else { tried.lack.clone() };
+            let lack = match self.encoder(codec) {
+                Some(_) => None,
+                None => Some(self.lack_of_encoder(codec)?.to_owned()),
+            };
             Some(Ability { class: Class::Gpu, name: codec.as_str().to_owned(), lack })
         };
-        [VideoCodec::H264, VideoCodec::Hevc, VideoCodec::Av1].into_iter().filter_map(claim).collect()
+        CODECS.into_iter().filter_map(claim).collect()
+    }
+}
+
+/// How trials name the depth of a format that comes to a GPU; `None`: it does not.
+fn depth_of(pixel_format: &str) -> Option<&'static str> {
+    match pixel_format {
+        "yuv420p" | "yuvj420p" => Some(""),
+        "yuv420p10le" => Some("-10"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_may_be_taken_are_never_exceeded_by_all_seats_together() {
+        let seated = |sessions, slots_per_device, counted| {
+            let tried = vec![Tried { name: "encode-h264".to_owned(), lack: None, ms: 1 }];
+            let measured = Measured { sessions: counted, encode_engines: 2, ..Measured::default() };
+            let mut card = Card { tried, measured, ..Card::default() };
+            card.seat(&GpuConfig { sessions, slots_per_device, ..GpuConfig::default() });
+            (card.seats, card.seat_sessions)
+        };
+        assert_eq!(seated(0, 0, 16), (4, 0), "two chunks an engine, and the driver says when it has no more");
+        assert_eq!(seated(0, 0, 5), (2, 0), "what finds none left is encoded in software");
+        assert_eq!(seated(0, 7, 5), (7, 0), "as it is set");
+        for (sessions, slots) in [(1, 0), (3, 0), (5, 0), (8, 0), (9, 8), (2, 8)] {
+            let (seats, each) = seated(sessions, slots, 16);
+            assert!(seats >= 1 && each >= 1 && seats * each <= sessions, "{sessions}: {seats} seats of {each}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_decoded_there_if_its_very_codec_and_depth_were() {
+        let able = |name: &str| Tried { name: name.to_owned(), lack: None, ms: 1 };
+        let card = Card { tried: vec![able("decode-hevc"), able("decode-vp9-10")], ..Card::default() };
+        let decodes = |codec: &str, format: &str| card.decodes(codec, format);
+        assert!(decodes("hevc", "yuv420p") && !decodes("hevc", "yuv420p10le"));
+        assert!(decodes("vp9", "yuv420p10le") && !decodes("vp9", "yuv420p") && !decodes("vp9", "yuv444p"));
     }
 }

@@ -4,32 +4,45 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nvidia::Device;
+use nvidia::encode::EncodeError;
 use nvidia::scale::{Picture as HostPicture, Reference, Scaler, Siting, Size, Source, Transform, Window};
 use nvidia::surface::Format;
 use shared::error::TaskError;
 use shared::placement::{DecodeBy, EncodeBy, Placement, ScaleBy, Stage};
-use shared::rendition::VideoCodec;
 
-use super::card::{Card, KERNELS, Measured};
+use super::Absence;
+use super::card::{CODECS, Card, FFMPEG, KERNELS, Measured, PLAIN};
 use crate::codec::backend::Backend;
 use crate::codec::gpu::{Gpu, Trouble};
-use crate::proof::video;
+use crate::codec::nvenc::trouble;
+use crate::proof::source::SOURCE_KINDS;
+use crate::proof::video::{self, Clip};
 use crate::slot::request::GpuOrder;
 
 /// Tells which GPUs there are.
 pub(super) const LOOK: &str = "look";
-const SESSIONS: &str = "sessions";
+pub(super) const SESSIONS: &str = "sessions";
 const SPEED: &str = "speed";
 
+/// How the names begin of what shows that a card which has proven itself is alive.
+const ALIVE: &str = "alive-";
+
 /// Everything that is tried on each, in order.
-pub(super) const NAMES: [&str; 11] = [
+pub(super) const NAMES: [&str; 18] = [
     KERNELS,
     "decode-h264",
     "decode-hevc",
+    "decode-hevc-10",
+    "decode-vp9",
+    "decode-vp9-10",
     "decode-av1",
+    "decode-av1-10",
     "encode-h264",
     "encode-hevc",
     "encode-av1",
+    "plain-encode-h264",
+    "plain-encode-hevc",
+    "plain-encode-av1",
     "ffmpeg-encode-h264",
     "ffmpeg-encode-hevc",
     SESSIONS,
@@ -46,17 +59,39 @@ pub(super) fn placement(name: &str) -> Placement {
     let software = Placement::SOFTWARE;
     match name.split_once("encode-") {
         Some(("", _)) => Placement { encode: EncodeBy::Nvenc, scale: ScaleBy::Cuda, ..software },
-        Some(("ffmpeg-", _)) => Placement { encode: EncodeBy::FfmpegNvenc, ..software },
+        Some((PLAIN, _)) => Placement { encode: EncodeBy::PlainNvenc, scale: ScaleBy::Cuda, ..software },
+        Some((FFMPEG, _)) => Placement { encode: EncodeBy::FfmpegNvenc, ..software },
         _ if name == SPEED => Placement { encode: EncodeBy::Nvenc, scale: ScaleBy::Cuda, ..software },
         _ if name.starts_with("decode-") => Placement { decode: DecodeBy::Nvdec, ..software },
         _ => software,
     }
 }
 
+/// The trials any of which makes this one needless: it is a way round where all of them have failed.
+pub(super) fn instead_of(name: &str) -> impl Iterator<Item = String> {
+    let plain = name.strip_prefix(PLAIN).map(|direct| vec![direct.to_owned()]);
+    let ffmpeg = name.strip_prefix(FFMPEG).map(|direct| vec![direct.to_owned(), format!("{PLAIN}{direct}")]);
+    plain.or(ffmpeg).into_iter().flatten()
+}
+
+/// What shows that a card still does what it did, and where its stages run: one picture through all of them. `None`: it
+/// never did anything.
+pub(super) fn alive(card: &Card) -> Option<(String, Placement)> {
+    let scale = if card.is_able(KERNELS) { ScaleBy::Cuda } else { ScaleBy::Software };
+    let placements = CODECS.map(|codec| {
+        let decodes = card.is_able(&format!("decode-{}", codec.as_str()));
+        let decode = if decodes { DecodeBy::Nvdec } else { DecodeBy::Software };
+        let encode = card.encoder(codec).unwrap_or_default();
+        (format!("{ALIVE}{}", codec.as_str()), Placement { decode, scale, encode })
+    });
+    let stages = |placement: &Placement| [Stage::Encode, Stage::Decode].map(|stage| placement.has_on_gpu(stage));
+    let best = placements.into_iter().rev().max_by_key(|(_, placement)| stages(placement));
+    best.filter(|(_, placement)| placement.needs_gpu())
+}
+
 /// Tries one thing; returns what was found, as JSON.
 pub(crate) fn try_out(name: &str, order: &GpuOrder) -> Result<String, TaskError> {
-    let codec =
-        |text: &str| [VideoCodec::H264, VideoCodec::Hevc, VideoCodec::Av1].into_iter().find(|c| c.as_str() == text);
+    let codec = |text: &str| CODECS.into_iter().find(|codec| codec.as_str() == text);
     let backend = || Backend::new(Some(order.clone()));
     let unknown = || TaskError::bug(format!("{name} is not tried on a GPU"));
     match name {
@@ -65,11 +100,17 @@ pub(crate) fn try_out(name: &str, order: &GpuOrder) -> Result<String, TaskError>
         SESSIONS => return sessions(order),
         SPEED => return speed(&backend()),
         _ => {
+            if let Some(wanted) = name.strip_prefix("decode-") {
+                let kind = SOURCE_KINDS.iter().find(|kind| kind.name == wanted).ok_or_else(unknown)?;
+                video::decodes_alike(kind, &backend())?;
+                return Ok(String::new());
+            }
             let (kind, text) = name.rsplit_once('-').ok_or_else(unknown)?;
-            let codec = codec(text).ok_or_else(unknown)?;
+            let clip = if name.starts_with(ALIVE) { Clip::ONE } else { Clip::USUAL };
             match kind {
-                "decode" => video::decodes_alike(codec, &backend())?,
-                "encode" | "ffmpeg-encode" => video::round_trip(codec, video::GPU_TARGET_PX, &backend())?,
+                "encode" | "plain-encode" | "ffmpeg-encode" | "alive" => {
+                    video::round_trip(codec(text).ok_or_else(unknown)?, clip, &backend())?;
+                }
                 _ => return Err(unknown()),
             }
         }
@@ -77,14 +118,18 @@ pub(crate) fn try_out(name: &str, order: &GpuOrder) -> Result<String, TaskError>
     Ok(String::new())
 }
 
-/// Every GPU that the slot sees.
+/// Every GPU that the slot sees, or why there is none, as JSON.
 fn look() -> Result<String, TaskError> {
-    let lack = |lack: nvidia::Lack| TaskError::unsupported("gpu", lack.to_string());
-    let count = Device::count().map_err(lack)?;
-    let cards: Result<Vec<Card>, TaskError> = (0..count)
+    to_json(&cards().map_err(|nvidia::Lack { what, why, advice }| {
+        let driver = nvidia::load::driver_present();
+        Absence { why: format!("{what}: {why}"), advice, driver }
+    }))
+}
+
+fn cards() -> Result<Vec<Card>, nvidia::Lack> {
+    (0..Device::count()?)
         .map(|ordinal| {
-            let device = Device::open(ordinal).map_err(lack)?;
-            let facts = device.facts().clone();
+            let facts = Device::open(ordinal)?.facts().clone();
             Ok(Card {
                 uuid: facts.uuid,
                 name: facts.name,
@@ -92,12 +137,12 @@ fn look() -> Result<String, TaskError> {
                 compute_capability: facts.compute_capability,
                 memory_bytes: facts.memory_bytes,
                 driver: facts.driver,
+                cuda: facts.cuda,
                 mig: facts.mig,
                 ..Card::default()
             })
         })
-        .collect();
-    to_json(&cards?)
+        .collect()
 }
 
 fn to_json(found: &impl serde::Serialize) -> Result<String, TaskError> {
@@ -161,7 +206,7 @@ fn sessions(order: &GpuOrder) -> Result<String, TaskError> {
         && let Ok(encoders) = nvidia::encode::capabilities(gpu.device(), &nvenc)
     {
         measured.encode_engines = encoders.iter().map(|one| one.engines).max().unwrap_or(0);
-        let failed = |error: nvidia::encode::EncodeError| TaskError::unsupported("gpu_sessions", error.to_string());
+        let failed = |error: EncodeError| trouble("sessions", &error);
         let open = nvidia::encode::sessions(gpu.device(), &nvenc, MOST_SESSIONS).map_err(failed)?;
         measured.sessions = u32::try_from(open).unwrap_or(u32::MAX);
     }
