@@ -1,7 +1,9 @@
 //! `farm doctor`.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
+use card::Library;
 use serde_json::Value;
 use shared::testing::broker::old_broker;
 use shared::testing::s3::S3Server;
@@ -13,9 +15,13 @@ fn doctor(args: &[&str]) -> (Output, Vec<Value>) {
 
 /// With the secret of the S3 server's user.
 fn doctor_with_key(secret: &str, args: &[&str]) -> (Output, Vec<Value>) {
+    doctor_in(&[("AWS_ACCESS_KEY_ID", "farm-key"), ("AWS_SECRET_ACCESS_KEY", secret)], args)
+}
+
+fn doctor_in(environment: &[(&str, &str)], args: &[&str]) -> (Output, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
     command.arg("doctor").args(args).arg("--json").env_remove("RUST_LOG");
-    let output = command.env("AWS_ACCESS_KEY_ID", "farm-key").env("AWS_SECRET_ACCESS_KEY", secret).output().unwrap();
+    let output = command.envs(environment.iter().copied()).output().unwrap();
     let lines = String::from_utf8(output.stdout.clone()).unwrap();
     let findings = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (output, findings)
@@ -121,4 +127,107 @@ fn servers_that_are_right_are_said_to_be_and_of_others_what_is_wrong_and_what_to
     let [grade, text, advice] = &told(&findings, "storage")[0];
     assert!(grade == "bad" && !text.contains("guessed"), "{text}");
     assert!(advice.contains("check the credentials in the environment"), "{advice}");
+}
+
+/// On a machine with these cards and these of the driver's libraries, which are stand-ins; the cards complain of nothing.
+fn doctor_with_cards(cards: &str, libraries: &[Library], environment: &[(&str, &str)]) -> (Output, Vec<Value>) {
+    let driver = tempfile::tempdir().unwrap();
+    card::folder(driver.path(), &card::folder::built().unwrap(), libraries).unwrap();
+    let ledger = driver.path().join("ledger");
+    card::settings::set(driver.path(), cards, "", &ledger).unwrap();
+    let place = ("LD_LIBRARY_PATH", driver.path().to_str().unwrap());
+    let told = doctor_in(&[environment, &[place]].concat(), &[]);
+    assert_eq!(std::fs::read_to_string(ledger).unwrap_or_default(), "", "what the cards complain of");
+    told
+}
+
+#[test]
+fn of_each_gpu_it_is_said_what_it_does_and_none_is_no_fault() {
+    let (output, findings) = doctor(&[]);
+    assert_eq!(output.status.code(), Some(0), "{findings:#?}");
+    assert!(findings.iter().any(|finding| finding["what"].as_str().unwrap().starts_with("gpu")), "{findings:#?}");
+
+    let (output, findings) = doctor_with_cards("l4,h200", &Library::ALL, &[]);
+    assert_eq!(output.status.code(), Some(0), "{findings:#?}");
+    let expected = [
+        ("gpu 0", "NVIDIA L4, 22.49 GiB, driver that knows CUDA"),
+        ("gpu 0 decode", "h264, hevc, hevc-10, vp9, vp9-10, av1, av1-10 (4 engines)"),
+        ("gpu 0 scale", "every sample as on the host"),
+        ("gpu 0 encode", "h264, hevc, av1 (2 engines, 16 sessions,"),
+        ("gpu 1", "NVIDIA H200"),
+        ("gpu 1 decode", "h264, hevc, hevc-10, vp9, vp9-10 (7 engines); in software: av1, av1-10"),
+        ("gpu 1 encode", "this kind of card has no encoder: the CPUs encode what it decodes"),
+    ];
+    for (what, text) in expected {
+        let [grade, seen, _] = &told(&findings, what)[0];
+        assert!(grade == "ok" && seen.starts_with(text), "{what}: {seen}");
+    }
+}
+
+#[test]
+fn a_gpu_that_cannot_be_used_is_told_with_what_to_do() {
+    let without_video = [("NVIDIA_DRIVER_CAPABILITIES", "compute,utility")];
+    let (output, findings) = doctor_with_cards("t4", &[Library::Cuda], &without_video);
+    assert_eq!(output.status.code(), Some(0), "software does it all: {findings:#?}");
+    for (what, library) in [("gpu 0 decode", "libnvcuvid.so.1"), ("gpu 0 encode", "libnvidia-encode.so.1")] {
+        let [grade, seen, advice] = &told(&findings, what)[0];
+        assert!(grade == "warn" && seen.starts_with(library), "{what}: {seen}");
+        assert!(advice.contains("lacks `video`: set it to compute,video,utility"), "{what}: {advice}");
+    }
+    assert_eq!(grade(&findings, "gpu 0"), "warn");
+
+    let (_, findings) = doctor_with_cards("none", &Library::ALL, &[]);
+    let [grade, seen, advice] = &told(&findings, "gpu")[0];
+    assert!(grade == "warn" && seen.contains("finds no device") && advice.contains("nvidia-smi -L"), "{findings:#?}");
+}
+
+/// Settings in a file of their own.
+fn settings(folder: &Path, text: &str) -> String {
+    let file = folder.join("settings.toml");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_settings_of_a_program_are_tried_as_the_program_would_use_them() {
+    let (Some(nats), Some(etcd)) = (nats(true), etcd()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let urls = format!("urls = [\"nats://me:hush@127.0.0.1:{}\"]", nats.port());
+
+    let scratch = folder.path().join("not/made/yet");
+    let worker = format!(
+        "name = \"w\"\n[nats]\n{urls}\n[worker]\nslots = 3\nscratch = {scratch:?}\n[worker.gpu]\nenabled = \"off\"\n"
+    );
+    let (output, findings) = doctor(&["--config", &settings(folder.path(), &worker)]);
+    assert_eq!(output.status.code(), Some(0), "{findings:#?}");
+    assert!(told(&findings, "settings")[0][1].ends_with("of a worker"));
+    assert!(told(&findings, "memory")[0][1].ends_with("for 3 slots"), "{findings:#?}");
+    assert!(told(&findings, "gpu")[0][1].contains("switched off"), "{findings:#?}");
+    assert_eq!((grade(&findings, "NATS"), grade(&findings, "cpu h264")), ("ok", "ok"));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("hush"), "a login is shown");
+    assert!(!scratch.try_exists().unwrap(), "nothing is made");
+
+    let work = folder.path().join("work");
+    let coordinator = format!(
+        "[api.places]\nwork = {work:?}\n[etcd]\nendpoints = [\"http://127.0.0.1:{}\"]\nprefix = \"/other\"\n[nats]\n{urls}\n",
+        etcd.port()
+    );
+    let (output, findings) = doctor(&["--config", &settings(folder.path(), &coordinator)]);
+    assert_eq!(output.status.code(), Some(0), "{findings:#?}");
+    for (what, text) in
+        [("settings", "of a coordinator"), ("etcd", "takes writes below /other"), ("storage", "deletes")]
+    {
+        let [grade, seen, _] = &told(&findings, what)[0];
+        assert!(grade == "ok" && seen.ends_with(text), "{what}: {seen}");
+    }
+    assert!(told(&findings, "cpu h264").is_empty(), "a coordinator has no codecs");
+
+    for (wrong, words) in
+        [("nme = \"w\"\n", "unknown field `nme`"), ("[api]\nprofile_dir = \"/nowhere\"\n", "api.places.work")]
+    {
+        let (output, findings) = doctor(&["--config", &settings(folder.path(), wrong)]);
+        assert_eq!(output.status.code(), Some(1), "{findings:#?}");
+        let [grade, seen, _] = &told(&findings, "settings")[0];
+        assert!(grade == "bad" && seen.contains(words), "{seen}");
+    }
 }

@@ -9,6 +9,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 use super::auth::{Callers, CertificateConfig, KeyConfig};
 use super::places::PlacesConfig;
+use super::profiles::Shelf;
 use crate::archive::Archive;
 
 /// How the control API is served.
@@ -93,6 +94,13 @@ impl ApiConfig {
             days: self.archive_days,
             storage: storage.clone(),
         })
+    }
+
+    /// Everything that is wrong with the files that it names.
+    pub fn file_complaints(&self) -> Vec<String> {
+        let profiles = Shelf::open(self.profile_dir.as_deref()).err().unwrap_or_default();
+        let tls = self.tls.as_ref().and_then(|tls| tls.read().err());
+        profiles.into_iter().chain(tls).collect()
     }
 
     /// Who may call. The error lists everything that is wrong with the configuration.

@@ -12,12 +12,8 @@ use super::{Finding, Grade};
 const ADVICE: &str =
     "install an FFmpeg built with it; Debian's libavcodec, libavfilter and their -extra packages have all";
 
-pub(super) async fn look() -> Vec<Finding> {
-    let spawner = match Spawner::start() {
-        Ok(spawner) => spawner,
-        Err(error) => return vec![Finding::new("codecs", Grade::Bad, error.to_string(), "see the message")],
-    };
-    let abilities = prove(&Arc::new(WorkerConfig::default()), &spawner).await;
+pub(super) async fn look(config: &Arc<WorkerConfig>, spawner: &Spawner) -> Vec<Finding> {
+    let abilities = prove(config, spawner).await;
     TRIALS.iter().zip(&abilities).map(|(trial, ability)| judge(trial, ability)).collect()
 }
 

@@ -4,7 +4,10 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, KvClient, TlsOptions, WatchOptions};
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, Identity, KvClient, TlsOptions, Txn, TxnOp,
+    WatchOptions,
+};
 use prometheus::{HistogramVec, IntCounter};
 use tokio::time::timeout;
 
@@ -81,6 +84,21 @@ impl Etcd {
         };
         let prefix = config.prefix.clone();
         Ok(Self { client, prefix, timeout: config.request_timeout(), errors, seconds, place })
+    }
+
+    /// Its version, if it lets this user write below the farm's prefix. It is asked to write on a condition that never holds,
+    /// which shows rights and quorum and leaves nothing there.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn check(&self) -> Result<String, StoreError> {
+        let unavailable = |RequestError { reason, .. }| StoreError::Unavailable { place: self.place.clone(), reason };
+        let key = self.key("doctor");
+        let never = Compare::version(key.as_str(), CompareOp::Less, 0);
+        let write = Txn::new().when([never]).and_then([TxnOp::put(key, "trial", None)]);
+        let (mut kv, mut client) = (self.kv(), self.client());
+        self.ask(kv.txn(write)).await.map_err(unavailable)?;
+        Ok(self.ask(client.status()).await.map_err(unavailable)?.version().to_owned())
     }
 
     /// The key of this farm with that name.
