@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Secret, load};
+use shared::config::{ConfigError, Secret, load, variable};
 use shared::queue::nats::NatsConfig;
 use shared::storage::StorageConfig;
 use shared::telemetry::LogConfig;
@@ -15,6 +15,8 @@ use crate::schedule::Weights;
 
 /// Where the password for etcd is.
 const ETCD_PASSWORD: &str = "FARM_ETCD_PASSWORD";
+/// Where the address is that differs between coordinators with the same file.
+const ADVERTISE: &str = "FARM_ADVERTISE";
 /// Leases that etcd grants: it makes shorter ones longer.
 const LEASE_SECONDS: std::ops::RangeInclusive<u64> = 2..=300;
 /// Time-outs of requests that leave room for a second try within a lease.
@@ -71,6 +73,7 @@ pub struct EtcdConfig {
     pub lease_s: u64,
     /// Address of this coordinator's API for the other coordinators, which forward calls to it while it leads. Default:
     /// empty, which is `http://` (`https://` with TLS) and the address the API listens on, unless that is all of them.
+    /// `FARM_ADVERTISE` in the environment wins.
     pub advertise: String,
 }
 
@@ -113,12 +116,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        load(path, Self::read_secrets, Self::complaints)
+        load(path, Self::read_environment, Self::complaints)
     }
 
-    fn read_secrets(&mut self) {
+    fn read_environment(&mut self) {
+        if let Some(address) = variable(ADVERTISE) {
+            self.etcd.advertise = address;
+        }
         self.etcd.password = Secret::from_env(ETCD_PASSWORD);
-        self.nats.read_login(|name| Some(Secret::from_env(name).reveal().to_owned()).filter(|value| !value.is_empty()));
+        self.nats.read_login(variable);
     }
 
     /// Everything that is wrong beyond what the types say.
@@ -232,6 +238,15 @@ mod tests {
         ];
         let sample = include_str!("../../deploy/coordinator.toml");
         assert_eq!(shared::config::sample_complaints::<Config>(sample, &sources), [""; 0]);
+    }
+
+    #[test]
+    fn the_file_of_compose_lacks_keys_and_an_address_alone() {
+        let file = include_str!("../../deploy/compose/coordinator.toml");
+        let key = format!("[[api.keys]]\nsha256 = \"{}\"\ntenant = \"a\"\nscopes = [\"read\"]\n", "0".repeat(64));
+        let mut config: Config = shared::config::read(&format!("{file}\n{key}")).unwrap();
+        config.etcd.advertise = "http://coordinator-1:7600".into();
+        assert_eq!(config.complaints(), [""; 0]);
     }
 
     #[test]

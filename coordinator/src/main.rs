@@ -40,6 +40,9 @@ struct Args {
     /// Print the settings in force, and end
     #[arg(long)]
     print_config: bool,
+    /// Ask the program that runs here with these settings whether it is ready, and end: 0 if it is, else 1
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -49,7 +52,11 @@ fn main() -> ExitCode {
         eprintln!("credentials can't be kept from other processes: {error}");
         return ExitCode::FAILURE;
     }
-    program::run(Config::load(args.config.as_deref()), args.print_config, |config| &config.log, run)
+    let config = Config::load(args.config.as_deref());
+    if args.check {
+        return program::check(config.map(|config| config.http_listen));
+    }
+    program::run(config, args.print_config, |config| &config.log, run)
 }
 
 /// From the first socket to the last lease.

@@ -23,8 +23,7 @@ pub struct Secret(String);
 impl Secret {
     /// From an environment variable; empty if it is not set.
     pub fn from_env(name: &str) -> Self {
-        let value = std::env::var_os(name).unwrap_or_default();
-        Self(value.to_string_lossy().trim_end_matches('\n').to_owned())
+        Self(variable(name).unwrap_or_default())
     }
 
     /// The secret itself.
@@ -42,6 +41,12 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_empty() { "none" } else { "hidden" })
     }
+}
+
+/// What the environment says under this name, less line ends; `None` if nothing.
+pub fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?;
+    Some(value.to_string_lossy().trim_end_matches('\n').to_owned()).filter(|value| !value.is_empty())
 }
 
 /// Reads a file, or without one takes the defaults; then `complete` adds what is not in files, and `check` says what is

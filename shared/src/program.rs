@@ -1,6 +1,9 @@
 //! What a program is around its work: settings, logs, a runtime, and how it ends.
 
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 use tracing::error;
@@ -10,6 +13,40 @@ use crate::telemetry::LogConfig;
 
 /// The program could not begin, or could not go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long a program may take to say whether it is ready.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Asks the program that runs on this host with these settings whether it is ready. Ends with 1 if it is not, and with 2 if
+/// the settings can't be used; says why.
+pub fn check(pages: Result<SocketAddr, ConfigError>) -> ExitCode {
+    let pages = match pages {
+        Ok(pages) => pages,
+        Err(complaints) => {
+            eprintln!("{complaints}");
+            return ExitCode::from(2);
+        }
+    };
+    let said = ask(pages).unwrap_or_else(|error| format!("{pages}: {error}"));
+    let (head, body) = said.split_once("\r\n\r\n").unwrap_or(("", &said));
+    println!("{}", body.trim_end());
+    let ready = head.split_ascii_whitespace().nth(1) == Some("200");
+    if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn ask(mut pages: SocketAddr) -> io::Result<String> {
+    match pages {
+        SocketAddr::V4(_) if pages.ip().is_unspecified() => pages.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(_) if pages.ip().is_unspecified() => pages.set_ip(Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    }
+    let mut stream = TcpStream::connect_timeout(&pages, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said)
+}
 
 /// Ends with 2 if the settings can't be used; prints them if that was asked for; otherwise logs as they say and does the
 /// program's work, to end with 1 if that fails.

@@ -42,6 +42,9 @@ struct Args {
     /// Print the settings in force, and end
     #[arg(long)]
     print_config: bool,
+    /// Ask the program that runs here with these settings whether it is ready, and end: 0 if it is, else 1
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +75,9 @@ fn main() -> ExitCode {
     let config = Config::load(args.config.as_deref());
     if let Some(Command::GpuSelftest { gpu, json }) = args.command {
         return selftest::run(config, gpu.as_deref(), json);
+    }
+    if args.check {
+        return program::check(config.map(|config| config.http_listen));
     }
     program::run(config, args.print_config, |config| &config.log, run)
 }

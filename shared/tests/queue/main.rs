@@ -1,6 +1,8 @@
 //! The contract of `Queue`, run on both twins, and what only a broker can do wrong.
 
 #[cfg(all(feature = "nats", feature = "testing"))]
+mod accounts;
+#[cfg(all(feature = "nats", feature = "testing"))]
 mod broker;
 mod contract;
 mod sample;

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
+use shared::queue::Queue;
 use shared::queue::nats::{Login, NatsConfig, NatsQueue};
-use shared::queue::{Incoming, Queue};
-use shared::task::Outcome;
 use shared::testing::broker::old_broker;
 use shared::testing::certificates::Authority;
 use shared::testing::{Server, free_port};
@@ -76,46 +75,6 @@ async fn a_password_opens_and_a_wrong_one_is_refused() {
     config.login = Some(Login { user: "farm".into(), password: "guessed".into() });
     let said = refusal(&config).await;
     assert!(said.contains("authorization") && !said.contains("guessed"), "{said}");
-}
-
-/// As documented in `queue/nats/streams.rs`.
-fn worker_permissions(prefix: &str) -> String {
-    format!(
-        r#"publish: ["$JS.API.CONSUMER.MSG.NEXT.{prefix}-tasks.*", "$JS.ACK.{prefix}-tasks.>", "$JS.API.INFO",
-        "{prefix}.report", "{prefix}.life.*", "{prefix}.worker.*", "{prefix}.wake.*"],
-        subscribe: ["{prefix}.direct", "{prefix}.wake.*", "_INBOX.>"]"#
-    )
-}
-
-#[tokio::test]
-async fn a_worker_needs_few_permissions_and_gets_no_further() {
-    let mut config = config(0);
-    let permissions = worker_permissions(&config.prefix);
-    let args = |folder: &Path| {
-        let file = folder.join("nats.conf");
-        let users = format!("{{user: c, password: c}}, {{user: w, password: w, permissions: {{ {permissions} }}}}");
-        std::fs::write(&file, format!("authorization {{ users: [{users}] }}")).unwrap();
-        words(&format!("-js -sd {}/store -c {}", folder.display(), file.display()))
-    };
-    let Some(broker) = broker(args) else { return };
-    config.urls = vec![format!("nats://127.0.0.1:{}", broker.port())];
-    let login = |name: &str| Some(Login { user: name.into(), password: name.into() });
-    let coordinator = connect(&NatsConfig { login: login("c"), ..config.clone() }).await;
-    let worker = connect(&NatsConfig { login: login("w"), ..config }).await;
-    coordinator.open().await.unwrap();
-    coordinator.push(task("a"), NORMAL).await.unwrap();
-    pull(&worker).await.give_back().await.unwrap();
-    let delivery = pull(&worker).await;
-    worker.check().await.unwrap();
-    worker.report(report("a", Outcome::Started)).await.unwrap();
-    worker.report(result(1)).await.unwrap();
-    delivery.ack().await.unwrap();
-    assert_eq!(hear_report(&coordinator).await.outcome, Outcome::Started);
-    assert_eq!(hear_report(&coordinator).await, result(1));
-    worker.beat(heartbeat("w")).await.unwrap();
-    hear(&coordinator, |incoming| matches!(incoming, Incoming::Heartbeat(_)).then_some(())).await;
-    let (opened, pushed) = tokio::join!(worker.open(), worker.push(task("b"), NORMAL));
-    assert!(opened.is_err() && pushed.is_err());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Secret, load};
+use shared::config::{ConfigError, load, variable};
 use shared::queue::nats::NatsConfig;
 use shared::task::WorkerId;
 use shared::telemetry::LogConfig;
@@ -50,8 +50,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let read = |name: &str| Some(Secret::from_env(name).reveal().to_owned()).filter(|value| !value.is_empty());
-        load(path, |config: &mut Self| config.nats.read_login(read), Self::complaints)
+        load(path, |config: &mut Self| config.nats.read_login(variable), Self::complaints)
     }
 
     /// Everything that is wrong beyond what the types say.
@@ -93,6 +92,12 @@ mod tests {
         ];
         let sample = include_str!("../../../deploy/worker.toml");
         assert_eq!(shared::config::sample_complaints::<Config>(sample, &sources), [""; 0]);
+    }
+
+    #[test]
+    fn the_file_of_compose_lacks_nothing() {
+        let config: Config = shared::config::read(include_str!("../../../deploy/compose/worker.toml")).unwrap();
+        assert_eq!(config.complaints(), [""; 0]);
     }
 
     #[test]

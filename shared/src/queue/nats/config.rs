@@ -18,6 +18,9 @@ pub struct NatsConfig {
     pub urls: Vec<String>,
     /// First word of every subject and stream: farms with different ones share a broker. 1 to 32 of `a-z`, `0-9`, `-`.
     pub prefix: String,
+    /// First words of the subjects that answers come to: a broker that lets each role listen below words of its own alone
+    /// keeps from workers what coordinators are told. Empty: `_INBOX.USER` for a user with a password, else `_INBOX`.
+    pub inbox: String,
     /// Milliseconds that the first connection may take. A broker that is lost later is waited for.
     pub connect_timeout_ms: u64,
     /// File with a user's JWT and seed, as `nsc` writes it.
@@ -73,6 +76,7 @@ impl Default for NatsConfig {
         Self {
             urls: vec!["nats://127.0.0.1:4222".into()],
             prefix: "farm".into(),
+            inbox: String::new(),
             connect_timeout_ms: 10_000,
             credentials_file: None,
             tls_required: false,
@@ -114,6 +118,10 @@ impl NatsConfig {
                 (1..=32).contains(&self.prefix.len()) && self.prefix.bytes().all(plain),
                 "prefix: must be 1 to 32 of a-z, 0-9 and -",
             ),
+            (
+                self.inbox.is_empty() || self.inbox.split('.').all(is_word),
+                "inbox: must be words of A-Z, a-z, 0-9, - and _ with dots between them",
+            ),
             (self.tls_certificate.is_some() == self.tls_key.is_some(), "tls_certificate, tls_key: one needs the other"),
             ((1..=5).contains(&self.replicas), "replicas: must be 1 to 5"),
             (self.fleet_slots > 0, "fleet_slots: must be above 0"),
@@ -125,10 +133,24 @@ impl NatsConfig {
         rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule.to_owned()).collect()
     }
 
+    /// See [`Self::inbox`].
+    pub(super) fn answers_to(&self) -> String {
+        match &self.login {
+            _ if !self.inbox.is_empty() => self.inbox.clone(),
+            Some(login) if is_word(&login.user) => format!("_INBOX.{}", login.user),
+            _ => "_INBOX".to_owned(),
+        }
+    }
+
     /// See [`Self::ack_wait_ms`].
     pub(super) fn ack_wait(&self) -> Duration {
         Duration::from_millis(self.ack_wait_ms)
     }
+}
+
+/// Can stand between two dots of a subject, and means nothing but itself.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 #[cfg(test)]
@@ -138,9 +160,26 @@ mod tests {
     #[test]
     fn the_default_is_sound_and_all_that_is_wrong_is_said() {
         assert_eq!(NatsConfig::default().check(), [] as [String; 0]);
-        let wrong =
+        let mut wrong =
             NatsConfig { urls: vec![], prefix: "a.b".into(), tls_key: Some("k".into()), ..NatsConfig::default() };
         assert_eq!(wrong.check().len(), 3);
+        for inbox in ["_INBOX.", "_INBOX.*", "_INBOX.>"] {
+            wrong.inbox = inbox.into();
+            assert_eq!(wrong.check().len(), 4, "{inbox}");
+        }
+    }
+
+    #[test]
+    fn answers_to_a_user_come_to_words_of_its_own() {
+        let login = |user: &str| Some(Login { user: user.into(), password: String::new() });
+        let mut config = NatsConfig::default();
+        assert_eq!(config.answers_to(), "_INBOX");
+        for (user, inbox) in [("worker", "_INBOX.worker"), ("*", "_INBOX"), ("a.b", "_INBOX")] {
+            config.login = login(user);
+            assert_eq!(config.answers_to(), inbox);
+        }
+        config.inbox = "_IN.w-1".into();
+        assert_eq!((config.check(), config.answers_to()), (vec![], "_IN.w-1".into()));
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Link {
 async fn options(config: &NatsConfig) -> Result<ConnectOptions, QueueError> {
     let mut options = ConnectOptions::new()
         .name("farm")
+        .custom_inbox_prefix(config.answers_to())
         .max_reconnects(None)
         .ping_interval(PING_INTERVAL)
         .require_tls(config.tls_required)

@@ -7,13 +7,8 @@
 //! core   PREFIX.life.WORKER, PREFIX.worker.WORKER, PREFIX.direct, PREFIX.wake.CLASS
 //! ```
 //!
-//! A worker's account at the broker needs no more than these, so it can't hear results, push tasks or remove anything:
-//!
-//! ```text
-//! publish    $JS.API.CONSUMER.MSG.NEXT.PREFIX-tasks.*  $JS.ACK.PREFIX-tasks.>  $JS.API.INFO
-//!            PREFIX.report  PREFIX.life.*  PREFIX.worker.*  PREFIX.wake.*
-//! subscribe  PREFIX.direct  PREFIX.wake.*  _INBOX.>
-//! ```
+//! What each role needs of these, and of the broker's own subjects, stands in `deploy/nats/accounts.conf`: with no more a worker
+//! can't hear results, push tasks or remove anything.
 
 use async_nats::jetstream::consumer::{self, AckPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
