@@ -55,6 +55,7 @@ def main():
             print(f"{len(cluster.containers)} containers run and are well after {time.monotonic() - began:.1f} s")
             for name, why in cluster.left_out.items():
                 print(f"SKIPPED: {name}: {why}")
+            again(cluster)
             walls(cluster)
             strangers(cluster)
             job(cluster, env, options.programs / "farm")
@@ -63,6 +64,14 @@ def main():
         finally:
             cluster.stop()
     print(f"the farm of compose.yml works ({time.monotonic() - began:.1f} s)")
+
+
+def again(cluster):
+    """What runs once and ends does so at every start of the farm."""
+    for container in cluster.containers:
+        if container.service.get("restart") == "no":
+            container.start()
+            container.wait_until("service_completed_successfully")
 
 
 def reaches(cluster, who, whom, port):
