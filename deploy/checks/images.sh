@@ -31,7 +31,7 @@ fi
 stand_ins() {
   root=$(mktemp -d)
   # shellcheck disable=SC2016 # apt's own
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -1)
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' | sed -n 1p)
   debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.log" || { tail "$root.log"; exit 1; }
   # Packages come from where this machine has them from.
   rm -f "$root/etc/apt/sources.list"
