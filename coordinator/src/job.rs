@@ -490,6 +490,9 @@ pub struct JobView {
     pub renditions: Vec<RenditionView>,
     /// How the chunks stand.
     pub chunks: ChunkCounts,
+    /// They wait for GPUs that are being tried.
+    #[serde(default)]
+    pub awaits_gpus: bool,
     /// Segments per rendition that a player can play now, from the start.
     pub playable_segments: u64,
     /// Their duration.

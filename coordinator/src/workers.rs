@@ -69,8 +69,12 @@ pub struct WorkerView {
 impl WorkerView {
     /// Whether it takes tasks of this class.
     pub fn takes(&self, class: Class) -> bool {
-        let working = self.heartbeat.standing == Standing::Working && self.hold.is_none() && !self.lost;
-        working && self.heartbeat.classes.contains(&class)
+        self.works() && self.heartbeat.classes.contains(&class)
+    }
+
+    /// Whether it takes tasks of the classes that it has proven.
+    fn works(&self) -> bool {
+        self.heartbeat.standing == Standing::Working && self.hold.is_none() && !self.lost
     }
 }
 
@@ -297,6 +301,11 @@ impl Workers {
     /// Whether somebody takes tasks of this class, and lacks nothing for this one.
     pub fn can(&self, class: Class, work: &Work) -> bool {
         self.views().any(|view| view.takes(class) && view.heartbeat.slots_of(class) > 0 && !lacks(view, class, work))
+    }
+
+    /// Whether somebody tries GPUs for the first time.
+    pub fn try_gpus(&self) -> bool {
+        self.views().any(|view| view.works() && view.heartbeat.gpu.on_trial)
     }
 
     /// A person wants a worker to hold, or to work again. `None`: no such worker.

@@ -53,6 +53,8 @@ pub enum Event {
         /// A sentence.
         reason: String,
     },
+    /// This machine has a GPU, and encoding begins when it is known what that can do.
+    AwaitsGpus,
     /// The first segments of every rendition can be played.
     Playable {
         /// Since the start of this run.
@@ -135,6 +137,7 @@ pub enum Pace {
 pub struct Watcher {
     pace: Pace,
     verdict: Option<Verdict>,
+    awaits_gpus: bool,
     playable: bool,
     publishing: bool,
     renditions: usize,
@@ -153,6 +156,7 @@ impl Watcher {
         Self {
             pace,
             verdict: None,
+            awaits_gpus: false,
             playable: false,
             publishing: false,
             renditions: 0,
@@ -193,6 +197,9 @@ impl Watcher {
         self.dropped = self.dropped.max(view.ladder.dropped.len());
         events.extend(view.problems.iter().skip(self.problems).filter(|p| !p.fatal).cloned().map(Event::Problem));
         self.problems = self.problems.max(view.problems.len());
+        if !std::mem::replace(&mut self.awaits_gpus, view.awaits_gpus) && view.awaits_gpus {
+            events.push(Event::AwaitsGpus);
+        }
         if !self.playable && view.playable_segments > 0 && !view.state.is_final() {
             self.playable = true;
             events.push(Event::Playable { after_seconds: now.as_secs_f64() });
@@ -291,6 +298,7 @@ mod tests {
             ladder: Ladder::default(),
             renditions: vec![rendition("a"), rendition("b")],
             chunks: ChunkCounts::default(),
+            awaits_gpus: false,
             playable_segments: 0,
             playable_ms: 0,
             cpu_ms: 0,

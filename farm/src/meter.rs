@@ -53,6 +53,10 @@ impl Queue for MeteredQueue {
         self.inner.push(task, lane).await
     }
 
+    async fn clear(&self, class: Class) -> Result<(), QueueError> {
+        self.inner.clear(class).await
+    }
+
     async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
         self.inner.direct(directive).await
     }

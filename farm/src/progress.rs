@@ -127,6 +127,7 @@ fn line(event: &Event, out: &Path) -> String {
         Event::Finding(finding) => format!("finding     {}: {}; {}", finding.code, finding.text, finding.handling),
         Event::Rendition { name, text } => format!("making      {name} {text}").trim_end().to_owned(),
         Event::Dropped { rung, reason } => format!("leaving out {rung}: {reason}"),
+        Event::AwaitsGpus => "waiting     until the GPUs of this machine have been tried, a minute at most".to_owned(),
         Event::Playable { after_seconds } => {
             format!("playable    after {after_seconds:.1} s: farm play {}", out.display())
         }

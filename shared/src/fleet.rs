@@ -145,6 +145,8 @@ pub struct GpuShare {
     pub busy: u32,
     /// As [`Heartbeat::speed_ms_per_s`].
     pub speed_ms_per_s: u32,
+    /// There is a driver, and what it has is being tried for the first time: soon there may be slots.
+    pub on_trial: bool,
 }
 
 impl Heartbeat {

@@ -54,6 +54,9 @@ pub trait Queue: Send + Sync + 'static {
     /// Coordinator: offers a task to any worker of the lane's class.
     async fn push(&self, task: Task, lane: Lane) -> Result<(), QueueError>;
 
+    /// Coordinator: takes back what waits for a class. Attempts that a worker has begun go on.
+    async fn clear(&self, class: Class) -> Result<(), QueueError>;
+
     /// Coordinator: waits for what comes next; `None` when the queue has been closed. What was returned before counts as
     /// handled: it is not told again. Can be dropped and called again.
     async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError>;

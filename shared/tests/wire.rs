@@ -214,11 +214,14 @@ fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
     let works = Ability { class: Class::Cpu, name: "h264".into(), lack: None };
     let lacks = Ability { name: "hevc".into(), lack: Some("this FFmpeg has no libx265".into()), ..works.clone() };
     let proven = Heartbeat { abilities: vec![works, lacks], proofs: 2, ..heartbeat(Standing::Working, vec![]) };
-    let gpu = GpuShare { slots: 12, busy: 1, speed_ms_per_s: 40_000 };
+    let gpu = GpuShare { slots: 12, busy: 1, speed_ms_per_s: 40_000, on_trial: false };
+    let on_trial =
+        Heartbeat { gpu: GpuShare { on_trial: true, ..Default::default() }, ..heartbeat(Standing::Working, vec![]) };
     let classes = Class::ALL.to_vec();
     let on_gpus = Heartbeat { gpu, classes, ..heartbeat(Standing::Working, vec![attempt(1), attempt(2)]) };
     vec![
         ("heartbeat-gpu", on_gpus),
+        ("heartbeat-gpu-on-trial", on_trial),
         ("heartbeat-working", heartbeat(Standing::Working, vec![attempt(1), attempt(2)])),
         ("heartbeat-holding", heartbeat(Standing::Holding, vec![])),
         ("heartbeat-draining", heartbeat(Standing::Draining, vec![attempt(1)])),

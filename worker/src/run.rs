@@ -5,6 +5,7 @@
 
 mod attempt;
 mod breaker;
+mod driver;
 mod feed;
 mod fetch;
 mod gpus;
@@ -29,7 +30,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::WorkerConfig;
+use crate::config::{GpuUse, WorkerConfig};
 use crate::proof::gpu::Kept;
 use crate::proof::{self, Proof};
 use crate::scratch::Scratch;
@@ -88,7 +89,8 @@ impl Worker {
     /// A worker that takes its tasks from `queue` until `draining` is cancelled, by the caller or by a directive.
     pub fn new(config: WorkerConfig, queue: Arc<dyn Queue>, id: WorkerId, draining: CancellationToken) -> Self {
         let slots = u32::try_from(config.slots.get()).unwrap_or(u32::MAX);
-        let gpus = Arc::new(Gpus::new(Kept::below(&config.scratch)));
+        let on_trial = config.gpu.enabled == GpuUse::Auto && driver::is_here();
+        let gpus = Arc::new(Gpus::new(Kept::below(&config.scratch), on_trial));
         let presence = Presence::new(id.clone(), slots, gpus.clone(), draining.clone());
         let scratch = Arc::new(Scratch::new(&config.scratch));
         let shared = Shared { config: Arc::new(config), scratch, queue, id, presence, gpus, draining };
@@ -195,12 +197,18 @@ async fn prove_gpus(shared: Arc<Shared>, spawner: Spawner) {
     }
 }
 
-/// Says again and again that the worker lives.
+/// Says again and again that the worker lives, and at once when it can do more or less than before: others may wait for that.
 async fn beat(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut offer, mut proof) = (shared.gpus.offer(), shared.presence.proof());
     loop {
-        tick.tick().await;
+        // Neither change can fail: the senders are in `shared`.
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = offer.changed() => {}
+            _ = proof.changed() => {}
+        }
         if let Err(error) = shared.queue.beat(shared.presence.heartbeat()).await {
             warn!(%error, "heartbeat not sent");
         }

@@ -45,6 +45,8 @@ pub(super) struct ActiveJob {
     /// Another job writes to its target by now.
     pub(super) target_is_anothers: bool,
     pub(super) leaving: Leaving,
+    /// Since when its chunks wait for GPUs that are being tried; `None`: they never did.
+    pub(super) awaits_gpus_since_ms: Option<u64>,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
     /// What people have not been shown yet.
@@ -149,6 +151,7 @@ impl ActiveJob {
             litter_until_ms: None,
             target_is_anothers: false,
             leaving: Leaving::default(),
+            awaits_gpus_since_ms: None,
             memory: Memory::default(),
             unseen: Unseen::whole(),
         }

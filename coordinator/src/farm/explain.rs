@@ -33,14 +33,17 @@ impl Farm {
     pub fn explain(&self, job: &JobId, now_ms: u64) -> Option<Vec<Line>> {
         let job = self.jobs.get(job)?;
         let mut lines = job.timeline(now_ms);
+        let mut say = |text: String| lines.push(Line { at_ms: None, about: "job".to_owned(), text });
+        if job.awaits_gpus() {
+            say("Its chunks wait until a worker that has just started has tried its GPUs, a minute at most.".to_owned());
+        }
         let live = |task: &&ActiveTask| !task.is_done() && !job.record.state.is_final();
         let silent_ms = self.workers.silent_ms(now_ms).filter(|silent_ms| *silent_ms >= LOST_AFTER_MS);
         if let Some(silent_ms) = silent_ms.filter(|_| job.tasks.values().any(|task| live(&task))) {
-            let text = format!(
+            say(format!(
                 "No worker has been heard for {} s: NATS is out of reach for them or for this coordinator, or all are gone.",
                 silent_ms / 1000
-            );
-            lines.push(Line { at_ms: None, about: "job".to_owned(), text });
+            ));
         }
         let waiting = job.tasks.values().filter(live).filter(|task| task.begun_ms.is_none());
         let waits: BTreeSet<Class> = waiting.map(|task| job.lane(task.record.id.name).class).collect();
@@ -49,7 +52,7 @@ impl Farm {
                 Class::Cpu => "No worker takes tasks: none is connected, or all of them hold.",
                 Class::Gpu => "No worker with a GPU takes tasks; in a minute its chunks go on to CPUs.",
             };
-            lines.push(Line { at_ms: None, about: "job".to_owned(), text: text.to_owned() });
+            say(text.to_owned());
         }
         Some(lines)
     }
@@ -146,11 +149,14 @@ fn waited(receipt: &Receipt) -> String {
 /// What was to be done on a GPU and was not.
 fn fallbacks(receipt: &Receipt) -> Vec<String> {
     let Receipt::Video(video) = receipt else { return Vec::new() };
-    let told = |fallback: &Fallback| match fallback.stage {
-        Stage::Slot => format!("Its slot died on a GPU, and it began again with less of it: {}.", fallback.reason),
-        stage => format!("A GPU did not {}, and something else did: {}.", stage.as_str(), fallback.reason),
-    };
-    video.hardware.fallbacks.iter().map(told).collect()
+    video.hardware.fallbacks.iter().map(fallback).collect()
+}
+
+pub(super) fn fallback(Fallback { stage, reason }: &Fallback) -> String {
+    match stage {
+        Stage::Slot => format!("Its slot died on a GPU, and it began again with less of it: {reason}."),
+        stage => format!("A GPU did not {}, and something else did: {reason}.", stage.as_str()),
+    }
 }
 
 /// Who else than software has encoded.

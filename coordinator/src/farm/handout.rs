@@ -50,7 +50,7 @@ fn backlog(job: &ActiveJob, class: Class, now_ms: u64) -> Option<schedule::Backl
     let waiting =
         |task: &ActiveTask| Waiting { name: task.record.id.name, length_ms: stragglers::length_ms(&task.record.work) };
     let ready = |task: &&ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
-    let here = |task: &&ActiveTask| job.lane(task.record.id.name).class == class;
+    let here = |task: &&ActiveTask| job.is_placed(task.record.id.name) && job.lane(task.record.id.name).class == class;
     // The last attempts of a job that has ended still hold slots.
     let waiting = match job.record.state.is_final() {
         true => Vec::new(),

@@ -1,6 +1,6 @@
 //! What the core is told, and what it asks for.
 
-use shared::fleet::{AttemptRef, Directive, Heartbeat, Lane};
+use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane};
 use shared::task::{JobId, Places, Task, TaskId, TaskName, TaskReport, TenantId, WorkerId};
 
 use crate::archive::Archived;
@@ -106,6 +106,8 @@ pub enum Command {
     SaveHold(WorkerId, Option<Hold>),
     /// Offer an attempt to the workers.
     Enqueue(Box<Task>, Lane),
+    /// Take back what waits on the queue for a class: it has been handed out anew.
+    Clear(Class),
     /// Write a round of playlists; answered by [`Event::Published`] or [`Event::PublishFailed`]. One at a time per job.
     Publish(Box<Round>),
     /// Tell the workers.

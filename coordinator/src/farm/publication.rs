@@ -5,6 +5,7 @@
 //! its first chunk are made.
 
 use shared::error::ErrorKind;
+use shared::placement::Hardware;
 use shared::source::Finding;
 use shared::task::{
     AudioReceipt, AudioTask, IndexReceipt, Receipt, Spent, StoryboardReceipt, StoryboardTask, TaskName, VideoReceipt,
@@ -267,6 +268,7 @@ impl ActiveJob {
                 attempts: self.ordinal(task.record.attempt),
                 worker: accepted.worker.clone(),
                 spent: spent(&accepted.receipt),
+                hardware: hardware(&accepted.receipt),
             }),
             TaskState::Waiting | TaskState::Out => None,
         });
@@ -326,6 +328,12 @@ impl ActiveJob {
             _ => self.fail_with(kind, problem, now_ms, out),
         }
     }
+}
+
+/// `None`: software, as was meant.
+fn hardware(receipt: &Receipt) -> Option<Hardware> {
+    let Receipt::Video(video) = receipt else { return None };
+    (!video.hardware.is_plain()).then(|| video.hardware.clone())
 }
 
 /// What an attempt cost.

@@ -100,6 +100,7 @@ impl ActiveJob {
         take_lists(&mut task.record.work);
         out.push(Command::SaveTask(Box::new(task.record.clone())));
         self.unseen.tasks = true;
+        self.note_fallbacks(name, out);
         if confirmed { Claim::Confirmed } else { Claim::Accepted }
     }
 
@@ -243,7 +244,7 @@ impl ActiveJob {
     }
 
     /// Where a task's problem lies, for people.
-    fn scope(&self, name: TaskName) -> String {
+    pub(super) fn scope(&self, name: TaskName) -> String {
         match (name, self.tasks.get(&name).map(|task| &task.record.work)) {
             (TaskName::Video(number), Some(Work::Video(task))) => format!("chunk {number}, {}", range(task)),
             (_, Some(Work::Audio(task))) => {

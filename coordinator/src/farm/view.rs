@@ -89,6 +89,7 @@ impl ActiveJob {
             ladder: record.ladder.clone(),
             renditions: self.renditions(),
             chunks,
+            awaits_gpus: self.awaits_gpus(),
             playable_segments: self.publishing.playable.segments,
             playable_ms: if completed { record.duration_ms.unwrap_or(0) } else { self.publishing.playable.ms },
             cpu_ms,

@@ -4,6 +4,7 @@
 //! named there, and no other job takes it away.
 
 use serde::{Deserialize, Serialize};
+use shared::placement::Hardware;
 use shared::storage::{Fault, Storage, StorageError};
 use shared::task::{JobId, Spent, TaskName, WorkerId};
 
@@ -36,6 +37,9 @@ pub struct TaskRun {
     pub worker: WorkerId,
     /// What the accepted one cost.
     pub spent: Spent,
+    /// What it ran on, where a GPU had a part in it or was to have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<Hardware>,
 }
 
 /// Whose the presentation at a target is.

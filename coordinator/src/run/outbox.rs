@@ -176,6 +176,11 @@ impl Outbox {
                     warn!(%error, "workers not told; the next heartbeat says it again");
                 }
             }
+            Command::Clear(class) => {
+                if let Err(error) = self.queue.clear(class).await {
+                    warn!(%class, %error, "stale tasks stay on the queue; whoever takes one is told to stop");
+                }
+            }
             Command::Notify(view) => {
                 log(&view);
                 self.views.show(*view);

@@ -4,6 +4,7 @@ use coordinator::farm::Event;
 use coordinator::job::{JobState, TaskState};
 use coordinator::workers;
 use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat};
+use shared::placement::{Fallback, Stage};
 use shared::task::*;
 use shared::testing::synthetic::{Source, report};
 
@@ -11,7 +12,7 @@ use crate::world::{World, heartbeat};
 
 /// A worker that has proven both classes: two slots on CPUs, three on its GPU.
 fn with_gpu() -> Heartbeat {
-    let gpu = GpuShare { slots: 3, busy: 0, speed_ms_per_s: 20_000 };
+    let gpu = GpuShare { slots: 3, busy: 0, speed_ms_per_s: 20_000, on_trial: false };
     Heartbeat { classes: Class::ALL.to_vec(), gpu, ..heartbeat() }
 }
 
@@ -52,6 +53,41 @@ fn chunks_go_to_gpus_and_everything_else_to_cpus() {
     );
 }
 
+/// A worker that has begun to try its GPU.
+fn with_gpu_on_trial() -> Heartbeat {
+    Heartbeat { gpu: GpuShare { on_trial: true, ..GpuShare::default() }, ..heartbeat() }
+}
+
+#[test]
+fn chunks_wait_for_gpus_that_are_being_tried() {
+    let source = long();
+    let mut world = planned(with_gpu_on_trial(), &source);
+    let handed_out = |world: &World| world.queue.iter().any(|task| matches!(task.id.name, TaskName::Video(_)));
+    assert!(!handed_out(&world) && world.view().awaits_gpus);
+    assert!(world.queue.iter().any(|task| task.id.name == TaskName::Audio(0)), "what no GPU does goes out at once");
+    let lines = world.farm.explain(&crate::world::spec().id, world.now_ms).unwrap();
+    assert!(lines.iter().any(|line| line.text.contains("has tried its GPUs")), "{lines:?}");
+    world.worker = Some(with_gpu());
+    world.beat();
+    assert_eq!(class_of(&world, TaskName::Video(0)), Class::Gpu);
+    assert!(!world.view().awaits_gpus);
+
+    let mut none = planned(with_gpu_on_trial(), &source);
+    none.worker = Some(heartbeat()); // the GPU has failed its trial
+    none.beat();
+    assert_eq!(class_of(&none, TaskName::Video(0)), Class::Cpu);
+}
+
+#[test]
+fn chunks_wait_for_a_trial_a_minute_and_no_longer() {
+    let mut world = planned(with_gpu_on_trial(), &long());
+    let handed_out = |world: &World| world.queue.iter().any(|task| matches!(task.id.name, TaskName::Video(_)));
+    world.wait(58_000);
+    assert!(!handed_out(&world));
+    world.wait(4_000);
+    assert_eq!(class_of(&world, TaskName::Video(0)), Class::Cpu);
+}
+
 #[test]
 fn a_gpu_that_lacks_what_the_job_asks_for_gets_none_of_it() {
     let lack = Ability { class: Class::Gpu, name: "h264".into(), lack: Some("its driver is too old".into()) };
@@ -84,6 +120,8 @@ fn a_job_whose_gpus_have_gone_goes_on_on_cpus_and_says_so() {
     assert!(lines.iter().any(|line| line.text.contains("in a minute its chunks go on to CPUs")), "{lines:?}");
     world.wait(4_000);
     assert_eq!(class_of(&world, TaskName::Video(1)), Class::Cpu);
+    let stale = |task: &&Task| world.task(task.id.name).attempt != task.attempt;
+    assert_eq!(world.queue.iter().filter(stale).count(), 0, "nothing is left for GPUs");
     assert_eq!(world.task(TaskName::Video(0)).attempt, begun.attempt, "what runs goes on");
     assert_eq!(world.task(TaskName::Video(0)).state, TaskState::Out);
     // Whoever takes the earlier attempt after all is told at its first word.
@@ -115,4 +153,37 @@ fn where_its_chunks_go_survives_a_restart() {
     assert!(
         world.lanes.iter().all(|(task, lane)| matches!(task.name, TaskName::Video(_)) == (lane.class == Class::Gpu))
     );
+}
+
+#[test]
+fn what_a_gpu_did_not_do_is_told_once_for_each_stage() {
+    let source = long();
+    let mut world = planned(with_gpu(), &source);
+    let reason = |stage, reason: &str| Fallback::new(stage, reason);
+    for (number, fallbacks) in [
+        (0, vec![reason(Stage::Slot, "no frame in 20 s"), reason(Stage::Slot, "no frame in 20 s, again")]),
+        (1, vec![reason(Stage::Slot, "no frame in 20 s"), reason(Stage::Encode, "no session is free")]),
+    ] {
+        let task = world.take(TaskName::Video(number));
+        let mut reports = source.work(&task);
+        for report in &mut reports {
+            if let Outcome::Done(Receipt::Video(receipt)) = &mut report.outcome {
+                receipt.hardware.fallbacks.clone_from(&fallbacks);
+            }
+        }
+        world.reports(reports);
+    }
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+    let problems = &world.views.last().unwrap().problems;
+    let told: Vec<_> = problems.iter().map(|problem| (problem.code.as_str(), problem.text.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("gpu_slot_fallback", "Its slot died on a GPU, and it began again with less of it: no frame in 20 s."),
+            ("gpu_encode_fallback", "A GPU did not encode, and something else did: no session is free."),
+        ]
+    );
+    assert!(problems.iter().all(|problem| !problem.fatal));
+    assert!(problems[0].scope.starts_with("chunk 0") && problems[1].scope.starts_with("chunk 1"), "{problems:?}");
 }

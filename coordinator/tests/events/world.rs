@@ -140,6 +140,7 @@ impl World {
                     Event::Published { job, multivariant: true }
                 });
             }
+            Command::Clear(class) => self.queue.retain(|task| self.lanes[&task.id].class != class),
             Command::Direct(Directive::Cancel(cancellation)) => self.cancelled.push(cancellation),
             Command::Direct(directive) => self.directives.push(directive),
             Command::ForgetJob(job) => drop(self.jobs.remove(&job)),

@@ -329,6 +329,7 @@ impl World {
             }
             Command::Publish(round) => self.publish(*round),
             Command::Direct(directive) => self.direct(&directive),
+            Command::Clear(class) => unreachable!("nobody here has a GPU, and {class} was cleared"),
             Command::CleanUp(order) => {
                 let failed = self.luck.strikes(50);
                 let result = if failed { Err("the disk is gone".to_owned()) } else { Ok(()) };

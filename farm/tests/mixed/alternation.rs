@@ -43,6 +43,10 @@ impl Queue for Alternating {
         self.0.push(task, lane).await
     }
 
+    async fn clear(&self, class: Class) -> Result<(), QueueError> {
+        self.0.clear(class).await
+    }
+
     async fn direct(&self, directive: Directive) -> Result<(), QueueError> {
         self.0.direct(directive).await
     }

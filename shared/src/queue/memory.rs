@@ -121,6 +121,11 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
+    async fn clear(&self, class: Class) -> Result<(), QueueError> {
+        *self.waiting[class as usize].lanes() = Default::default();
+        Ok(())
+    }
+
     async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError> {
         Ok(self.inbox.lock().await.recv().await)
     }

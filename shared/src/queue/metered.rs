@@ -82,6 +82,10 @@ impl Queue for MeteredQueue {
         self.timed(Call::Push, self.inner.push(task, lane)).await
     }
 
+    async fn clear(&self, class: Class) -> Result<(), QueueError> {
+        self.note(self.inner.clear(class).await)
+    }
+
     async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError> {
         let incoming = self.note(self.inner.next_incoming().await)?;
         incoming.iter().for_each(|incoming| self.meter.heard(incoming));

@@ -120,6 +120,10 @@ impl Queue for NatsQueue {
         Ok(())
     }
 
+    async fn clear(&self, class: Class) -> Result<(), QueueError> {
+        tasks::clear(&self.link, class).await
+    }
+
     async fn next_incoming(&self) -> Result<Option<Incoming>, QueueError> {
         let listener = self.listener().ok_or_else(|| QueueError("not opened".into()))?;
         tokio::select! {

@@ -37,6 +37,7 @@ pub async fn conformance(open: impl AsyncFn() -> Roles) {
     tasks_come_in_order(open().await).await;
     urgent_tasks_come_first(open().await).await;
     tasks_of_another_class_are_left_alone(open().await).await;
+    what_waits_for_a_class_is_taken_back(open().await).await;
     a_task_is_handed_out_until_it_is_acknowledged(open().await).await;
     a_task_that_is_passed_on_pauses(open().await).await;
     a_pull_that_is_dropped_loses_nothing(open().await).await;
@@ -83,6 +84,20 @@ async fn tasks_of_another_class_are_left_alone(roles: Roles) {
     let delivery = gpu.unwrap().unwrap();
     assert_eq!(*delivery.task(), task("b"));
     delivery.ack().await.unwrap();
+}
+
+async fn what_waits_for_a_class_is_taken_back(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let (gpu, worker) = (Lane { class: Class::Gpu, ..NORMAL }, roles.worker());
+    for (job, lane) in [("a", gpu), ("b", NORMAL), ("c", Lane { class: Class::Gpu, ..URGENT })] {
+        roles.coordinator.push(task(job), lane).await.unwrap();
+    }
+    roles.coordinator.clear(Class::Gpu).await.unwrap();
+    roles.coordinator.push(task("d"), gpu).await.unwrap();
+    let delivery = soon(worker.pull(Class::Gpu)).await.unwrap().unwrap();
+    assert_eq!(*delivery.task(), task("d"), "what waited is gone, what comes is not");
+    delivery.ack().await.unwrap();
+    assert_eq!(pull_job(worker).await, "b", "another class is left alone");
 }
 
 async fn a_task_is_handed_out_until_it_is_acknowledged(roles: Roles) {

@@ -18,9 +18,17 @@ use crate::proof::gpu::{Card, Kept};
 pub struct Gpus {
     kept: Kept,
     cards: Mutex<Vec<Held>>,
-    /// Attempts of [`Class::Gpu`] that run at once.
-    slots: watch::Sender<u32>,
+    offer: watch::Sender<Offer>,
     changed: Notify,
+}
+
+/// What others are told of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Attempts of [`Class::Gpu`] that run at once.
+    pub slots: u32,
+    /// They are being tried for the first time.
+    pub on_trial: bool,
 }
 
 #[derive(Debug)]
@@ -31,9 +39,9 @@ struct Held {
 }
 
 impl Gpus {
-    /// None yet; a fault takes away what is `kept` of a card's proof.
-    pub fn new(kept: Kept) -> Self {
-        Self { kept, ..Self::default() }
+    /// None is known yet; there may be some (`on_trial`). A fault takes away what is `kept` of a card's proof.
+    pub fn new(kept: Kept, on_trial: bool) -> Self {
+        Self { kept, offer: watch::Sender::new(Offer { slots: 0, on_trial }), ..Self::default() }
     }
 
     /// What was proven before the worker started, and is to be known when it starts again.
@@ -62,18 +70,18 @@ impl Gpus {
 
     fn count(&self, held: &[Held]) {
         let encoding = held.iter().filter(|one| one.breaker.trusts() && one.card.encodes());
-        self.slots.send_replace(encoding.map(|one| one.card.seats).sum());
+        self.offer.send_replace(Offer { slots: encoding.map(|one| one.card.seats).sum(), on_trial: false });
     }
 
-    /// Attempts of [`Class::Gpu`] that run at once.
-    pub fn slots(&self) -> u32 {
-        *self.slots.borrow()
+    /// What others are told, now and whenever that changes.
+    pub fn offer(&self) -> watch::Receiver<Offer> {
+        self.offer.subscribe()
     }
 
     /// Waits until there are more slots than this number (`true`), or not.
     pub async fn has_slots(&self, number: u32, has: bool) {
         // Can't fail: the sender is `self`.
-        drop(self.slots.subscribe().wait_for(|slots| (*slots > number) == has).await);
+        drop(self.offer.subscribe().wait_for(|offer| (offer.slots > number) == has).await);
     }
 
     /// The codecs of [`Class::Gpu`], each as the card that does it best says.

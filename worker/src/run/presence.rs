@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::gpus::Gpus;
+use super::gpus::{Gpus, Offer};
 use crate::proof::{self, Proof};
 
 /// What is not wanted, or was passed on, that a worker remembers; what is older has left the queue, which is short.
@@ -206,9 +206,9 @@ impl Presence {
     /// What it says of itself now.
     pub fn heartbeat(&self) -> Heartbeat {
         let (doing, proof) = (self.doing(), self.proof.borrow());
-        let gpu_slots = self.gpus.slots();
-        let gpu = GpuShare { slots: gpu_slots, busy: doing.gpu_busy, speed_ms_per_s: doing.gpu_speed.ms_per_s() };
-        let on_gpus = (gpu_slots > 0).then_some(Class::Gpu);
+        let Offer { slots, on_trial } = *self.gpus.offer().borrow();
+        let gpu = GpuShare { slots, busy: doing.gpu_busy, speed_ms_per_s: doing.gpu_speed.ms_per_s(), on_trial };
+        let on_gpus = (slots > 0).then_some(Class::Gpu);
         let standing = match (self.draining.is_cancelled(), self.told.borrow().hold) {
             (true, _) => Standing::Draining,
             (false, true) => Standing::Holding,

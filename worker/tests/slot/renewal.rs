@@ -67,6 +67,10 @@ impl Queue for OneTask {
         unreachable!("a worker")
     }
 
+    async fn clear(&self, _: Class) -> Result<(), QueueError> {
+        unreachable!("a worker")
+    }
+
     async fn push(&self, _: Task, _: Lane) -> Result<(), QueueError> {
         unreachable!("a worker")
     }

@@ -1,3 +1,4 @@
+use shared::placement::Hardware;
 use shared::source::{Finding, Verdict};
 use shared::task::{JobId, Spent, TaskName, WorkerId};
 
@@ -98,6 +99,7 @@ async fn certificate_and_run_report_can_be_read_again() {
             attempts: 2,
             worker: WorkerId::new("w1").unwrap(),
             spent: Spent::new(900, 3000),
+            hardware: Some(Hardware { gpu: "GPU-1".into(), ..Hardware::default() }),
         }],
     };
     report.write(&storage).await.unwrap();

@@ -14,7 +14,7 @@ use tracing::{debug, error, warn};
 use super::backoff::Backoff;
 use super::link::{Link, chain};
 use super::pull::{ACK, IN_PROGRESS, NAK, Pull, Pulled, Source, TERMINATE};
-use super::streams::{Names, lanes};
+use super::streams::{Names, failed, lanes};
 use crate::fleet::{AttemptRef, Class, Lane};
 use crate::queue::{Delivery, QueueError};
 use crate::task::{AttemptId, JobId, Task, TaskId};
@@ -42,6 +42,20 @@ pub(super) async fn push(link: &Link, task: &Task, lane: Lane) -> Result<u64, Qu
     }
     wake(link, lane.class).await;
     Ok(stored.sequence)
+}
+
+/// Removes the tasks of a class from the stream, those in workers' hands as well: whoever is silent there is missed by others.
+///
+/// # Errors
+/// Some or all may still be there.
+pub(super) async fn clear(link: &Link, class: Class) -> Result<(), QueueError> {
+    let tasks = &link.names.tasks;
+    let stream = link.jetstream.get_stream_no_info(tasks).await.map_err(|error| failed("stream", tasks, &error))?;
+    for lane in lanes(&[class]) {
+        let subject = link.names.lane(lane);
+        stream.purge().filter(subject.clone()).await.map_err(|error| failed("lane", &subject, &error))?;
+    }
+    Ok(())
 }
 
 /// Under this id the broker stores an attempt once.
