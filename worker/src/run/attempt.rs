@@ -45,6 +45,9 @@ pub struct Attempt<'a> {
     work: Prefix,
     unsent: Option<Progress>,
     sent_at: Instant,
+    /// Of an attempt that may be run again.
+    gathered: Option<Gathered>,
+    fetch: Stopwatch,
     upload: Stopwatch,
 }
 
@@ -53,8 +56,9 @@ impl<'a> Attempt<'a> {
     pub fn new(shared: &'a Shared, task: &'a Task, abort: &'a CancellationToken) -> Self {
         let prefix = |uri: &str| Prefix::new(uri, &shared.config.storage);
         let (target, work) = (prefix(&task.places.target), prefix(&task.places.work));
-        let (unsent, sent_at, upload) = (None, Instant::now(), Stopwatch::default());
-        Self { shared, task, abort, target, work, unsent, sent_at, upload }
+        let (unsent, sent_at, gathered) = (None, Instant::now(), None);
+        let (fetch, upload) = Default::default();
+        Self { shared, task, abort, target, work, unsent, sent_at, gathered, fetch, upload }
     }
 
     /// Says that it has begun.
@@ -62,11 +66,14 @@ impl<'a> Attempt<'a> {
         self.report(Outcome::Started).await
     }
 
-    /// Runs it, on a GPU if it may. Unless this succeeds, the slot is spent; it may be run again in another.
+    /// Runs it, on a GPU if it may. Unless this succeeds, the slot is spent; one that was on a GPU may be run again in
+    /// another, with the same inputs.
     pub async fn run(&mut self, slot: &mut Slot, gpu: Option<GpuOrder>) -> Result<Receipt, Stop> {
-        let work = self.work.storage()?.clone();
-        let mut fetch = Stopwatch::default();
-        let gathered = fetch.wait(self.unless_stopped(self.gather(&work))).await?;
+        let gathered = match self.gathered.take() {
+            Some(gathered) => gathered,
+            None => self.gather().await?,
+        };
+        self.gathered = gpu.is_some().then(|| gathered.again());
         let Gathered { lists, files, mut feed, source } = gathered;
         let request = Request { task: self.task, worker: &self.shared.id, lists, files, gpu };
         self.unless_stopped(slot.begin(&request)).await?;
@@ -85,7 +92,7 @@ impl<'a> Attempt<'a> {
                         source.check().await?;
                     }
                     let stages = &mut receipt.spent_mut().stages;
-                    (stages.fetch_ms, stages.upload_ms) = (fetch.ms(), self.upload.ms());
+                    (stages.fetch_ms, stages.upload_ms) = (self.fetch.ms(), self.upload.ms());
                     self.send_progress().await?;
                     return Ok(receipt);
                 }
@@ -97,7 +104,14 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn gather(&self, work: &Storage) -> Result<Gathered, TaskError> {
+    async fn gather(&mut self) -> Result<Gathered, Stop> {
+        let (work, mut fetch) = (self.work.storage()?.clone(), self.fetch);
+        let gathered = fetch.wait(self.unless_stopped(self.gather_from(&work))).await;
+        self.fetch = fetch;
+        gathered
+    }
+
+    async fn gather_from(&self, work: &Storage) -> Result<Gathered, TaskError> {
         let (config, scratch) = (&self.shared.config, &self.shared.scratch);
         let mark = self.task.source_mark.as_deref();
         let places = InputPlaces { source: &self.task.places.source, mark, work, config: &config.storage, scratch };

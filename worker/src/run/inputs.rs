@@ -39,6 +39,14 @@ pub struct Gathered {
     pub source: Option<KnownSource>,
 }
 
+impl Gathered {
+    /// The same for another try. What is fed can't be read twice: that is an index, which no GPU helps with.
+    pub fn again(&self) -> Self {
+        let Self { lists, files, feed: _, source } = self;
+        Self { lists: lists.clone(), files: files.clone(), feed: None, source: source.clone() }
+    }
+}
+
 /// A source, as it was when the attempt began.
 #[derive(Debug, Clone)]
 pub struct KnownSource {

@@ -1,19 +1,19 @@
 //! What is tried after a GPU has failed an attempt: the same chunk from its beginning, with less of the GPU.
 
-use shared::error::TaskError;
+use shared::error::{ErrorKind, TaskError};
 use shared::placement::{DecodeBy, EncodeBy, Placement, ScaleBy, Stage};
 
 use crate::codec::gpu::Trouble;
 
 /// Failures of a slot that a driver may have caused: on a GPU it is tried without before anybody is told.
-const SLOT_DEATHS: [&str; 5] = ["slot_crashed", "slot_killed", "slot_stalled", "slot_protocol", "panic"];
+const SLOT_DEATHS: [&str; 6] = ["slot_crashed", "slot_killed", "slot_memory", "slot_stalled", "slot_protocol", "panic"];
 
 /// What went wrong on a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fall {
     /// Where.
     pub stage: Stage,
-    /// It counts against the GPU: neither the source nor other users of the GPU explain it.
+    /// It counts against the GPU: neither the source, nor other users of the GPU, nor a host without memory explain it.
     pub blamed: bool,
 }
 
@@ -23,7 +23,8 @@ impl Fall {
         if let Some((stage, trouble)) = Trouble::of(error) {
             return Some(Self { stage, blamed: trouble == Trouble::Fault });
         }
-        SLOT_DEATHS.contains(&error.code.as_str()).then_some(Self { stage: Stage::Slot, blamed: true })
+        let blamed = error.kind != ErrorKind::Exhausted;
+        SLOT_DEATHS.contains(&error.code.as_str()).then_some(Self { stage: Stage::Slot, blamed })
     }
 }
 
@@ -105,6 +106,10 @@ mod tests {
         assert_eq!(fall(Trouble::Refused.error(Stage::Decode, "x")), Some((Stage::Decode, false)));
         assert_eq!(fall(Trouble::Busy.error(Stage::Slot, "x")), Some((Stage::Slot, false)));
         assert_eq!(fall(TaskError { code: "slot_stalled".into(), ..TaskError::bug("x") }), Some((Stage::Slot, true)));
+        for memory in ["slot_killed", "slot_memory"] {
+            let error = TaskError::new(ErrorKind::Exhausted, memory, "x");
+            assert_eq!(fall(error), Some((Stage::Slot, false)), "{memory}");
+        }
         assert_eq!(fall(TaskError::input("undecodable", "x")), None);
         assert_eq!(fall(TaskError::transient("source_read", "x")), None);
     }
