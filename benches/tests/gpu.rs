@@ -29,7 +29,7 @@ fn a_card_without_nvenc_is_checked_from_its_driver_to_the_whole_way() {
     let output = check("h200", &[]);
     let report = report(&output);
     assert!(output.status.success(), "{report:#}");
-    assert_eq!(report["sections"].as_array().unwrap().len(), 7, "{report:#}");
+    assert_eq!(report["sections"].as_array().unwrap().len(), 8, "{report:#}");
     let all = findings(&report);
     assert!(all.iter().filter(|one| one["right"] == true).count() >= 24, "{report:#}");
     let opened = all.iter().find(|one| one["what"] == "opening a session").unwrap();

@@ -65,11 +65,16 @@ impl Bench {
 
     /// The film in 1080p (quick: 360p) and in this codec and depth, made when it is asked for first.
     pub fn film(&self, codec: Codec, depth: u8) -> Result<Stream> {
+        Stream::of(&self.film_file(codec, depth)?, WHOLE, &self.scratch)?.context("the film has no stream")
+    }
+
+    /// The same as the file that it comes in.
+    pub fn film_file(&self, codec: Codec, depth: u8) -> Result<PathBuf> {
         let file = self.scratch.join(format!("film-{codec}-{depth}.mkv"));
         if !file.try_exists()? {
             self.make_film(codec, depth, &file)?;
         }
-        Stream::of(&file, WHOLE, &self.scratch)?.context("the film has no stream")
+        Ok(file)
     }
 
     fn make_film(&self, codec: Codec, depth: u8, file: &Path) -> Result<()> {

@@ -93,6 +93,8 @@ impl House {
             Some(card) => {
                 let card = if stage == Stage::ZeroCopy { ENCODER_OF } else { card };
                 card::play(&mut command, &self.driver(), card, &self.arguments.faults, &self.violations(stage));
+                // And for the farm's slots, which have no environment.
+                card::settings::set(&self.driver(), card, &self.arguments.faults, &self.violations(stage))?;
             }
             None => {
                 command.env(card::variable::CARD, ENCODER_OF);

@@ -13,6 +13,7 @@
 //! | `nvenc` | version, status of opening a session, capabilities, sessions, speed |
 //! | `zero-copy` | this card's NVDEC and CUDA with the emulated NVENC |
 //! | `ladder` | NVDEC, CUDA and x264 against FFmpeg alone |
+//! | `farm` | `farm doctor`, and `farm transcode` with the card and without |
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -83,11 +84,20 @@ enum Stage {
     Nvenc,
     ZeroCopy,
     Ladder,
+    Farm,
 }
 
 impl Stage {
-    const ALL: [Self; 7] =
-        [Self::Inventory, Self::Kernels, Self::Decode, Self::Parallel, Self::Nvenc, Self::ZeroCopy, Self::Ladder];
+    const ALL: [Self; 8] = [
+        Self::Inventory,
+        Self::Kernels,
+        Self::Decode,
+        Self::Parallel,
+        Self::Nvenc,
+        Self::ZeroCopy,
+        Self::Ladder,
+        Self::Farm,
+    ];
 
     fn title(self) -> &'static str {
         match self {
@@ -99,6 +109,7 @@ impl Stage {
             Self::Nvenc => "NVENC",
             Self::ZeroCopy => "NVDEC and CUDA with the emulated NVENC",
             Self::Ladder => "NVDEC, CUDA and x264 against FFmpeg alone",
+            Self::Farm => "The farm",
         }
     }
 
@@ -108,6 +119,7 @@ impl Stage {
             Self::Look | Self::Inventory => 30,
             Self::Nvenc | Self::ZeroCopy => 60,
             Self::Kernels | Self::Ladder => 90,
+            Self::Farm => 120,
             Self::Decode | Self::Parallel => 150,
         })
     }

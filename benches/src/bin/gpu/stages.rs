@@ -1,6 +1,7 @@
 //! What is looked at, one file each.
 
 mod decode;
+mod farm;
 mod inventory;
 mod kernels;
 mod ladder;
@@ -30,6 +31,7 @@ pub fn run(stage: Stage, bench: &Bench, findings: &mut Findings) -> Result<ExitC
         Stage::Nvenc => nvenc::run(bench, findings)?,
         Stage::ZeroCopy => zero_copy::run(bench, findings)?,
         Stage::Ladder => ladder::run(bench, findings)?,
+        Stage::Farm => farm::run(bench, findings)?,
     }
     Ok(if findings.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
