@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Secret, load, variable};
 use shared::queue::nats::NatsConfig;
 use shared::storage::StorageConfig;
-use shared::telemetry::LogConfig;
+use shared::telemetry::{LogConfig, TelemetryConfig};
 
 use crate::api::ApiConfig;
 use crate::schedule::Weights;
@@ -38,6 +38,8 @@ pub struct Config {
     pub weights: Weights,
     /// How to log.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// How the API is served.
     pub api: ApiConfig,
     /// Where the farm's state is.
@@ -85,6 +87,7 @@ impl Default for Config {
             silence_ms: 60_000,
             weights: Weights::new(),
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
             api: ApiConfig::default(),
             etcd: EtcdConfig::default(),
             nats: NatsConfig::default(),
@@ -124,6 +127,7 @@ impl Config {
             self.etcd.advertise = address;
         }
         self.etcd.password = Secret::from_env(ETCD_PASSWORD);
+        self.telemetry.read_headers();
         self.nats.read_login(variable);
     }
 
@@ -135,7 +139,7 @@ impl Config {
         let api = self.api.callers().err().unwrap_or_default();
         let weights = self.weights.values().any(|weight| *weight == 0);
         let weights = weights.then(|| "weights: a share of 0 is none at all".to_owned());
-        let mut complaints = [self.log.complaints(), self.etcd.complaints()].concat();
+        let mut complaints = [self.log.complaints(), self.telemetry.complaints(), self.etcd.complaints()].concat();
         complaints.extend(weights);
         let rules = [
             (
@@ -184,6 +188,10 @@ impl EtcdConfig {
         let rules = [
             (!self.endpoints.is_empty(), "etcd.endpoints: there is none".to_owned()),
             (self.endpoints.iter().all(address), "etcd.endpoints: they begin with http:// or https://".to_owned()),
+            (
+                !self.endpoints.iter().any(|endpoint| endpoint.contains('@')),
+                format!("etcd.endpoints: no login belongs there, but into etcd.user and {ETCD_PASSWORD}"),
+            ),
             (all_alike, "etcd.endpoints: some are encrypted and some are not".to_owned()),
             (
                 prefix.is_some_and(|rest| rest.bytes().all(plain)),
@@ -235,6 +243,7 @@ mod tests {
             include_str!("../../shared/src/queue/nats/config.rs"),
             include_str!("../../shared/src/storage/config.rs"),
             include_str!("../../shared/src/telemetry.rs"),
+            include_str!("../../shared/src/telemetry/traces.rs"),
         ];
         let sample = include_str!("../../deploy/coordinator.toml");
         assert_eq!(shared::config::sample_complaints::<Config>(sample, &sources), [""; 0]);

@@ -133,6 +133,12 @@ pub struct Moment {
     pub what: Milestone,
 }
 
+/// When the life that this history ends with began, in milliseconds of UNIX time: the job was submitted, or tried again.
+pub fn begun_ms(history: &[Moment]) -> u64 {
+    let begins = |moment: &&Moment| matches!(moment.what, Milestone::Accepted | Milestone::Retried);
+    history.iter().rfind(begins).map_or(0, |moment| moment.at_ms)
+}
+
 /// What people wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -153,6 +159,22 @@ pub enum Milestone {
     Retried,
     /// It is gone.
     Deleted,
+}
+
+impl Milestone {
+    /// As it stands in logs and spans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Probed => "probed",
+            Self::Playable => "playable",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Retried => "retried",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 impl JobSpec {
@@ -374,6 +396,9 @@ pub struct TaskRecord {
     pub work: Work,
     /// The latest attempt that may have been handed out; before the first, the job's `attempts_before`.
     pub attempt: AttemptId,
+    /// When an attempt was first handed out, in milliseconds of UNIX time; `None`: none was.
+    #[serde(default)]
+    pub handed_out_ms: Option<u64>,
     /// Where it stands.
     pub state: TaskState,
     /// Attempts that failed or were refused, in order.
@@ -386,7 +411,7 @@ impl TaskRecord {
     /// A task that nobody has tried since `attempt`.
     pub fn new(id: TaskId, work: Work, attempt: AttemptId) -> Self {
         let state = TaskState::Waiting;
-        Self { id, work, attempt, state, failures: Vec::new(), refused: None }
+        Self { id, work, attempt, handed_out_ms: None, state, failures: Vec::new(), refused: None }
     }
 
     /// The receipt that counts.

@@ -19,7 +19,8 @@ use shared::program::{self, Failure};
 use shared::queue::metered::MeteredQueue;
 use shared::queue::nats::NatsQueue;
 use shared::shutdown::Shutdown;
-use shared::telemetry::{self, Readiness};
+use shared::telemetry::{self, Readiness, Teller};
+use shared::trace::Tracer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -67,19 +68,23 @@ async fn run(config: Config) -> Result<(), Failure> {
     let readiness = Readiness::default();
     readiness.lacks("leader", "not known yet");
 
+    let ended = CancellationToken::new();
+    let teller = Teller { program: "coordinator", instance: config.advertised() };
+    let (tracer, traces) = config.telemetry.start(teller, &registry, &shutdown.tasks, ended.clone())?;
+
     // Sockets first: whoever can't have them should not lead.
     let pages = TcpListener::bind(config.http_listen).await?;
     let (leader, known) = watch::channel(None);
-    let api = Api::bind(&config.api, known, shutdown.draining.clone()).await?.metered(metrics.api.clone());
+    let api = Api::bind(&config.api, known, shutdown.draining.clone()).await?;
+    let api = api.metered(metrics.api.clone()).traced(tracer.clone());
     let etcd = Etcd::connect(&config.etcd, metrics.lead.etcd_errors.clone(), metrics.lead.etcd_seconds.clone()).await?;
     let (address, found) = watch::channel(None);
-    let ended = CancellationToken::new();
     let pages = telemetry::serve(pages, registry, readiness.clone(), ended.clone());
     let pages = shutdown.tasks.spawn(ending(shutdown.clone(), pages));
     let api = shutdown.tasks.spawn(ending(shutdown.clone(), api.serve()));
     let candidate = Candidate::new(etcd.clone(), config.advertised(), config.etcd.lease());
     info!(api = %config.api.listen, pages = %config.http_listen, "coordinator started");
-    let program = Program { config, shutdown, metrics, readiness, leader, found, etcd: etcd.clone() };
+    let program = Program { config, shutdown, metrics, readiness, leader, found, tracer, etcd: etcd.clone() };
 
     tokio::select! {
         () = program.lead_again_and_again(candidate) => {}
@@ -93,6 +98,9 @@ async fn run(config: Config) -> Result<(), Failure> {
     }
     ended.cancel();
     pages.await??;
+    if let Some(traces) = traces {
+        traces.await?;
+    }
     info!("coordinator stopped");
     Ok(())
 }
@@ -116,6 +124,7 @@ struct Program {
     leader: watch::Sender<Option<Leader>>,
     /// Address of the one who leads, this coordinator's own too.
     found: watch::Receiver<Option<String>>,
+    tracer: Tracer,
     etcd: Etcd,
 }
 
@@ -161,7 +170,7 @@ impl Program {
         let archive = self.config.api.archive(&settings.storage);
         let (coordinator, handle) = Coordinator::with_archive(Arc::new(store), queue, settings, archive);
         let metrics = self.metrics.clone();
-        let coordinator = coordinator.counting(move |count| metrics.jobs.count(count));
+        let coordinator = coordinator.counting(move |count| metrics.jobs.count(count)).traced(self.tracer.clone());
         let serve = async {
             handle.workers().await; // the first answer: by then everything that is remembered is known
             self.point_to(Some(Leader::Here(handle.clone())));

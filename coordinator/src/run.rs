@@ -4,6 +4,7 @@
 //! publishing, removing) runs beside the loop and comes back as an event.
 
 mod finding;
+mod journal;
 mod outbox;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +15,7 @@ use shared::fleet::Class;
 use shared::queue::{Incoming, Queue, QueueError};
 use shared::storage::StorageConfig;
 use shared::task::{JobId, WorkerId};
+use shared::trace::Tracer;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -27,6 +29,7 @@ use crate::schedule::Weights;
 use crate::store::{Store, StoreError};
 use crate::workers::WorkerView;
 pub use finding::{AgainError, Found, RecallError};
+pub(crate) use journal::job_context;
 use outbox::Outbox;
 
 /// How often time passes for the core: pauses and time-outs are rounded up to this.
@@ -264,6 +267,13 @@ impl Coordinator {
     #[must_use]
     pub fn counting(mut self, counter: impl Fn(Count) + Send + Sync + 'static) -> Self {
         self.outbox.count_with(Box::new(counter));
+        self
+    }
+
+    /// Tells `tracer` what becomes of jobs.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.outbox.trace(tracer);
         self
     }
 

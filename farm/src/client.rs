@@ -97,7 +97,10 @@ impl Remote {
         });
         let key = Key(key.transpose()?);
         if key.0.is_some() && is_in_clear(&address) {
-            warn!("{KEY_VARIABLE} goes to {address} unencrypted: anybody on the way can use it; give an https: server");
+            warn!(
+                variable = KEY_VARIABLE,
+                address, "the key goes there unencrypted: anybody on the way can use it; give an https: server"
+            );
         }
         let channel = endpoint.connect().await.map_err(|error| unreachable(&address, &chain(&error)))?;
         Ok(InterceptedService::new(channel, key))

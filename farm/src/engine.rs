@@ -13,6 +13,7 @@ use coordinator::store::redb::RedbStore;
 use shared::queue::Queue;
 use shared::storage::StorageConfig;
 use shared::task::WorkerId;
+use shared::trace::Tracer;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::config::WorkerConfig;
@@ -62,10 +63,10 @@ impl Engine {
     /// # Errors
     /// `state` if it can't be opened, `output_busy` if another farm has it.
     pub fn start(hidden: &Path, slots: Option<NonZeroUsize>) -> Result<Self, Failure> {
-        Self::start_with(hidden, slots, Fitness::Assumed, |_| None)
+        Self::start_with(hidden, slots, Fitness::Assumed, Tracer::default(), |_| None)
     }
 
-    /// As [`Self::start`], and jobs that ended long ago are put away.
+    /// As [`Self::start`], jobs that ended long ago are put away, and `tracer` is told what becomes of all.
     ///
     /// # Errors
     /// As there.
@@ -73,6 +74,7 @@ impl Engine {
         hidden: &Path,
         slots: Option<NonZeroUsize>,
         fitness: Fitness,
+        tracer: Tracer,
         archive: impl FnOnce(&StorageConfig) -> Option<Archive>,
     ) -> Result<Self, Failure> {
         hide_from_slots()
@@ -84,10 +86,11 @@ impl Engine {
         let ruling = CoordinatorConfig { silence: SILENCE, weights: Weights::new(), storage: config.storage.clone() };
         let archive = archive(&config.storage);
         let (coordinator, handle) = Coordinator::with_archive(store, queue.clone(), ruling, archive);
+        let coordinator = coordinator.traced(tracer.clone());
         let token = CancellationToken::new;
         let (draining, abort, shutdown) = (token(), token(), token());
         let id = WorkerId::new("local").expect("a constant should be an id");
-        let worker = Worker::new(config, queue.clone(), id, draining.clone());
+        let worker = Worker::new(config, queue.clone(), id, draining.clone()).traced(tracer);
         let worker = if fitness == Fitness::Assumed { worker.without_proof() } else { worker };
         let mut parts = JoinSet::new();
         let (kill, end) = (abort.clone(), shutdown.clone());

@@ -20,6 +20,7 @@
 //! | [`interrupts`] | Ctrl-C and its like |
 //! | [`exit`] | exit codes and messages |
 //! | [`logging`] | logs that leave the progress bars whole |
+//! | [`traces`] | spans of what is served, for a collector |
 #![forbid(unsafe_code)]
 // They panic when their reader has gone; `progress` has what does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -43,4 +44,5 @@ pub mod progress;
 pub mod recipe;
 pub mod serve;
 pub mod summary;
+pub mod traces;
 pub mod transcode;

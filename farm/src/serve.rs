@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::interrupts::Interrupts;
 use crate::order::uri;
 use crate::progress::print_text;
+use crate::traces::{Settings, Traces};
 
 /// Serve the farm of this machine: the API, a worker and the state, in one process
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub struct Args {
     /// Folder of profiles besides the built-in ones, NAME.toml each
     #[arg(long, value_name = "DIR")]
     profile_dir: Option<PathBuf>,
-    /// TOML of the API, as the table [api] of deploy/coordinator.toml
+    /// TOML of the API, as the table [api] of deploy/coordinator.toml, and with its table [telemetry]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -47,15 +48,17 @@ pub struct Args {
 /// `config`, `listen`, `data`, and what the engine's parts end with.
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     let data = folder(&args.data)?;
-    let config = config(&args, &data)?;
+    let (config, settings) = config(&args, &data)?;
+    let traces = Traces::start(settings)?;
     let mut interrupts = Interrupts::listen()?;
     let (leader, leaders) = watch::channel(None);
     let down = CancellationToken::new();
     // The address first: a second `farm serve` should hear of the first, and not of its state being locked.
-    let api = Api::bind(&config, leaders, down.clone()).await.map_err(api_failure)?;
+    let api = Api::bind(&config, leaders, down.clone()).await.map_err(api_failure)?.traced(traces.tracer());
     let address = api.address().map_err(|error| Failure::internal(error.to_string()))?;
     let slots = args.slots.map(usize::from).and_then(NonZeroUsize::new);
-    let mut engine = Engine::start_with(&data, slots, Fitness::Proven, |storage| config.archive(storage))?;
+    let mut engine =
+        Engine::start_with(&data, slots, Fitness::Proven, traces.tracer(), |storage| config.archive(storage))?;
     engine.handle().workers().await; // the first answer: by then everything that is remembered is known
     leader.send_replace(Some(Leader::Here(engine.handle().clone())));
     print_text(&hello(address, &args, config.tls.is_some()))?;
@@ -77,7 +80,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     };
     down.cancel(); // streams end, calls are answered
     let stopped = engine.stop().await;
-    ended.and(stopped).map(|()| Exit::Done)
+    let told = traces.finish().await;
+    ended.and(stopped).and(told).map(|()| Exit::Done)
 }
 
 /// Made if it is missing, and absolute: jobs name places in it.
@@ -94,14 +98,14 @@ fn folder(data: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// What the file says, with this machine's places where it says nothing.
-fn config(args: &Args, data: &Path) -> Result<ApiConfig, Failure> {
+fn config(args: &Args, data: &Path) -> Result<(ApiConfig, Settings), Failure> {
     let wrong = |path: &Path, text: String| Failure::new(Exit::Usage, "config", format!("{}: {text}", path.display()));
-    let mut config = match &args.config {
+    let (mut config, settings) = match &args.config {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| wrong(path, error.to_string()))?;
-            ApiConfig::from_toml(&text).map_err(|error| wrong(path, error))?
+            ApiConfig::from_toml_beside(&text, "telemetry").map_err(|error| wrong(path, error))?
         }
-        None => ApiConfig::default(),
+        None => Default::default(),
     };
     config.listen = args.listen.unwrap_or(config.listen);
     config.profile_dir = args.profile_dir.clone().or(config.profile_dir);
@@ -117,7 +121,7 @@ fn config(args: &Args, data: &Path) -> Result<ApiConfig, Failure> {
     if places.work.is_empty() {
         places.work = uri(&data.join("work"));
     }
-    Ok(config)
+    Ok((config, settings))
 }
 
 fn hello(address: SocketAddr, args: &Args, tls: bool) -> String {

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 #[path = "tidy/lexer.rs"]
 mod lexer;
+#[path = "tidy/logs.rs"]
+mod logs;
 #[path = "tidy/metrics.rs"]
 mod metrics;
 #[path = "tidy/operations.rs"]

@@ -13,6 +13,7 @@
 //! | [`cmaf`] | init and media segments, decoder configs |
 //! | [`fleet`] | heartbeats and directives |
 //! | [`storage`] | objects and their keys |
+//! | [`trace`] | what became of a job and when, told by all who had a part in it |
 //! | [`queue`] | the hand-over of work |
 //! | `config`, `shutdown`, `telemetry` | what the programs share, behind the feature `programs` |
 //! | `testing` | real servers for tests, behind the feature of that name |
@@ -80,4 +81,5 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+pub mod trace;
 pub mod wire;

@@ -15,6 +15,7 @@ use crate::placement::{Fallback, Hardware};
 use crate::rendition::{AudioRendition, VideoRendition};
 use crate::source::{AudioStream, Color, Finding, SourceInfo, Verdict, VideoStream};
 use crate::time::{MediaTime, SegmentGrid, Timescale};
+use crate::trace::TraceContext;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -195,6 +196,9 @@ pub struct Task {
     /// Workers that should leave it to others: it failed there, or they can't do it. At most [`Self::MOST_AVOIDED`].
     #[serde(default)]
     pub avoid: Vec<WorkerId>,
+    /// The task's span, below which that of the attempt hangs; `None`: it is not traced. It travels beside the message.
+    #[serde(skip)]
+    pub trace: Option<TraceContext>,
 }
 
 impl Task {

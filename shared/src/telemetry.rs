@@ -8,8 +8,10 @@
 
 mod attempts;
 mod declare;
+mod otlp;
 mod queue;
 mod storage;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,8 +30,10 @@ use tracing_subscriber::EnvFilter;
 
 pub use attempts::AttemptMetrics;
 pub use declare::{Declare, each, pairs};
+pub use otlp::Teller;
 pub use queue::QueueMetrics;
 pub use storage::StorageMetrics;
+pub use traces::{TelemetryConfig, TracesError};
 
 /// Buckets, in seconds, for the time in which a service answers: from a neighbour's to the longest anybody waits.
 pub const ANSWER_SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];

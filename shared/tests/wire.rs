@@ -142,6 +142,7 @@ fn tasks() -> Vec<(&'static str, Task)> {
         source_mark: None,
         work,
         avoid: vec![],
+        trace: None,
     };
     let index = Work::Index(IndexTask { max_pixels: 1 << 26, growing_ms: None });
     let avoid = ["worker-1", "worker-2"].map(|id| WorkerId::new(id).unwrap()).to_vec();

@@ -13,7 +13,7 @@ use shared::program::{self, Failure};
 use shared::queue::metered::MeteredQueue;
 use shared::queue::nats::{NatsConfig, NatsQueue};
 use shared::shutdown::Shutdown;
-use shared::telemetry::{self, Readiness};
+use shared::telemetry::{self, Readiness, Teller};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +96,8 @@ async fn run(mut config: Config) -> Result<(), Failure> {
     readiness.lacks("nats", "not connected yet");
     let pages = TcpListener::bind(config.http_listen).await?;
     let ended = CancellationToken::new();
+    let teller = Teller { program: "worker", instance: id.to_string() };
+    let (tracer, traces) = config.telemetry.start(teller, &registry, &shutdown.tasks, ended.clone())?;
     let pages = shutdown.tasks.spawn(telemetry::serve(pages, registry, readiness.clone(), ended.clone()));
     info!(pages = %config.http_listen, worker = %id, "worker program started");
 
@@ -103,7 +105,7 @@ async fn run(mut config: Config) -> Result<(), Failure> {
     let Some(nats) = shutdown.draining.run_until_cancelled(connecting).await else { return Ok(()) };
     let nats = Arc::new(nats);
     let queue = Arc::new(MeteredQueue::new(nats.clone(), metrics));
-    let worker = Worker::new(config.worker, queue, id, shutdown.draining.clone());
+    let worker = Worker::new(config.worker, queue, id, shutdown.draining.clone()).traced(tracer);
     let proof = worker.proof();
     let worked = tokio::select! {
         worked = worker.run(shutdown.abort.clone()) => worked,
@@ -117,6 +119,9 @@ async fn run(mut config: Config) -> Result<(), Failure> {
     }
     ended.cancel();
     pages.await??;
+    if let Some(traces) = traces {
+        traces.await?;
+    }
     info!("worker program stopped");
     Ok(worked?)
 }

@@ -12,6 +12,7 @@ mod gpus;
 mod inputs;
 mod ladder;
 mod presence;
+mod trace;
 
 use std::convert::Infallible;
 use std::io;
@@ -24,11 +25,12 @@ use shared::fleet::{Class, HEARTBEAT_MS};
 use shared::placement::{Fallback, Placement};
 use shared::queue::{Delivery, Queue, QueueError};
 use shared::task::{Outcome, Receipt, Spent, Task, TaskReport, WorkerId};
+use shared::trace::Tracer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, error_span, info, warn};
 
 use crate::config::{GpuUse, WorkerConfig};
 use crate::proof::gpu::Kept;
@@ -42,6 +44,7 @@ use attempt::{Attempt, Stop};
 use gpus::Gpus;
 use ladder::{Fall, Ladder};
 use presence::Presence;
+use trace::Recording;
 
 /// Pause before listening again to a queue that can't be reached.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -83,6 +86,7 @@ struct Shared {
     presence: Presence,
     gpus: Arc<Gpus>,
     draining: CancellationToken,
+    tracer: Tracer,
 }
 
 impl Worker {
@@ -93,8 +97,20 @@ impl Worker {
         let gpus = Arc::new(Gpus::new(Kept::below(&config.scratch), on_trial));
         let presence = Presence::new(id.clone(), slots, gpus.clone(), draining.clone());
         let scratch = Arc::new(Scratch::new(&config.scratch));
-        let shared = Shared { config: Arc::new(config), scratch, queue, id, presence, gpus, draining };
+        let (config, tracer) = (Arc::new(config), Tracer::default());
+        let shared = Shared { config, scratch, queue, id, presence, gpus, draining, tracer };
         Self { shared: Arc::new(shared), proves: true }
+    }
+
+    /// Tells `tracer` of attempts at tasks that are traced.
+    ///
+    /// # Panics
+    /// If it runs already.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        Arc::get_mut(&mut self.shared).expect("a worker that does not run yet should be shared with nobody").tracer =
+            tracer;
+        self
     }
 
     /// Claims everything without trying: for a farm of one process and one job. Nobody else could do what fails here, and
@@ -346,7 +362,7 @@ impl SlotLoop {
         let longest = self.shared.config.attempt_timeout() * 2; // its inputs have as long as its slot
         let answer = tokio::select! {
             biased;
-            answer = self.try_once(delivery.task(), opened) => answer?,
+            answer = self.try_once(delivery.task(), opened).instrument(trace_of(delivery.task())) => answer?,
             Err(error) = renew(&*delivery, longest) => return Err(error),
         };
         match answer {
@@ -406,10 +422,25 @@ impl SlotLoop {
     /// Runs the attempt where it is best placed. One that fails by a GPU begins again with less of it, down to software: the
     /// receipt names what was left out.
     async fn climb_down(&mut self, shared: &Shared, task: &Task) -> Result<Receipt, Stop> {
-        let seat = shared.gpus.seat(task, self.class());
-        let mut ladder = Ladder::new(seat.as_ref().map_or(Placement::SOFTWARE, |seat| seat.placement));
+        let mut recording = Recording::begin(&shared.tracer, task, &shared.id);
         let abort = self.abort.clone();
         let mut attempt = Attempt::new(shared, task, &abort);
+        let result = self.descend(shared, &mut attempt, &mut recording).await;
+        if let Some(recording) = recording {
+            recording.end(attempt.times(), &result);
+        }
+        result
+    }
+
+    async fn descend(
+        &mut self,
+        shared: &Shared,
+        attempt: &mut Attempt<'_>,
+        recording: &mut Option<Recording>,
+    ) -> Result<Receipt, Stop> {
+        let task = attempt.task();
+        let seat = shared.gpus.seat(task, self.class());
+        let mut ladder = Ladder::new(seat.as_ref().map_or(Placement::SOFTWARE, |seat| seat.placement));
         let mut fallbacks = Vec::new();
         attempt.begin().await?;
         loop {
@@ -438,11 +469,18 @@ impl SlotLoop {
             if fall.blamed {
                 seat.blame();
             }
-            fallbacks.push(Fallback::new(fall.stage, format!("{message} ({code})")));
+            let fallback = Fallback::new(fall.stage, format!("{message} ({code})"));
+            recording.iter_mut().for_each(|recording| recording.fell_back(&fallback));
+            fallbacks.push(fallback);
             ladder.step_down(fall.stage);
             self.close_slot().await;
         }
     }
+}
+
+/// What all log lines of an attempt that is traced are in.
+fn trace_of(task: &Task) -> Span {
+    task.trace.map_or_else(Span::none, |context| error_span!("attempt", trace_id = %context.trace))
 }
 
 /// What becomes of a delivery.

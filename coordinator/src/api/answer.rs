@@ -3,6 +3,7 @@
 use proto::v1;
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::Verdict;
+use shared::trace::TraceId;
 
 use super::error::Violations;
 use super::sources;
@@ -187,7 +188,7 @@ pub(super) fn audio_rendition(rendition: AudioRendition) -> v1::AudioRendition {
 }
 
 /// Why a job is where it is.
-pub(super) fn explanation(view: &JobView, lines: Vec<Line>) -> v1::ExplainJobResponse {
+pub(super) fn explanation(view: &JobView, lines: Vec<Line>, trace: Option<TraceId>) -> v1::ExplainJobResponse {
     let skipped = lines.len().saturating_sub(MOST_LINES);
     let entry = |line: Line| v1::TimelineEntry {
         time: line.at_ms.map(time),
@@ -196,7 +197,8 @@ pub(super) fn explanation(view: &JobView, lines: Vec<Line>) -> v1::ExplainJobRes
     };
     let stands = lines.iter().filter(|line| line.at_ms.is_none() && line.about == "job");
     let summary = stands.fold(sentence(view), |summary, line| format!("{summary} {}", line.text));
-    v1::ExplainJobResponse { summary, timeline: lines.into_iter().skip(skipped).map(entry).collect() }
+    let timeline = lines.into_iter().skip(skipped).map(entry).collect();
+    v1::ExplainJobResponse { summary, timeline, trace_id: trace.map(|id| id.to_string()).unwrap_or_default() }
 }
 
 fn sentence(view: &JobView) -> String {

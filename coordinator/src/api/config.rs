@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::storage::StorageConfig;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
@@ -82,6 +83,18 @@ impl ApiConfig {
     /// What is wrong and where.
     pub fn from_toml(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+
+    /// Reads a file that holds nothing else but, perhaps, the table `name` of somebody else.
+    ///
+    /// # Errors
+    /// What is wrong; and where, without that table.
+    pub fn from_toml_beside<T: DeserializeOwned + Default>(text: &str, name: &str) -> Result<(Self, T), String> {
+        let told = |error: toml::de::Error| error.to_string().trim_end().to_owned();
+        let mut table: toml::Table = toml::from_str(text).map_err(told)?;
+        let Some(theirs) = table.remove(name) else { return Ok((Self::from_toml(text)?, T::default())) };
+        let theirs = theirs.try_into().map_err(|error| format!("{name}: {}", told(error)))?;
+        Ok((table.try_into().map_err(told)?, theirs))
     }
 
     /// Where jobs are put away that ended long ago; `None`: nowhere.

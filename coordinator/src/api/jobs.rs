@@ -1,7 +1,7 @@
 //! `JobService`: parse, ask, answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::Stream;
 use proto::v1;
@@ -15,7 +15,7 @@ use super::door::Call;
 use super::page::Query;
 use super::request::{Rules, known_id, terms_change};
 use super::watch::Watching;
-use super::{Shared, answer, error};
+use super::{Shared, answer, error, trace};
 use crate::job::{JobState, JobView};
 use crate::run::{AgainError, Closed, Found, RecallError, SubmitError};
 
@@ -81,6 +81,7 @@ impl JobService for Jobs {
         let call = Call::of(&request)?;
         let Shared { places, shelf, keep_parts_ms, max_unfinished_jobs, .. } = &*self.0;
         let rules = Rules { places, shelf, keep_parts_ms: *keep_parts_ms };
+        let (caller, start) = (trace::caller(request.metadata()), SystemTime::now());
         let request = request.into_inner();
         let named = !request.request_id.is_empty();
         let submission = rules.submission(request, &call.identity.tenant)?;
@@ -100,6 +101,7 @@ impl JobService for Jobs {
             AgainError::Archive(error) => error::unreadable(&error),
         })?;
         let view = views.borrow().clone();
+        trace::created(&self.0.tracer, caller, &view, start);
         Ok(full(&view))
     }
 
@@ -204,6 +206,7 @@ impl JobService for Jobs {
                 (views.borrow().clone(), lines)
             }
         };
-        Ok(Response::new(answer::explanation(&view, lines)))
+        let trace = self.0.tracer.trace_of(&view.id);
+        Ok(Response::new(answer::explanation(&view, lines, trace)))
     }
 }

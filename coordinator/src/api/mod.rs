@@ -10,6 +10,7 @@
 //! | [`request`], [`page`] | what callers ask for, checked |
 //! | [`answer`], [`sources`] | what they are told |
 //! | [`error`] | how they are refused |
+//! | [`trace`] | the call that asked for a job, in traces |
 //! | [`jobs`], [`watch`], [`events`], [`probe`], [`profiles`], [`fleet`] | the services |
 
 mod answer;
@@ -28,6 +29,7 @@ mod probe;
 pub mod profiles;
 pub mod request;
 mod sources;
+mod trace;
 mod watch;
 
 use std::net::SocketAddr;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1;
+use shared::trace::Tracer;
 use tokio::net::TcpListener;
 use tokio::sync::watch as latest;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -97,6 +100,7 @@ struct Shared {
     max_unfinished_jobs: usize,
     max_probes: usize,
     shutdown: CancellationToken,
+    tracer: Tracer,
 }
 
 /// The API, listening.
@@ -137,6 +141,7 @@ impl Api {
             max_unfinished_jobs: config.max_unfinished_jobs,
             max_probes: config.max_probes,
             shutdown,
+            tracer: Tracer::default(),
         };
         let door = Door::new(callers, leader, Forward::new(client_tls));
         Ok(Self { listener, tls: server_tls, door, shared: Arc::new(shared), health: HealthReporter::new() })
@@ -146,6 +151,17 @@ impl Api {
     #[must_use]
     pub fn metered(self, meter: Arc<dyn ApiMeter>) -> Self {
         Self { door: self.door.watched(Watch::new(meter)), ..self }
+    }
+
+    /// Tells `tracer` who asked for jobs.
+    ///
+    /// # Panics
+    /// If it serves already.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        Arc::get_mut(&mut self.shared).expect("an API that does not serve yet should be shared with nobody").tracer =
+            tracer;
+        self
     }
 
     /// Where it listens.

@@ -334,14 +334,15 @@ impl ActiveJob {
         }
         task.record.attempt.0 += 1;
         task.record.state = TaskState::Out;
+        task.record.handed_out_ms.get_or_insert(now_ms);
         if let Work::Video(work) = &mut task.record.work {
             work.pins.clone_from(&self.record.pins);
         }
         task.queued_ms = now_ms;
         self.unseen.tasks = true;
         let TaskRecord { id, attempt, work, .. } = &task.record;
-        let order =
-            Task { id: id.clone(), attempt: *attempt, places, source_mark, work: work.clone(), avoid: Vec::new() };
+        let (id, work, avoid, trace) = (id.clone(), work.clone(), Vec::new(), None);
+        let order = Task { id, attempt: *attempt, places, source_mark, work, avoid, trace };
         Some((task.record.clone(), order))
     }
 

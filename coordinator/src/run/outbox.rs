@@ -10,17 +10,21 @@ use shared::fleet::{AttemptRef, Lane};
 use shared::queue::Queue;
 use shared::storage::{Storage, StorageConfig, StorageError};
 use shared::task::{JobId, Task, WorkerId};
+use shared::trace::{TraceId, Tracer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::field::display;
+use tracing::{debug, error, info, warn};
 
 use super::Views;
+use super::journal::Journal;
 use crate::archive::{Archive, Archived};
 use crate::farm::{CleanUp, Command, Count, Event, Restored, Round, TakeAway};
-use crate::job::{JobState, JobView};
+use crate::job::{JobView, Milestone};
 use crate::publish::{self, Owner, PublishError, Publisher};
 use crate::store::{Revision, Store, StoreError, Stored};
+use crate::workers::Hold;
 use pending::Pending;
 
 /// The coordinator's hands.
@@ -34,6 +38,9 @@ pub(super) struct Outbox {
     storage: StorageConfig,
     archive: Option<Arc<Archive>>,
     counter: Counter,
+    journal: Journal,
+    /// What was remembered at the start has been shown.
+    begun: bool,
     beside: TaskTracker,
     /// What runs beside the loop ends with the loop: by then another coordinator may do the same.
     gone: CancellationToken,
@@ -65,6 +72,8 @@ impl Outbox {
             storage,
             archive,
             counter: Box::new(|_| {}),
+            journal: Journal::new(Tracer::default()),
+            begun: false,
             beside: TaskTracker::new(),
             gone: CancellationToken::new(),
         }
@@ -72,6 +81,11 @@ impl Outbox {
 
     pub(super) fn count_with(&mut self, counter: Counter) {
         self.counter = counter;
+    }
+
+    /// Tells `tracer` what becomes of jobs.
+    pub(super) fn trace(&mut self, tracer: Tracer) {
+        self.journal = Journal::new(tracer);
     }
 
     pub(super) fn views(&self) -> &Views {
@@ -98,6 +112,7 @@ impl Outbox {
             }
             self.revisions.insert(key, revision);
         }
+        self.journal.resume(&restored);
         Ok(restored)
     }
 
@@ -107,6 +122,7 @@ impl Outbox {
     pub(super) async fn execute(&mut self, commands: Vec<Command>) -> Result<(), StoreError> {
         let (mut pending, mut rest) = (Pending::default(), Vec::new());
         for command in commands {
+            self.journal.read(&command);
             match command {
                 Command::SaveJob(record) => pending.put(format!("job/{}", record.spec.id), json(&record)),
                 Command::SaveTask(record) => {
@@ -116,8 +132,14 @@ impl Outbox {
                         false => self.tell(Event::TooLong(record.id, value.len())),
                     }
                 }
-                Command::SaveHold(worker, Some(hold)) => pending.put(format!("hold/{worker}"), json(&hold)),
-                Command::SaveHold(worker, None) => pending.remove(format!("hold/{worker}")),
+                Command::SaveHold(worker, hold) => {
+                    log_hold(&worker, hold.as_ref());
+                    let key = format!("hold/{worker}");
+                    match hold {
+                        Some(hold) => pending.put(key, json(&hold)),
+                        None => pending.remove(key),
+                    }
+                }
                 Command::ForgetTasks(job) => {
                     // A commit of its own: what is left of it by a process that dies, must not stand beside a new life
                     // of the job.
@@ -135,15 +157,20 @@ impl Outbox {
             }
         }
         self.save(&mut pending).await?;
+        self.journal.tell();
         let mut pushes = Vec::new();
         for command in rest {
             self.store.check()?;
             match command {
-                Command::Enqueue(task, lane) => pushes.push((*task, lane)),
+                Command::Enqueue(task, lane) => {
+                    let trace = self.journal.task(&task.id);
+                    pushes.push((Task { trace, ..*task }, lane));
+                }
                 command => self.start(command).await,
             }
         }
         self.push(pushes);
+        self.begun = true;
         Ok(())
     }
 
@@ -182,12 +209,16 @@ impl Outbox {
                 }
             }
             Command::Notify(view) => {
-                log(&view);
+                let shown = self.views.watch(&view.id);
+                if self.begun {
+                    log(&view, shown.as_ref().map(|shown| shown.borrow()).as_deref(), self.journal.tracer());
+                }
                 self.views.show(*view);
             }
             Command::Publish(round) => {
-                let (job, publishers) = (round.job.clone(), self.publishers.clone());
+                let (job, publishers, last) = (round.job.clone(), self.publishers.clone(), round.last.is_some());
                 let publishing = publish_round(*round, publishers, self.storage.clone(), self.store.clone());
+                let publishing = self.journal.publishing(&job, last, publishing);
                 self.beside(publishing, move |result| match result {
                     Ok(Ok(multivariant)) => Event::Published { job, multivariant },
                     Ok(Err(error)) => {
@@ -244,9 +275,10 @@ impl Outbox {
         let pushes = tasks.into_iter().map(|(task, lane)| {
             let (queue, finish) = (self.queue.clone(), self.finish.clone());
             let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
+            let trace_id = task.trace.map(|context| display(context.trace));
             async move {
                 if let Err(error) = queue.push(task, lane).await {
-                    warn!(task = %attempt.task, %error, "task not enqueued");
+                    warn!(task = %attempt.task, %error, trace_id, "task not enqueued");
                     // The loop may have ended; the queue then counts as what it says of itself.
                     let _ = finish.send(Event::NotEnqueued(attempt));
                 }
@@ -278,16 +310,34 @@ fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> 
     serde_json::from_slice(value).map_err(damaged)
 }
 
-/// One line per change of state.
-fn log(view: &JobView) {
+/// A line for each change of state since `before` was shown.
+fn log(view: &JobView, before: Option<&JobView>, tracer: &Tracer) {
     let job = &view.id;
-    match (view.state, view.problems.iter().rfind(|problem| problem.fatal)) {
-        (JobState::Failed(_), Some(problem)) => {
-            let (code, scope, text) = (&problem.code, &problem.scope, &problem.text);
-            error!(%job, settled = view.settled, code, scope, text, "job failed");
+    let trace_id = || tracer.trace_of(job).map(display::<TraceId>);
+    // One that is submitted anew begins another history.
+    let before = before.filter(|before| view.history.starts_with(&before.history));
+    for moment in &view.history[before.map_or(0, |before| before.history.len())..] {
+        let became = moment.what.as_str();
+        match (moment.what, view.problems.iter().rfind(|problem| problem.fatal)) {
+            (Milestone::Failed, Some(problem)) => {
+                let (code, scope, text) = (&problem.code, &problem.scope, &problem.text);
+                error!(%job, became, code, scope, text, trace_id = trace_id(), "job");
+            }
+            _ => info!(%job, became, trace_id = trace_id(), "job"),
         }
-        (state, _) if view.settled => info!(%job, %state, "job settled"),
-        (state, _) => tracing::debug!(%job, %state, chunks = view.chunks.done, "job"),
+    }
+    if view.settled && !before.is_some_and(|before| before.settled) {
+        info!(%job, state = %view.state, trace_id = trace_id(), "job settled");
+    }
+    debug!(%job, state = %view.state, chunks = view.chunks.done, trace_id = trace_id(), "job shown");
+}
+
+/// Why a worker takes nothing from now on, or that it does again.
+fn log_hold(worker: &WorkerId, hold: Option<&Hold>) {
+    match hold {
+        Some(Hold::Quarantined(reason)) => warn!(%worker, reason, "worker quarantined"),
+        Some(Hold::Cordoned) => info!(%worker, "worker cordoned"),
+        None => info!(%worker, "worker released"),
     }
 }
 

@@ -14,23 +14,29 @@ use shared::queue::memory::MemoryQueue;
 use shared::storage::StorageConfig;
 use shared::task::{Cancellation, JobId, Outcome, Places, TenantId};
 use shared::testing::synthetic::{Source, report};
+use shared::trace::Tracer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::world::{heartbeat, spec};
 
-struct Running {
-    handle: Handle,
-    shutdown: CancellationToken,
-    queue: Arc<dyn Queue>,
-    coordinator: tokio::task::JoinHandle<Result<(), coordinator::run::RunError>>,
+pub struct Running {
+    pub handle: Handle,
+    pub shutdown: CancellationToken,
+    pub queue: Arc<dyn Queue>,
+    pub coordinator: tokio::task::JoinHandle<Result<(), coordinator::run::RunError>>,
 }
 
 fn start(store: Arc<dyn Store>) -> Running {
+    start_traced(store, Tracer::default())
+}
+
+pub fn start_traced(store: Arc<dyn Store>, tracer: Tracer) -> Running {
     let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
     let storage = StorageConfig::default();
     let config = CoordinatorConfig { silence: Duration::from_secs(60), weights: Default::default(), storage };
     let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
+    let coordinator = coordinator.traced(tracer);
     let alive = queue.clone();
     TaskTracker::new().spawn(async move {
         while alive.beat(heartbeat()).await.is_ok() {
@@ -43,7 +49,7 @@ fn start(store: Arc<dyn Store>) -> Running {
 }
 
 /// Works off so many tasks, or all.
-fn work(queue: Arc<dyn Queue>, tasks: usize) -> tokio::task::JoinHandle<()> {
+pub fn work(queue: Arc<dyn Queue>, tasks: usize) -> tokio::task::JoinHandle<()> {
     TaskTracker::new().spawn(async move {
         for _ in 0..tasks {
             let Some(delivery) = queue.pull(Class::Cpu).await.unwrap() else { return };
@@ -55,7 +61,7 @@ fn work(queue: Arc<dyn Queue>, tasks: usize) -> tokio::task::JoinHandle<()> {
     })
 }
 
-fn job_in(folder: &std::path::Path) -> JobSpec {
+pub fn job_in(folder: &std::path::Path) -> JobSpec {
     let place = |name: &str| folder.join(name).display().to_string();
     JobSpec { places: Places { source: place("source"), target: place("out"), work: place("work") }, ..spec() }
 }

@@ -10,4 +10,5 @@ mod looping;
 mod requests;
 mod restart;
 mod scripts;
+mod traces;
 mod world;

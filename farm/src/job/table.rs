@@ -97,6 +97,9 @@ pub(super) fn jobs(jobs: &[v1::Job]) -> String {
 /// The timeline of a job.
 pub(super) fn explanation(told: &v1::ExplainJobResponse) -> String {
     let mut text = format!("{}\n", told.summary);
+    if !told.trace_id.is_empty() {
+        let _ = writeln!(text, "trace {}", told.trace_id);
+    }
     for entry in &told.timeline {
         let when = entry.time.map_or_else(|| "now".to_owned(), clock);
         let task = if entry.task.is_empty() { "job" } else { &entry.task };

@@ -63,7 +63,7 @@ async fn gather(queue: &MeteredQueue, places: Places, max_pixels: u64, bar: &Pro
     let id = TaskId { job, name: TaskName::Index };
     let lane = Lane { class: Class::Cpu, urgency: Urgency::Urgent };
     let work = Work::Index(IndexTask { max_pixels, growing_ms: None });
-    let task = Task { id, attempt: AttemptId(1), places, source_mark: None, work, avoid: Vec::new() };
+    let task = Task { id, attempt: AttemptId(1), places, source_mark: None, work, avoid: Vec::new(), trace: None };
     queue.push(task, lane).await.map_err(failed)?;
     let mut facts = Facts::default();
     while let Some(incoming) = queue.next_incoming().await.map_err(failed)? {

@@ -81,7 +81,7 @@ impl Wire for Task {
         }
         let (attempt, places) = (attempt(message.attempt)?, required("places", message.places)?);
         let avoid = message.avoid.into_iter().map(|id| worker("avoid", id)).collect::<Result<_, _>>()?;
-        Ok(Self { id, attempt, places, source_mark: message.source_mark, work, avoid })
+        Ok(Self { id, attempt, places, source_mark: message.source_mark, work, avoid, trace: None })
     }
 }
 

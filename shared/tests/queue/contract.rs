@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use shared::fleet::{Class, Directive, Lane};
 use shared::queue::{Incoming, Queue};
-use shared::task::{Outcome, Progress, WorkerId};
+use shared::task::{Outcome, Progress, Task, WorkerId};
+use shared::trace::TraceContext;
 use tokio::task::JoinSet;
 
 use super::sample::*;
@@ -35,6 +36,7 @@ impl Roles {
 /// Each part starts from an empty queue that `open` makes.
 pub async fn conformance(open: impl AsyncFn() -> Roles) {
     tasks_come_in_order(open().await).await;
+    a_task_keeps_its_trace(open().await).await;
     urgent_tasks_come_first(open().await).await;
     tasks_of_another_class_are_left_alone(open().await).await;
     what_waits_for_a_class_is_taken_back(open().await).await;
@@ -58,6 +60,19 @@ async fn tasks_come_in_order(roles: Roles) {
     delivery.ack().await.unwrap();
     assert_eq!(pull_job(roles.last_worker()).await, "b");
     assert_eq!(pull_job(roles.worker()).await, "c");
+}
+
+async fn a_task_keeps_its_trace(roles: Roles) {
+    roles.coordinator.open().await.unwrap();
+    let trace = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let traced = Task { trace, ..task("a") };
+    roles.coordinator.push(traced.clone(), NORMAL).await.unwrap();
+    roles.coordinator.push(task("b"), NORMAL).await.unwrap();
+    for wanted in [traced, task("b")] {
+        let delivery = pull(roles.worker()).await;
+        assert_eq!(*delivery.task(), wanted);
+        delivery.ack().await.unwrap();
+    }
 }
 
 async fn urgent_tasks_come_first(roles: Roles) {

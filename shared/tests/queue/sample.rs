@@ -31,6 +31,7 @@ pub fn task(job: &str) -> Task {
         source_mark: None,
         work: Work::Index(IndexTask { max_pixels: 1 << 24, growing_ms: None }),
         avoid: vec![],
+        trace: None,
     }
 }
 

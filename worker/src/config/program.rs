@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, load, variable};
 use shared::queue::nats::NatsConfig;
 use shared::task::WorkerId;
-use shared::telemetry::LogConfig;
+use shared::telemetry::{LogConfig, TelemetryConfig};
 
 use super::{LONGEST_TIMEOUT, WorkerConfig};
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub grace_period_ms: u64,
     /// How to log.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// How work gets here.
     pub nats: NatsConfig,
     /// How it is done.
@@ -38,6 +40,7 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7602)),
             grace_period_ms: 25_000,
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
             nats: NatsConfig::default(),
             worker: WorkerConfig::default(),
         }
@@ -50,14 +53,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        load(path, |config: &mut Self| config.nats.read_login(variable), Self::complaints)
+        let complete = |config: &mut Self| {
+            config.nats.read_login(variable);
+            config.telemetry.read_headers();
+        };
+        load(path, complete, Self::complaints)
     }
 
     /// Everything that is wrong beyond what the types say.
     fn complaints(&self) -> Vec<String> {
         let nats = self.nats.check().into_iter().map(|complaint| format!("nats.{complaint}"));
         let name = self.id().is_none().then(|| format!("name: {:?} is not 1 to 64 of a-z, 0-9 and -", self.name));
-        self.log.complaints().into_iter().chain(nats).chain(name).collect()
+        let telemetry = self.telemetry.complaints();
+        self.log.complaints().into_iter().chain(telemetry).chain(nats).chain(name).collect()
     }
 
     /// Who this worker is; `None` if the name can't be one.
@@ -89,6 +97,7 @@ mod tests {
             include_str!("../../../shared/src/queue/nats/config.rs"),
             include_str!("../../../shared/src/storage/config.rs"),
             include_str!("../../../shared/src/telemetry.rs"),
+            include_str!("../../../shared/src/telemetry/traces.rs"),
         ];
         let sample = include_str!("../../../deploy/worker.toml");
         assert_eq!(shared::config::sample_complaints::<Config>(sample, &sources), [""; 0]);

@@ -1,6 +1,7 @@
 //! One attempt: inputs to the slot, objects to storage, reports to the queue.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use shared::error::{ErrorKind, TaskError};
@@ -49,6 +50,18 @@ pub struct Attempt<'a> {
     gathered: Option<Gathered>,
     fetch: Stopwatch,
     upload: Stopwatch,
+    times: Times,
+}
+
+/// When an attempt did what, from its beginning to its end; an end that is not known is the attempt's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// The worker gathered what the slot reads.
+    pub fetch: Option<(SystemTime, Option<SystemTime>)>,
+    /// The slot worked.
+    pub slot: Option<(SystemTime, Option<SystemTime>)>,
+    /// From the first object to the last.
+    pub upload: Option<(SystemTime, Option<SystemTime>)>,
 }
 
 impl<'a> Attempt<'a> {
@@ -57,8 +70,18 @@ impl<'a> Attempt<'a> {
         let prefix = |uri: &str| Prefix::new(uri, &shared.config.storage);
         let (target, work) = (prefix(&task.places.target), prefix(&task.places.work));
         let (unsent, sent_at, gathered) = (None, Instant::now(), None);
-        let (fetch, upload) = Default::default();
-        Self { shared, task, abort, target, work, unsent, sent_at, gathered, fetch, upload }
+        let (fetch, upload, times) = Default::default();
+        Self { shared, task, abort, target, work, unsent, sent_at, gathered, fetch, upload, times }
+    }
+
+    /// What is tried.
+    pub fn task(&self) -> &'a Task {
+        self.task
+    }
+
+    /// When it did what. Of several runs, the last one's slot.
+    pub fn times(&self) -> &Times {
+        &self.times
     }
 
     /// Says that it has begun.
@@ -74,6 +97,7 @@ impl<'a> Attempt<'a> {
             None => self.gather().await?,
         };
         self.gathered = gpu.is_some().then(|| gathered.again());
+        self.times.slot = Some((SystemTime::now(), None));
         let Gathered { lists, files, mut feed, source } = gathered;
         let request = Request { task: self.task, worker: &self.shared.id, lists, files, gpu };
         self.unless_stopped(slot.begin(&request)).await?;
@@ -81,10 +105,16 @@ impl<'a> Attempt<'a> {
         loop {
             match self.unless_stopped(next_step(slot, feed.as_mut())).await? {
                 Step::Progress(progress) => self.unsent = Some(progress),
-                Step::Object { area: Area::Target, key, bytes } => {
-                    self.upload.wait(self.target.store(key, bytes)).await?
+                Step::Object { area, key, bytes } => {
+                    let from = self.times.upload.map_or_else(SystemTime::now, |(from, _)| from);
+                    self.times.upload = Some((from, None));
+                    let place = match area {
+                        Area::Target => &mut self.target,
+                        Area::Work => &mut self.work,
+                    };
+                    self.upload.wait(place.store(key, bytes)).await?;
+                    self.times.upload = Some((from, Some(SystemTime::now())));
                 }
-                Step::Object { area: Area::Work, key, bytes } => self.upload.wait(self.work.store(key, bytes)).await?,
                 Step::Index(report) => self.report(Outcome::Index(marked(report, source.as_ref()))).await?,
                 Step::Done(mut receipt) => {
                     self.check(&receipt)?;
@@ -93,6 +123,7 @@ impl<'a> Attempt<'a> {
                     }
                     let stages = &mut receipt.spent_mut().stages;
                     (stages.fetch_ms, stages.upload_ms) = (self.fetch.ms(), self.upload.ms());
+                    self.times.slot = self.times.slot.map(|(from, _)| (from, Some(SystemTime::now())));
                     self.send_progress().await?;
                     return Ok(receipt);
                 }
@@ -106,7 +137,10 @@ impl<'a> Attempt<'a> {
 
     async fn gather(&mut self) -> Result<Gathered, Stop> {
         let (work, mut fetch) = (self.work.storage()?.clone(), self.fetch);
+        let began = SystemTime::now();
+        self.times.fetch = Some((began, None));
         let gathered = fetch.wait(self.unless_stopped(self.gather_from(&work))).await;
+        self.times.fetch = Some((began, Some(SystemTime::now())));
         self.fetch = fetch;
         gathered
     }

@@ -98,7 +98,7 @@ impl Presence {
     fn set_hold(&self, hold: bool) {
         let changed = self.told.send_if_modified(|told| std::mem::replace(&mut told.hold, hold) != hold);
         if changed {
-            info!(worker = %self.worker, hold, "told to {}", if hold { "hold" } else { "work again" });
+            info!(worker = %self.worker, hold, "told to hold, or not to any more");
         }
     }
 
@@ -280,6 +280,7 @@ mod tests {
             work: Work::Index(IndexTask { max_pixels: 1, growing_ms: None }),
             avoid: avoid.iter().map(|name| id(name)).collect(),
             source_mark: None,
+            trace: None,
         };
         assert!(!presence.leaves_to_others(&task(1, &["b"])));
         let times = (0..100).take_while(|_| presence.leaves_to_others(&task(2, &["b", "a"]))).count();

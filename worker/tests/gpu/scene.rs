@@ -150,6 +150,7 @@ impl Source {
             source_mark: None,
             work: Work::Video(work),
             avoid: vec![],
+            trace: None,
         }
     }
 

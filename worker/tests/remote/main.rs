@@ -80,7 +80,8 @@ impl Crew {
         work: Work,
     ) -> Result<(Vec<IndexReport>, Receipt), TaskError> {
         let id = TaskId { job: JobId::new("job").unwrap(), name };
-        let task = Task { id, attempt: AttemptId(1), places: places.clone(), source_mark, work, avoid: vec![] };
+        let task =
+            Task { id, attempt: AttemptId(1), places: places.clone(), source_mark, work, avoid: vec![], trace: None };
         self.queue.push(task, Lane { class: Class::Cpu, urgency: Urgency::Normal }).await.unwrap();
         let mut reports = Vec::new();
         loop {

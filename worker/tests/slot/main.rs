@@ -7,6 +7,7 @@ mod processes;
 mod program;
 mod proof;
 mod renewal;
+mod traces;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -82,6 +83,7 @@ impl Scene {
             source_mark: None,
             work,
             avoid: vec![],
+            trace: None,
         }
     }
 }

@@ -24,8 +24,8 @@ impl Backoff {
     /// It has failed: waits before the next try.
     pub async fn pause(&mut self, what: &'static str, error: &QueueError) {
         match self.last {
-            None => warn!(%error, "{what}; trying again"),
-            Some(_) => debug!(%error, "{what}"),
+            None => warn!(what, %error, "trying again"),
+            Some(_) => debug!(what, %error, "trying again"),
         }
         let pause = self.last.map_or(FIRST, |last| (last * 2).min(LONGEST));
         self.last = Some(pause);

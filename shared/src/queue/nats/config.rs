@@ -115,6 +115,11 @@ impl NatsConfig {
         let rules = [
             (!self.urls.is_empty(), "urls: name at least one server"),
             (
+                // The client would pass over it, and show it in its own logs.
+                !self.urls.iter().any(|url| url.contains('@')),
+                "urls: no login belongs there: it is in the environment, FARM_NATS_USER and FARM_NATS_PASSWORD",
+            ),
+            (
                 (1..=32).contains(&self.prefix.len()) && self.prefix.bytes().all(plain),
                 "prefix: must be 1 to 32 of a-z, 0-9 and -",
             ),
@@ -167,6 +172,8 @@ mod tests {
             wrong.inbox = inbox.into();
             assert_eq!(wrong.check().len(), 4, "{inbox}");
         }
+        let with_login = NatsConfig { urls: vec!["nats://me:hush@host".into()], ..NatsConfig::default() };
+        assert!(matches!(&with_login.check()[..], [complaint] if !complaint.contains("hush")));
     }
 
     #[test]

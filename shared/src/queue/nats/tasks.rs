@@ -18,6 +18,7 @@ use super::streams::{Names, failed, lanes};
 use crate::fleet::{AttemptRef, Class, Lane};
 use crate::queue::{Delivery, QueueError};
 use crate::task::{AttemptId, JobId, Task, TaskId};
+use crate::trace::TraceContext;
 use crate::wire::{decode_task, encode_task};
 
 /// How often the broker is told that a task is being worked on, at most; it hands the task on after `ack_wait`.
@@ -35,7 +36,10 @@ const LANE_PATIENCE: Duration = Duration::from_secs(1);
 /// An attempt that was offered before is no task any more, for all that is known.
 pub(super) async fn push(link: &Link, task: &Task, lane: Lane) -> Result<u64, QueueError> {
     let attempt = AttemptRef { task: task.id.clone(), attempt: task.attempt };
-    let message = PublishMessage::build().message_id(message_id(&attempt)).payload(encode_task(task).into());
+    let mut message = PublishMessage::build().message_id(message_id(&attempt)).payload(encode_task(task).into());
+    if let Some(context) = &task.trace {
+        message = message.header(TraceContext::HEADER, context.to_string());
+    }
     let stored = link.store(link.names.lane(lane), message).await?;
     if stored.duplicate {
         return Err(QueueError(format!("{} was offered before", message_id(&attempt))));
@@ -74,6 +78,12 @@ pub(super) fn parse_message_id(text: &str) -> Option<AttemptRef> {
 
 pub(super) fn id_of(message: &Message) -> Option<&str> {
     message.headers.as_ref()?.get(async_nats::header::NATS_MESSAGE_ID).map(|value| value.as_str())
+}
+
+/// The span that a task is told to hang its own below; `None`: it is not traced.
+fn trace_of(message: &Message) -> Option<TraceContext> {
+    let text = message.headers.as_ref()?.get(TraceContext::HEADER)?;
+    TraceContext::parse(text.as_str()).filter(|context| context.sampled)
 }
 
 /// A worker's way to tasks of a class.
@@ -159,7 +169,10 @@ async fn take(link: &Arc<Link>, lane: Lane) -> Result<Option<Box<NatsDelivery>>,
             Pulled::Over => return Ok(None),
             Pulled::Broken(why) => return Err(QueueError(why)),
             Pulled::Message(message, reply) => match decode_task(&message.payload) {
-                Ok(task) => return Ok(Some(Box::new(NatsDelivery::new(link.clone(), task, lane.class, reply)))),
+                Ok(task) => {
+                    let task = Task { trace: trace_of(&message), ..task };
+                    return Ok(Some(Box::new(NatsDelivery::new(link.clone(), task, lane.class, reply))));
+                }
                 Err(problem) => terminate(link, &message, reply, &problem.to_string()),
             },
         }
