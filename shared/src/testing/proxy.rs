@@ -1,4 +1,5 @@
-//! A bad network in front of an HTTP server: requests that fail, answers that end early, nobody there, nobody who answers.
+//! A bad network in front of an HTTP server: requests that fail or take their time, answers that end early, nobody there,
+//! nobody who answers.
 //!
 //! Each connection carries one request, so that each request meets its own fate.
 
@@ -7,6 +8,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// What requests meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Weather {
     Fine,
     /// One request of so many is refused, or cut off on the way there or back, in turn.
     Rough(u64),
+    /// The server, so much later.
+    Slow(Duration),
     /// Nobody: connections are closed at once.
     Down,
     /// Nobody who says anything, until the weather changes; then they are hung up on.
@@ -24,7 +28,8 @@ pub enum Weather {
 /// What one request meets.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    Served,
+    /// After so long.
+    Served(Duration),
     Refused(&'static str),
     HungUp,
     /// The server gets half of it.
@@ -114,7 +119,10 @@ impl Sky {
     fn carry(&self, mut client: TcpStream) -> io::Result<()> {
         let request = read_request(&mut client)?;
         match self.fate() {
-            Fate::Served => drop(io::copy(&mut self.send(&request)?, &mut client)?),
+            Fate::Served(delay) => {
+                pause(delay);
+                io::copy(&mut self.send(&request)?, &mut client)?;
+            }
             Fate::Refused(status) => {
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 client.write_all(answer.as_bytes())?;
@@ -138,15 +146,16 @@ impl Sky {
     fn fate(&self) -> Fate {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let fate = match *self.weather.lock().unwrap_or_else(PoisonError::into_inner) {
-            Weather::Fine => Fate::Served,
+            Weather::Fine => Fate::Served(Duration::ZERO),
             Weather::Rough(every) if number.is_multiple_of(every) => {
                 FAULTS[usize::try_from(number / every).unwrap_or(0) % FAULTS.len()]
             }
-            Weather::Rough(_) => Fate::Served,
+            Weather::Rough(_) => Fate::Served(Duration::ZERO),
+            Weather::Slow(delay) => Fate::Served(delay),
             Weather::Down => Fate::HungUp,
             Weather::Silent => Fate::Ignored,
         };
-        if !matches!(fate, Fate::Served) {
+        if !matches!(fate, Fate::Served(_)) {
             self.faults.fetch_add(1, Ordering::Relaxed);
         }
         fate
@@ -159,6 +168,11 @@ impl Sky {
         server.write_all(request)?;
         Ok(server)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time that a slow server takes, on a thread of its own")]
+fn pause(delay: Duration) {
+    thread::sleep(delay);
 }
 
 /// Reads a request whole, and asks in it for the connection to be closed after the answer.

@@ -8,6 +8,7 @@
 //!          | "xid=" code "@" number                  that wait for an error of a card (from 1) ends with this one
 //!          | "sessions=" number [":" status]         the system allows so many encode sessions; one more ends so, or with 10
 //!          | "memory=" number                        the card has so many MiB
+//!          | "throttled=" number                     clocks are low for these of NVML's reasons, by their bits
 //!          | "encode:corrupt"                        pictures are coded that are not those given
 //!          | "encode:header"                         parameter sets are those of another generation of cards
 //!          | "encode:burst"                          a group of pictures comes out when its last one is in
@@ -40,6 +41,8 @@ pub struct Faults {
     pub no_session: Option<u32>,
     /// Memory of each card in MiB in place of its own.
     pub memory_mib: Option<u64>,
+    /// Why clocks are low in place of what every card says, in NVML's bits.
+    pub throttled: Option<u64>,
     /// What the encoder does wrong.
     pub encode_corrupt: bool,
     /// Parameter sets differ from those that the settings lead to.
@@ -121,6 +124,7 @@ impl Faults {
                         self.no_session = status.map(str::parse).transpose().ok()?;
                     }
                     ("memory", number) => self.memory_mib = Some(number.parse().ok()?),
+                    ("throttled", bits) => self.throttled = Some(bits.parse().ok()?),
                     _ => return None,
                 },
             },
@@ -195,7 +199,7 @@ mod tests {
         let written = "NvEncEncodePicture@20=20, NvEncLockBitstream@5:hang,cuvidDecodePicture@7+=999,\
                        cuLaunchKernel@2:hang=50,device_lost@30,sessions=1,memory=256,encode:corrupt,encode:header,\
                        encode:burst,encode:late,decode:corrupt,decode:wrong,decode:reuse,lazy_streams,\
-                       xid=79@3";
+                       xid=79@3,throttled=32";
         let faults: Faults = written.parse().unwrap();
         assert_eq!(faults.calls.len(), 4);
         assert_eq!(faults.ending("NvEncEncodePicture", 20), Some(Ending::Status(20)));
@@ -207,7 +211,7 @@ mod tests {
         assert_eq!((faults.device_lost, faults.sessions, faults.memory_mib), (Some(30), Some(1), Some(256)));
         assert!(faults.encode_corrupt && faults.encode_header && faults.encode_burst && faults.lazy_streams);
         assert!(faults.decode_corrupt && faults.decode_wrong && faults.encode_late && faults.decode_reuse);
-        assert_eq!(faults.xids, [(3, 79)]);
+        assert_eq!((faults.xids.as_slice(), faults.throttled), (&[(3, 79)][..], Some(32)));
         let full: Faults = "sessions=2:21".parse().unwrap();
         assert_eq!((full.sessions, full.no_session), (Some(2), Some(21)));
         assert_eq!("".parse(), Ok(Faults::default()));

@@ -220,7 +220,7 @@ pub unsafe extern "C" fn nvmlDeviceGetCurrentClocksThrottleReasons(
     call(function, || {
         card(function, device)?;
         // SAFETY: the caller keeps it.
-        unsafe { answer(function, reasons, reading::THROTTLED) }
+        unsafe { answer(function, reasons, card::faults().throttled.unwrap_or(reading::THROTTLED)) }
     })
 }
 
