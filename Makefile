@@ -16,6 +16,8 @@
 #                 rights of its own, and a job through all of them (a minute)
 #   make images-check
 #                 every image of deploy/docker, with docker or buildah, without a registry if need be (a release build)
+#   make observe  a farm under load, watched by a real Prometheus, in which one thing after another goes wrong: every alert
+#                 fires when it should, every panel shows something, every metric moves (some 10 minutes)
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
 #                 1,050 SIGKILLs of workers and slots and 100 of leaders under load, leaders that stand still for 30 s;
@@ -27,7 +29,7 @@ SHELL := bash
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
-  dashboards dashboards-check ops-check deploy-check compose-check images-check
+  dashboards dashboards-check ops-check deploy-check compose-check images-check observe
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -223,6 +225,16 @@ bench: packages $(BENCH)/venv/made
 bench-control: packages servers
 	cargo build --release --locked -p benches -p coordinator --bins
 	target/release/control all $(ARGS)
+
+# Alerts with a twentieth of their times, and every query of every panel.
+OBSERVE := target/observe
+observe: packages servers node prometheus
+	$(MAKE) --no-print-directory $(DASHBOARDS)/build/made
+	mkdir -p $(OBSERVE)/made
+	node $(DASHBOARDS)/build/generate.js alerts --divide 20 --out $(OBSERVE)/made/alerts.yml
+	node $(DASHBOARDS)/build/generate.js queries --window 15s >$(OBSERVE)/made/queries.jsonl
+	export FARM_REQUIRE_SERVERS=1 PATH="$(CURDIR)/$(PROMETHEUS)/usr/bin:$$PATH"
+	cargo test --locked -p farm --test observe -- --ignored --nocapture
 
 corpus: packages
 	cargo test --release --locked -p farm --test corpus -- --ignored --nocapture

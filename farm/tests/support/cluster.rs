@@ -5,6 +5,7 @@ pub mod build;
 pub mod client;
 mod program;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use shared::testing::{Server, free_port, servers};
 use tempfile::TempDir;
 
 use client::Client;
-pub use program::{Program, Settings};
+pub use program::{Program, Settings, children};
 
 /// No part takes longer to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +39,16 @@ pub struct Parts {
     /// More settings, or other ones.
     pub coordinator_settings: Settings,
     pub worker_settings: Settings,
+    /// What single workers have besides, by their numbers.
+    pub hosts: BTreeMap<usize, Host>,
+}
+
+/// What a worker finds where it runs.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// More settings, or other ones.
+    pub settings: Settings,
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Parts {
@@ -52,6 +63,7 @@ impl Default for Parts {
             s3: false,
             coordinator_settings: Settings::new(),
             worker_settings: Settings::new(),
+            hosts: BTreeMap::new(),
         }
     }
 }
@@ -122,8 +134,12 @@ impl Parts {
             settings.insert("worker.storage.allow_http", "true".into());
         }
         settings.extend(self.worker_settings.clone());
+        let host = self.hosts.get(&number).cloned().unwrap_or_default();
+        settings.extend(host.settings);
+        let environment = host.environment.iter().map(|(name, value)| (*name, value.as_str()));
+        let environment: Vec<(&str, &str)> = KEYS.into_iter().chain(environment).collect();
         let name = ["worker", &number.to_string()];
-        Program::start(cluster.folder.path(), name, [pages, 0], &settings, &KEYS)
+        Program::start(cluster.folder.path(), name, [pages, 0], &settings, &environment)
     }
 }
 

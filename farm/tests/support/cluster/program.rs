@@ -19,7 +19,8 @@ pub struct Program {
     command: Command,
     child: Child,
     log: PathBuf,
-    pages: u16,
+    /// Of its metrics and health.
+    pub pages: u16,
     /// Of the API; 0 if it has none.
     pub api: u16,
 }
@@ -79,14 +80,18 @@ impl Program {
 
     /// Processes that it has started and that live: a worker's slots.
     pub fn children(&self) -> Vec<u32> {
-        let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-        ids.filter(|id| parent(*id) == Some(self.pid())).collect()
+        children(self.pid())
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sets a variable of the environment in which it is started from now on.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.command.env(variable, value);
     }
 
     /// Starts it again after [`Self::kill`] or [`Self::terminate`], with the same settings and ports.
@@ -144,6 +149,12 @@ impl Drop for Program {
 fn spawn(command: &mut Command, log: &Path) -> Child {
     let said = fs::File::options().create(true).append(true).open(log).unwrap();
     command.stderr(said).spawn().unwrap()
+}
+
+/// Processes that a process has started and that live.
+pub fn children(process: u32) -> Vec<u32> {
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    ids.filter(|id| parent(*id) == Some(process)).collect()
 }
 
 /// `None` once the process is gone, or is only waited for. Its name, in brackets, may hold anything.
