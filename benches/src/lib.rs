@@ -142,6 +142,7 @@ fn chunk(grid: SegmentGrid, segments: u64, first: u64) -> (VideoTask, VideoRecei
             .collect(),
         encoder: "libx264".to_owned(),
         family: Family::Software,
+        making: Default::default(),
     };
     let frames = frames_each * (end - first);
     let (start, stop) = (grid.start_of(first, timescale), grid.start_of(end, timescale));
@@ -208,6 +209,7 @@ fn audio(grid: SegmentGrid, segments: u64) -> (AudioTask, AudioReceipt) {
         segments: made.collect(),
         encoder: "aac".to_owned(),
         family: Family::Software,
+        making: Default::default(),
     };
     let priming = 1024;
     let receipt = AudioReceipt {

@@ -65,6 +65,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals(config.grace_period())?;
     let registry = telemetry::registry(metrics::PROGRAM);
     let metrics = Arc::new(Metrics::new(&registry));
+    metrics.look_at_certificates(&config);
     let readiness = Readiness::default();
     readiness.lacks("leader", "not known yet");
 

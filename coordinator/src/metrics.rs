@@ -21,8 +21,9 @@ use shared::fleet::Heartbeat;
 use shared::queue::Incoming;
 use shared::queue::metered::{Call, Meter};
 use shared::task::TaskReport;
-use shared::telemetry::{AttemptMetrics, Declare, QueueMetrics, StorageMetrics};
+use shared::telemetry::{AttemptMetrics, CertificateMetrics, Declare, QueueMetrics, StorageMetrics};
 
+use crate::config::Config;
 use crate::run::Handle;
 use api::ApiMetrics;
 use fleet::FleetMetrics;
@@ -45,6 +46,7 @@ pub struct Metrics {
     pub api: Arc<ApiMetrics>,
     /// Of stores.
     pub storage: Arc<StorageMetrics>,
+    certificates: CertificateMetrics,
     fleet: FleetMetrics,
     queue: QueueMetrics,
     attempts: AttemptMetrics,
@@ -62,10 +64,24 @@ impl Metrics {
             jobs: JobMetrics::new(declare),
             api: Arc::new(ApiMetrics::new(declare)),
             storage: Arc::new(StorageMetrics::new(declare)),
+            certificates: CertificateMetrics::new(declare),
             fleet: FleetMetrics::new(declare),
             queue: QueueMetrics::new(declare, &[Call::Push, Call::Direct]),
             attempts: AttemptMetrics::new(declare),
         }
+    }
+
+    /// Looks at the certificates that these settings name.
+    pub fn look_at_certificates(&self, config: &Config) {
+        let Config { api, etcd, nats, .. } = config;
+        let certificates = &self.certificates;
+        let tls = api.tls.as_ref();
+        certificates.shown("api", tls.map(|tls| tls.certificate.as_path()));
+        certificates.trusted("api_clients", tls.and_then(|tls| tls.client_ca.as_deref()));
+        certificates.shown("etcd", etcd.tls_certificate.as_deref());
+        certificates.trusted("etcd_roots", etcd.tls_roots.as_deref());
+        certificates.shown("nats", nats.tls_certificate.as_deref());
+        certificates.trusted("nats_roots", nats.tls_roots.as_deref());
     }
 
     /// Counts what the core knows again and again; never returns.
@@ -103,5 +119,20 @@ impl Meter for Metrics {
 
     fn failed(&self) {
         self.queue.failed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+    use shared::testing::metrics::assert_scrapes;
+
+    use super::*;
+
+    #[test]
+    fn prometheus_finds_nothing_wrong_with_the_page() {
+        let registry = shared::telemetry::registry(PROGRAM);
+        Metrics::new(&registry).lead.began();
+        assert_scrapes(&TextEncoder::new().encode_to_string(&registry.gather()).unwrap());
     }
 }

@@ -418,6 +418,25 @@ impl Receipt {
         }
     }
 
+    /// The parts of tracks in it.
+    pub fn parts(&self) -> &[TrackPart] {
+        match self {
+            Self::Video(receipt) => &receipt.parts,
+            Self::Audio(receipt) => std::slice::from_ref(&receipt.part),
+            Self::Index(_) | Self::Storyboard(_) => &[],
+        }
+    }
+
+    /// Forgets how parts were made: what is left is the claim, and what is kept of it.
+    pub fn forget_making(&mut self) {
+        let parts = match self {
+            Self::Video(receipt) => receipt.parts.as_mut_slice(),
+            Self::Audio(receipt) => std::slice::from_mut(&mut receipt.part),
+            Self::Index(_) | Self::Storyboard(_) => &mut [],
+        };
+        parts.iter_mut().for_each(|part| part.making = Making::default());
+    }
+
     /// Before it was made as it says, this went wrong.
     pub fn fell_back(&mut self, before: Vec<Fallback>) {
         if let Self::Video(receipt) = self {
@@ -494,6 +513,29 @@ pub struct TrackPart {
     /// Whose parameter sets they are.
     #[serde(default, skip_serializing_if = "Family::is_software")]
     pub family: Family,
+    /// How it was made.
+    #[serde(default, skip_serializing_if = "Making::is_unknown")]
+    pub making: Making,
+}
+
+/// How a part was made, which is no part of the claim: attempts that claim the same differ in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Making {
+    /// Milliseconds that its encoder worked.
+    pub encode_ms: u64,
+    /// Width of the pictures; 0 for sound.
+    pub width_px: u32,
+    /// Height of the pictures; 0 for sound.
+    pub height_px: u32,
+    /// How alike one picture is to what went into the encoder: thousandths of a decibel of PSNR; `None`: nobody has looked.
+    pub psnr_mdb: Option<u32>,
+}
+
+impl Making {
+    /// Workers of an earlier version don't tell.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Time that an attempt took.

@@ -7,9 +7,11 @@
 //! | `/readyz` | 200 when it can do what it is there for, or 503 and what is missing |
 
 mod attempts;
+mod certificates;
 mod declare;
 mod otlp;
 mod queue;
+mod renditions;
 mod storage;
 mod traces;
 
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 pub use attempts::AttemptMetrics;
+pub use certificates::CertificateMetrics;
 pub use declare::{Declare, each, pairs};
 pub use otlp::Teller;
 pub use queue::QueueMetrics;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use shared::error::TaskError;
 use shared::family::Family;
 use shared::index::{PacketList, SideData};
-use shared::task::{AudioReceipt, AudioTask, Progress, SegmentInfo, TrackPart};
+use shared::task::{AudioReceipt, AudioTask, Making, Progress, SegmentInfo, TrackPart};
 use shared::time::{MediaTime, Timescale};
 
 use self::decode::{Decoded, Decoding};
@@ -31,7 +31,7 @@ use self::resample::Resampler;
 use self::samples::Samples;
 use self::timeline::Timeline;
 use crate::codec::Packet;
-use crate::meter::Meter;
+use crate::meter::{Meter, Stopwatch};
 use crate::segmenter::{Cutter, Segment, Segmenter};
 use crate::task::{Area, Emission, Emit, Inputs};
 
@@ -96,6 +96,7 @@ struct Track<'a> {
     timeline: Timeline,
     resampler: Resampler,
     encoding: Encoding,
+    encode: Stopwatch,
     segmenter: Segmenter,
     segments: Vec<SegmentInfo>,
     untimed: Vec<Samples>, // the first frames, until one has a time
@@ -139,6 +140,7 @@ impl<'a> Track<'a> {
             timeline: Timeline::new(task.stream.timescale, source),
             resampler: Resampler::new(source, rate, channels)?,
             encoding,
+            encode: Stopwatch::default(),
             segmenter: Segmenter::new(&task.rendition.name, cutter, 0),
             segments: Vec::new(),
             untimed: Vec::new(),
@@ -234,7 +236,7 @@ impl<'a> Track<'a> {
     }
 
     fn encode(&mut self, samples: &Samples, emit: &mut Emit<'_>) -> Result<(), TaskError> {
-        for coded in self.encoding.push(samples)? {
+        for coded in self.encode.time(|| self.encoding.push(samples))? {
             self.keep(coded, emit)?;
         }
         self.tell_progress(emit)
@@ -282,7 +284,7 @@ impl<'a> Track<'a> {
         };
         let samples = self.encoding.taken();
         let end = lead.first + lead.priming + samples;
-        for coded in self.encoding.finish()? {
+        for coded in self.encode.time(|| self.encoding.finish())? {
             if self.decode_time() < end {
                 self.keep(coded, emit)?;
             }
@@ -301,6 +303,7 @@ impl<'a> Track<'a> {
                 segments: self.segments,
                 encoder: self.encoding.name(),
                 family: Family::Software,
+                making: Making { encode_ms: self.encode.ms(), ..Making::default() },
             },
             samples,
             start: MediaTime::new(lead.start as i64, self.rate),

@@ -16,6 +16,7 @@ pub mod meter;
 pub mod metrics;
 pub mod promise;
 pub mod proof;
+pub mod quality;
 pub mod run;
 pub mod scratch;
 pub mod segmenter;

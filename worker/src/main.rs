@@ -22,10 +22,11 @@ use worker::config::{Config, GpuUse};
 use worker::metrics::{self, Metrics};
 use worker::proof::{self, Proof};
 use worker::run::Worker;
+use worker::scratch::Scratch;
 
 /// Pause before a broker that could not be reached is tried again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
-/// How often the broker is asked whether it is still there.
+/// How often it is looked whether the broker is still there, and for room.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Time for what was said last to reach the broker.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -88,6 +89,7 @@ async fn run(mut config: Config) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals(config.grace_period())?;
     let registry = telemetry::registry(metrics::PROGRAM);
     let metrics = Arc::new(Metrics::new(&registry));
+    metrics.look_at_certificates(&config.nats);
     config.worker.storage = config.worker.storage.metered(metrics.storage.clone());
     if config.worker.gpu.enabled == GpuUse::Auto {
         gpu_metrics::expose(&registry);
@@ -104,13 +106,14 @@ async fn run(mut config: Config) -> Result<(), Failure> {
     let connecting = connect(&config.nats);
     let Some(nats) = shutdown.draining.run_until_cancelled(connecting).await else { return Ok(()) };
     let nats = Arc::new(nats);
-    let queue = Arc::new(MeteredQueue::new(nats.clone(), metrics));
+    let queue = Arc::new(MeteredQueue::new(nats.clone(), metrics.clone()));
     let worker = Worker::new(config.worker, queue, id, shutdown.draining.clone()).traced(tracer);
-    let proof = worker.proof();
+    let (proof, scratch) = (worker.proof(), worker.scratch());
     let worked = tokio::select! {
         worked = worker.run(shutdown.abort.clone()) => worked,
         () = look(&nats, &readiness, &shutdown.draining) => Ok(()),
         () = tell_proof(proof, &readiness) => Ok(()),
+        () = look_at_scratch(scratch, &metrics) => Ok(()),
     };
 
     // Every slot has ended, and what was given back is on its way.
@@ -148,6 +151,19 @@ async fn tell_proof(mut proof: watch::Receiver<Proof>, readiness: &Readiness) {
         }
         if proof.changed().await.is_err() {
             return std::future::pending().await; // the worker has ended, and so does the program
+        }
+    }
+}
+
+/// Says how much room there is for scratch files; never returns.
+async fn look_at_scratch(scratch: Arc<Scratch>, metrics: &Metrics) {
+    let mut again = tokio::time::interval(LOOK_AGAIN);
+    loop {
+        again.tick().await;
+        let scratch = scratch.clone();
+        match tokio::task::spawn_blocking(move || scratch.space()).await.unwrap_or_else(|gone| Err(gone.into())) {
+            Ok(space) => metrics.looked_at_scratch(space),
+            Err(error) => warn!(%error, "nobody knows how much room there is for scratch files"),
         }
     }
 }

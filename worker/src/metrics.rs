@@ -7,8 +7,11 @@ use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry};
 use shared::fleet::{Class, Heartbeat, Standing};
 use shared::queue::Incoming;
 use shared::queue::metered::{Call, Meter};
+use shared::queue::nats::NatsConfig;
 use shared::task::TaskReport;
-use shared::telemetry::{AttemptMetrics, Declare, QueueMetrics, StorageMetrics, each};
+use shared::telemetry::{AttemptMetrics, CertificateMetrics, Declare, QueueMetrics, StorageMetrics, each};
+
+use crate::scratch::Space;
 
 /// What the names of all metrics of this program begin with.
 pub const PROGRAM: &str = "farm_worker";
@@ -25,6 +28,10 @@ pub struct Metrics {
     speed: Gauge,
     abilities: IntGaugeVec,
     proofs: IntGauge,
+    scratch_bytes: IntGauge,
+    scratch_free_bytes: IntGauge,
+    scratch_used_bytes: IntGauge,
+    certificates: CertificateMetrics,
     queue: QueueMetrics,
     attempts: AttemptMetrics,
 }
@@ -50,8 +57,28 @@ impl Metrics {
             speed: new.gauge("slot_speed_ratio", speed),
             abilities: new.gauges("abilities", abilities, ["class", "ability"], &[]),
             proofs: new.gauge("proofs", "Times that was tried what this host can do, since the start."),
+            scratch_bytes: new.gauge("scratch_bytes", "Size of the file system that scratch files lie on."),
+            scratch_free_bytes: new.gauge("scratch_free_bytes", "Room that is left there."),
+            scratch_used_bytes: new.gauge("scratch_used_bytes", "What this worker's own scratch files hold."),
+            certificates: CertificateMetrics::new(new),
             queue: QueueMetrics::new(new, &[Call::Report, Call::Beat]),
             attempts: AttemptMetrics::new(new),
+        }
+    }
+}
+
+impl Metrics {
+    /// Looks at the certificates that these settings name.
+    pub fn look_at_certificates(&self, nats: &NatsConfig) {
+        self.certificates.shown("nats", nats.tls_certificate.as_deref());
+        self.certificates.trusted("nats_roots", nats.tls_roots.as_deref());
+    }
+
+    /// There is so much room for scratch files.
+    pub fn looked_at_scratch(&self, space: Space) {
+        let gauges = [&self.scratch_bytes, &self.scratch_free_bytes, &self.scratch_used_bytes];
+        for (gauge, bytes) in gauges.into_iter().zip([space.whole, space.free, space.used]) {
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
     }
 }
@@ -108,7 +135,9 @@ mod tests {
             ..shared::testing::heartbeat("w")
         });
         metrics.answered(Call::Report, Duration::from_millis(20));
+        metrics.looked_at_scratch(Space { whole: 100, free: 30, used: 7 });
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        shared::testing::metrics::assert_scrapes(&text);
         for line in [
             "farm_worker_slots{class=\"cpu\"} 4",
             "farm_worker_slots{class=\"gpu\"} 0",
@@ -117,6 +146,9 @@ mod tests {
             "farm_worker_slot_speed_ratio 2.5",
             "farm_worker_abilities{ability=\"hevc\",class=\"cpu\"} 0",
             "farm_worker_nats_seconds_count{call=\"report\"} 1",
+            "farm_worker_scratch_bytes 100",
+            "farm_worker_scratch_free_bytes 30",
+            "farm_worker_scratch_used_bytes 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

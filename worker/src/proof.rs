@@ -6,7 +6,7 @@
 //! All trials of a CPU take 0.4 s, most of it the start of three encoders.
 
 mod audio;
-mod clip;
+pub(crate) mod clip;
 pub mod gpu;
 mod source;
 mod video;

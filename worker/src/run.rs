@@ -121,6 +121,11 @@ impl Worker {
         self
     }
 
+    /// Where scratch files are.
+    pub fn scratch(&self) -> Arc<Scratch> {
+        self.shared.scratch.clone()
+    }
+
     /// What has been tried, now and whenever that changes.
     pub fn proof(&self) -> watch::Receiver<Proof> {
         self.shared.presence.proof()

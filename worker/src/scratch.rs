@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::error::{ErrorKind, TaskError};
 
@@ -27,6 +27,19 @@ pub struct Scratch {
     base: PathBuf,
     own: Mutex<Option<Own>>,
     next: AtomicU64,
+    /// Bytes in all files that are open.
+    used: Arc<AtomicU64>,
+}
+
+/// Room for scratch files, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Of the file system.
+    pub whole: u64,
+    /// What may still be written there.
+    pub free: u64,
+    /// What this worker's files hold.
+    pub used: u64,
 }
 
 /// This process's folder.
@@ -43,12 +56,57 @@ pub struct ScratchFile {
     pub writer: File,
     /// For a slot, which may only read.
     pub reader: File,
+    /// What is in it.
+    pub held: Held,
+}
+
+/// Bytes in a file, which count until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    bytes: AtomicU64,
+    all: Arc<AtomicU64>,
+}
+
+impl Held {
+    /// So many were written.
+    pub fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// A file without a name to which nothing is written any more.
+#[derive(Debug)]
+pub struct ScratchReader {
+    file: File,
+    _held: Held,
+}
+
+impl ScratchReader {
+    /// The file once more, for a slot.
+    pub fn try_clone(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+}
+
+impl ScratchFile {
+    /// It is written.
+    pub fn into_reader(self) -> ScratchReader {
+        ScratchReader { file: self.reader, _held: self.held }
+    }
 }
 
 impl Scratch {
     /// Scratch files below `base`; if it is there, what dead processes have left in it is removed.
     pub fn new(base: &Path) -> Self {
-        let scratch = Self { base: base.to_owned(), own: Mutex::default(), next: AtomicU64::new(0) };
+        let (own, next, used) = Default::default();
+        let scratch = Self { base: base.to_owned(), own, next, used };
         match scratch.lock_base().and_then(|_lock| scratch.remove_leftovers()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(folder = %base.display(), %error, "scratch folder not looked through");
@@ -78,7 +136,17 @@ impl Scratch {
         let writer = File::create_new(&path)?;
         let reader = File::open(&path);
         fs::remove_file(&path)?;
-        Ok(ScratchFile { writer, reader: reader? })
+        let held = Held { bytes: AtomicU64::new(0), all: self.used.clone() };
+        Ok(ScratchFile { writer, reader: reader?, held })
+    }
+
+    /// How much room there is, where the folder is or would be made. Blocking.
+    pub fn space(&self) -> io::Result<Space> {
+        let there = self.base.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+        let system = rustix::fs::statvfs(there)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        let used = self.used.load(Ordering::Relaxed);
+        Ok(Space { whole: bytes(system.f_blocks), free: bytes(system.f_bavail), used })
     }
 
     fn own_folder(&self) -> io::Result<PathBuf> {
@@ -177,6 +245,11 @@ mod tests {
         file.reader.read_exact_at(&mut read, 1 << 20).unwrap();
         assert_eq!(&read, b"later");
         assert!(file.reader.write_at(b"x", 0).is_err());
+        file.held.add(5);
+        let space = scratch.space().unwrap();
+        assert!(space.whole > space.free && space.used == 5, "{space:?}");
+        drop(file.into_reader());
+        assert_eq!(scratch.space().unwrap().used, 0);
         let own = base.join(format!("{}.0", std::process::id()));
         assert_eq!(fs::read_dir(&own).unwrap().count(), 1); // the lock
         drop(scratch);

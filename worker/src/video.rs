@@ -8,7 +8,8 @@ use std::thread::{self, ScopedJoinHandle};
 
 use shared::cmaf::{DecoderConfig, reorder_delay};
 use shared::error::TaskError;
-use shared::task::{Progress, SegmentInfo, Spent, Stages, TrackPart, VideoReceipt, VideoTask};
+use shared::rendition::VideoRendition;
+use shared::task::{Making, Progress, SegmentInfo, Spent, Stages, TrackPart, VideoReceipt, VideoTask};
 use shared::time::Timescale;
 
 use crate::codec::backend::Backend;
@@ -18,6 +19,7 @@ use crate::images::ImageTaker;
 use crate::index::shortest_frame;
 use crate::meter::{Meter, Stopwatch};
 use crate::promise::Promise;
+use crate::quality::Look;
 use crate::segmenter::{Cutter, Segment, Segmenter};
 use crate::task::{Area, Emission, Emit, Inputs};
 
@@ -59,11 +61,11 @@ pub fn encode_chunk(task: &VideoTask, inputs: &Inputs, emit: &mut Emit<'_>) -> R
         if chunk.frames == 0 && promise.frames > 0 {
             return Err(TaskError::input("undecodable", format!("no frame from {} on can be decoded", promise.text())));
         }
-        let made = rungs.finish(promise.end_after(chunk.last), emit)?;
-        let encode_ms = made.iter().map(|(_, encode)| encode.ms()).sum();
+        let parts = rungs.finish(promise.end_after(chunk.last), emit)?;
+        let encode_ms = parts.iter().map(|part| part.making.encode_ms).sum();
         let stages = Stages { decode_ms: decode.ms(), scale_ms: scale.ms(), encode_ms, ..Stages::default() };
         Ok(VideoReceipt {
-            parts: made.into_iter().map(|(part, _)| part).collect(),
+            parts,
             frames_expected: promise.expected(chunk.frames),
             frames: chunk.frames,
             first_pts: chunk.first,
@@ -136,9 +138,6 @@ fn cutter(task: &VideoTask) -> Cutter {
     Cutter { grid: task.grid, timescale: task.stream.timescale, segment_count: task.segment_count }
 }
 
-/// What a rung has made, and how long its encoder took.
-type Made = (TrackPart, Stopwatch);
-
 enum Feed {
     Picture(Picture, bool),
     End(i64),
@@ -147,7 +146,7 @@ enum Feed {
 /// The renditions at work, a thread each.
 struct Rungs<'scope> {
     feeds: Vec<SyncSender<Feed>>,
-    threads: Vec<ScopedJoinHandle<'scope, Result<Made, TaskError>>>,
+    threads: Vec<ScopedJoinHandle<'scope, Result<TrackPart, TaskError>>>,
     finished: Receiver<Segment>,
 }
 
@@ -169,11 +168,8 @@ impl<'scope> Rungs<'scope> {
             threads.push(scope.spawn(move || {
                 let encoder = backend.encoder(plan)?;
                 let config = plan.track_config(&*encoder);
-                Rung { encoder, config, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() }.run(
-                    &rendition.name,
-                    task,
-                    &pictures,
-                )
+                Rung { encoder, config, segmenter, segments: Vec::new(), done, encode: Stopwatch::default() }
+                    .run(rendition, task, &pictures)
             }));
         }
         Self { feeds, threads, finished }
@@ -198,7 +194,7 @@ impl<'scope> Rungs<'scope> {
     }
 
     /// Ends every rung; the last frame is shown until `end`.
-    fn finish(mut self, end: i64, emit: &mut Emit<'_>) -> Result<Vec<Made>, TaskError> {
+    fn finish(mut self, end: i64, emit: &mut Emit<'_>) -> Result<Vec<TrackPart>, TaskError> {
         for feed in std::mem::take(&mut self.feeds) {
             if feed.send(Feed::End(end)).is_err() {
                 return Err(self.why_gone());
@@ -209,7 +205,7 @@ impl<'scope> Rungs<'scope> {
     }
 }
 
-fn join(thread: ScopedJoinHandle<'_, Result<Made, TaskError>>) -> Result<Made, TaskError> {
+fn join(thread: ScopedJoinHandle<'_, Result<TrackPart, TaskError>>) -> Result<TrackPart, TaskError> {
     thread.join().unwrap_or_else(|_| Err(TaskError::bug("a rung panicked")))
 }
 
@@ -228,30 +224,40 @@ struct Rung {
 }
 
 impl Rung {
-    fn run(mut self, name: &str, task: &VideoTask, feeds: &Receiver<Feed>) -> Result<Made, TaskError> {
+    fn run(
+        mut self,
+        rendition: &VideoRendition,
+        task: &VideoTask,
+        feeds: &Receiver<Feed>,
+    ) -> Result<TrackPart, TaskError> {
+        let mut look = Look::new(task, rendition);
         while let Ok(feed) = feeds.recv() {
             match feed {
                 Feed::Picture(picture, idr) => {
+                    look.goes_in(&picture)?;
                     let packets = self.encode.time(|| self.encoder.push(picture, idr))?;
+                    look.comes_out(&packets, self.encoder.decoder_config());
                     self.cut(packets)?;
                 }
                 Feed::End(end) => {
                     let packets = self.encode.time(|| self.encoder.finish())?;
+                    look.comes_out(&packets, self.encoder.decoder_config());
                     self.cut(packets)?;
                     let last = self.segmenter.finish(end)?;
                     self.hand_out(last);
                 }
             }
         }
-        let part = TrackPart {
-            rendition: name.to_owned(),
+        let VideoRendition { width_px, height_px, .. } = *rendition;
+        Ok(TrackPart {
+            rendition: rendition.name.clone(),
             timescale: task.stream.timescale,
             config: self.config,
             segments: self.segments,
             encoder: self.encoder.name().to_owned(),
             family: self.encoder.family(),
-        };
-        Ok((part, self.encode))
+            making: Making { encode_ms: self.encode.ms(), width_px, height_px, psnr_mdb: look.psnr_mdb() },
+        })
     }
 
     fn cut(&mut self, packets: Vec<Packet>) -> Result<(), TaskError> {

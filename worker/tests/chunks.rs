@@ -190,6 +190,14 @@ fn judge(indexed: &Indexed, segment_ms: u32) -> Vec<VideoReceipt> {
         assert_eq!(receipt.frames, receipt.frames_expected, "{}", source.display());
         assert_eq!(receipt.decode_errors, 0);
     }
+    // The beginning is looked at, and nothing else of so short a clip.
+    for (chunk, part) in
+        receipts.iter().enumerate().flat_map(|(chunk, receipt)| receipt.parts.iter().map(move |p| (chunk, p)))
+    {
+        let psnr_mdb = part.making.psnr_mdb;
+        assert_eq!(psnr_mdb.is_some(), chunk == 0, "{}: chunk {chunk}", source.display());
+        assert!(psnr_mdb.is_none_or(|mdb| mdb > 28_000), "{}: {psnr_mdb:?}", source.display());
+    }
     for pair in receipts.windows(2) {
         let (before, after) = (&pair[0].parts[0].segments, &pair[1].parts[0].segments);
         let end = before.last().map(|segment| segment.start + segment.duration as i64);

@@ -81,18 +81,21 @@ impl Farm {
                 return;
             }
             Outcome::Index(piece) => job.index_piece(attempt, &worker, piece, now_ms, out),
-            Outcome::Done(receipt) => match job.done(name, attempt, &worker, receipt, now_ms, out) {
-                claim @ (Claim::Accepted | Claim::Confirmed) => {
-                    let confirmed = claim == Claim::Confirmed;
-                    let told = self.workers.succeeded(&worker, &job.id(name), confirmed, now_ms);
-                    told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
+            Outcome::Done(mut receipt) => {
+                receipt.forget_making(); // metrics have heard it; what is kept is the claim
+                match job.done(name, attempt, &worker, receipt, now_ms, out) {
+                    claim @ (Claim::Accepted | Claim::Confirmed) => {
+                        let confirmed = claim == Claim::Confirmed;
+                        let told = self.workers.succeeded(&worker, &job.id(name), confirmed, now_ms);
+                        told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
+                    }
+                    Claim::Refused(code) => {
+                        let told = self.workers.failed(&worker, &job.id(name), ErrorKind::Bug, code, now_ms);
+                        told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
+                    }
+                    Claim::Misfit | Claim::Late => {}
                 }
-                Claim::Refused(code) => {
-                    let told = self.workers.failed(&worker, &job.id(name), ErrorKind::Bug, code, now_ms);
-                    told.into_iter().for_each(|directive| hold(&self.workers, directive, out));
-                }
-                Claim::Misfit | Claim::Late => {}
-            },
+            }
             Outcome::Failed(error) => {
                 let told = self.workers.failed(&worker, &job.id(name), error.kind, &error.code, now_ms);
                 told.into_iter().for_each(|directive| hold(&self.workers, directive, out));

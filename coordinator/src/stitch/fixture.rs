@@ -128,6 +128,7 @@ pub(crate) fn video_receipt(task: &VideoTask, times: &[i64], end: i64) -> VideoR
         segments: video_segments(task, rendition, &frames, after),
         encoder: "libx264 164".into(),
         family: Family::Software,
+        making: Default::default(),
     };
     VideoReceipt {
         parts: task.renditions.iter().map(part).collect(),
@@ -236,6 +237,7 @@ pub(crate) fn audio_receipt(task: &AudioTask, lead: u64, samples: u64) -> AudioR
             segments: segments.collect(),
             encoder: "aac".into(),
             family: Family::Software,
+            making: Default::default(),
         },
         samples,
         start: MediaTime::new(lead as i64, rate),

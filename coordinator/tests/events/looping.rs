@@ -28,15 +28,18 @@ pub struct Running {
 }
 
 fn start(store: Arc<dyn Store>) -> Running {
-    start_traced(store, Tracer::default())
+    start_as(store, |coordinator| coordinator)
 }
 
 pub fn start_traced(store: Arc<dyn Store>, tracer: Tracer) -> Running {
+    start_as(store, |coordinator| coordinator.traced(tracer))
+}
+
+fn start_as(store: Arc<dyn Store>, fitted: impl FnOnce(Coordinator) -> Coordinator) -> Running {
     let queue: Arc<dyn Queue> = Arc::new(MemoryQueue::default());
     let storage = StorageConfig::default();
     let config = CoordinatorConfig { silence: Duration::from_secs(60), weights: Default::default(), storage };
     let (coordinator, handle) = Coordinator::new(store, queue.clone(), config);
-    let coordinator = coordinator.traced(tracer);
     let alive = queue.clone();
     TaskTracker::new().spawn(async move {
         while alive.beat(heartbeat()).await.is_ok() {
@@ -44,7 +47,7 @@ pub fn start_traced(store: Arc<dyn Store>, tracer: Tracer) -> Running {
         }
     });
     let shutdown = CancellationToken::new();
-    let coordinator = TaskTracker::new().spawn(coordinator.run(shutdown.clone()));
+    let coordinator = TaskTracker::new().spawn(fitted(coordinator).run(shutdown.clone()));
     Running { handle, shutdown, queue, coordinator }
 }
 
@@ -231,4 +234,38 @@ async fn a_job_that_is_erased_leaves_nothing() {
     assert!(view.borrow().is_deleted() && running.handle.watch(&spec.id).is_none());
     assert_eq!(running.handle.deleted(|view| view.id == spec.id).len(), 1, "for those who hear of it late");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn a_scrape_tells_what_has_happened_and_what_there_is() {
+    use coordinator::metrics::Metrics;
+    use prometheus::{Registry, TextEncoder};
+
+    let (folder, registry) = (tempfile::tempdir().unwrap(), Registry::new());
+    let metrics = Arc::new(Metrics::new(&registry));
+    let counter = metrics.clone();
+    let store = Arc::new(RedbStore::open(&folder.path().join("state")).unwrap());
+    let running = start_as(store, |coordinator| coordinator.counting(move |count| counter.jobs.count(count)));
+    work(running.queue.clone(), usize::MAX);
+    assert_eq!(settled(&running, job_in(folder.path())).await, JobState::Completed);
+    let looking = tokio::time::timeout(Duration::from_secs(1), metrics.watch(&running.handle));
+    assert!(looking.await.is_err(), "it looks again and again");
+    let page = || TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    for line in [
+        "farm_coordinator_jobs_ended_total{outcome=\"succeeded\"} 1",
+        "farm_coordinator_jobs_ended_total{outcome=\"failed\"} 0",
+        "farm_coordinator_playable_seconds_count 1",
+        "farm_coordinator_succeeded_seconds_count 1",
+        "farm_coordinator_jobs{state=\"completed\"} 1",
+        "farm_coordinator_jobs{state=\"encoding\"} 0",
+        "farm_coordinator_tasks{state=\"running\",task=\"video\"} 0",
+        "farm_coordinator_workers{standing=\"working\"} 1",
+        "farm_coordinator_slots{class=\"cpu\"} 2",
+        "farm_coordinator_work_seconds{class=\"cpu\"} 0",
+    ] {
+        assert!(page().lines().any(|found| found == line), "{line}\n{}", page());
+    }
+    metrics.forget();
+    assert!(!page().contains("farm_coordinator_jobs{") && page().contains("farm_coordinator_jobs_ended_total{"));
 }

@@ -56,7 +56,7 @@ fn fields(source: &str) -> Vec<String> {
 fn listed() -> BTreeMap<String, BTreeSet<String>> {
     let table = read(Path::new("deploy/METRICS.md"));
     let row = |line: &str| {
-        let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+        let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').map(str::trim).collect();
         let labels = cells.get(2)?.split('`').skip(1).step_by(2).map(str::to_owned).collect();
         Some((cells.first()?.trim_end_matches('`').to_owned(), labels))
     };

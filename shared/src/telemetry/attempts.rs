@@ -3,6 +3,7 @@
 
 use prometheus::{Counter, CounterVec, HistogramVec, IntCounter, IntCounterVec};
 
+use super::renditions::RenditionMetrics;
 use super::{Declare, each, pairs};
 use crate::error::ErrorKind;
 use crate::placement::{Hardware, Placement};
@@ -44,6 +45,7 @@ pub struct AttemptMetrics {
     gpu_bytes: IntCounterVec,
     gpu_frames: IntCounter,
     gpu_seconds: Counter,
+    renditions: RenditionMetrics,
 }
 
 impl AttemptMetrics {
@@ -78,6 +80,7 @@ impl AttemptMetrics {
             gpu_bytes: new.counters("gpu_bytes_total", moved, ["direction"], &each(["up", "down"])),
             gpu_frames: new.counter("gpu_frames_total", "Frames of chunks in which a GPU had a part."),
             gpu_seconds: new.counter("gpu_seconds_total", gpu),
+            renditions: RenditionMetrics::new(new),
         }
     }
 
@@ -99,7 +102,10 @@ impl AttemptMetrics {
                 if let Receipt::Video(video) = receipt {
                     self.made(video);
                 }
-                self.output_bytes.inc_by(output_bytes(receipt));
+                for part in receipt.parts() {
+                    self.renditions.made(part);
+                    self.output_bytes.inc_by(part.segments.iter().map(|segment| segment.object.size).sum());
+                }
                 "done"
             }
             Outcome::Failed(error) => {
@@ -144,16 +150,6 @@ fn encoded_ms(receipt: &Receipt) -> u64 {
     Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), part.timescale).unsigned_abs()
 }
 
-/// Segments of all renditions.
-fn output_bytes(receipt: &Receipt) -> u64 {
-    let parts = match receipt {
-        Receipt::Video(video) => video.parts.as_slice(),
-        Receipt::Audio(audio) => std::slice::from_ref(&audio.part),
-        Receipt::Index(_) | Receipt::Storyboard(_) => &[],
-    };
-    parts.iter().flat_map(|part| &part.segments).map(|segment| segment.object.size).sum()
-}
-
 fn kind(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Input => "input",
@@ -170,15 +166,40 @@ mod tests {
     use prometheus::{Registry, TextEncoder};
 
     use super::*;
+    use crate::cmaf::DecoderConfig;
     use crate::error::TaskError;
+    use crate::family::Family;
     use crate::placement::{DecodeBy, Fallback, Placement, ScaleBy, Stage};
-    use crate::task::{AttemptId, JobId, StoryboardReceipt, TaskId, WorkerId};
+    use crate::task::{
+        AttemptId, JobId, Making, SegmentInfo, StoredObject, StoryboardReceipt, TaskId, TrackPart, WorkerId,
+    };
+
+    /// A segment of four seconds, of which a picture was looked at.
+    fn part() -> TrackPart {
+        let object = StoredObject::of("1080p/000000", b"encoded");
+        TrackPart {
+            rendition: "1080p".into(),
+            timescale: Timescale::MILLIS,
+            config: DecoderConfig::Avc(vec![]),
+            segments: vec![SegmentInfo {
+                number: 0,
+                start: 0,
+                duration: 4000,
+                samples: 96,
+                first_sample_end: 1,
+                object,
+            }],
+            encoder: "libx264".into(),
+            family: Family::Software,
+            making: Making { encode_ms: 500, width_px: 1920, height_px: 800, psnr_mdb: Some(39_500) },
+        }
+    }
 
     /// Made with a GPU's decoder, as its encoder was taken.
     fn chunk() -> VideoReceipt {
         let placement = Placement { decode: DecodeBy::Nvdec, scale: ScaleBy::Cuda, ..Placement::SOFTWARE };
         VideoReceipt {
-            parts: vec![],
+            parts: vec![part()],
             frames_expected: 24,
             frames: 24,
             first_pts: Some(0),
@@ -233,6 +254,12 @@ mod tests {
             "farm_test_gpu_frames_total 24",
             "farm_test_gpu_seconds_total 4",
             "farm_test_child_deaths_total{cause=\"memory\"} 0",
+            "farm_test_output_bytes_total 7",
+            "farm_test_rendition_seconds_total{encoder=\"x264\",rung=\"1080p\"} 4",
+            "farm_test_rendition_encode_seconds_total{encoder=\"x264\",rung=\"1080p\"} 0.5",
+            "farm_test_rendition_bytes_total{encoder=\"x264\",rung=\"1080p\"} 7",
+            "farm_test_quality_psnr_db_bucket{encoder=\"x264\",rung=\"1080p\",le=\"40\"} 1",
+            "farm_test_quality_psnr_db_bucket{encoder=\"x264\",rung=\"1080p\",le=\"38\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

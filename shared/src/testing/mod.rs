@@ -5,6 +5,8 @@
 
 pub mod broker;
 pub mod certificates;
+#[cfg(feature = "programs")]
+pub mod metrics;
 pub mod proxy;
 pub mod s3;
 pub mod servers;

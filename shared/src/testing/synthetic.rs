@@ -146,6 +146,7 @@ impl Source {
             segments: segments(&rendition.name, task, &frames, missing),
             encoder: "fake".into(),
             family: Family::Software,
+            making: Default::default(),
         });
         let tile =
             |n: i64| (n.unsigned_abs(), StoredObject::of(format!("tiles/{n:06}.jpg"), &Bytes::from_static(b"tile")));
@@ -190,6 +191,7 @@ impl Source {
                 segments: (0..).zip(starts.iter().zip(ends)).map(segment).collect(),
                 encoder: "fake".into(),
                 family: Family::Software,
+                making: Default::default(),
             },
             samples,
             start: MediaTime::new(0, rate),

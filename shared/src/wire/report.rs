@@ -11,8 +11,8 @@ use crate::error::{ErrorKind, TaskError};
 use crate::family::Family;
 use crate::source::Verdict;
 use crate::task::{
-    AudioReceipt, IndexReceipt, IndexReport, Outcome, Progress, Receipt, SegmentInfo, Spent, Stages, StoredObject,
-    StoryboardReceipt, TaskId, TaskName, TaskReport, TrackPart, VideoReceipt, WorkerId,
+    AudioReceipt, IndexReceipt, IndexReport, Making, Outcome, Progress, Receipt, SegmentInfo, Spent, Stages,
+    StoredObject, StoryboardReceipt, TaskId, TaskName, TaskReport, TrackPart, VideoReceipt, WorkerId,
 };
 use crate::time::MediaTime;
 
@@ -256,6 +256,7 @@ impl Wire for TrackPart {
             segments: all_to_wire(&self.segments),
             encoder: self.encoder.clone(),
             family: if self.family.is_software() { String::new() } else { self.family.to_string() },
+            making: (!self.making.is_unknown()).then(|| self.making.to_wire()),
         }
     }
 
@@ -267,7 +268,22 @@ impl Wire for TrackPart {
             segments: all_from_wire("segments", message.segments)?,
             encoder: message.encoder,
             family: family(&message.family)?,
+            making: optional("making", message.making)?.unwrap_or_default(),
         })
+    }
+}
+
+impl Wire for Making {
+    type Message = v1::Making;
+
+    fn to_wire(&self) -> v1::Making {
+        let Self { encode_ms, width_px, height_px, psnr_mdb } = *self;
+        v1::Making { encode_ms, width_px, height_px, psnr_mdb }
+    }
+
+    fn from_wire(message: v1::Making) -> Result<Self, WireError> {
+        let v1::Making { encode_ms, width_px, height_px, psnr_mdb } = message;
+        Ok(Self { encode_ms, width_px, height_px, psnr_mdb })
     }
 }
 

@@ -337,6 +337,7 @@ fn long_receipt() -> TaskReport {
         segments: (0..36_000).map(segment).collect(),
         encoder: "aac".into(),
         family: Family::Software,
+        making: Default::default(),
     };
     let receipt = AudioReceipt {
         part,

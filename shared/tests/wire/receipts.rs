@@ -25,6 +25,7 @@ fn part(rendition: &str, config: DecoderConfig) -> TrackPart {
         segments,
         encoder: "x264 164".into(),
         family: Family::Software,
+        making: Default::default(),
     }
 }
 
@@ -76,6 +77,8 @@ pub fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
     };
     let mut mixed = video.clone();
     mixed.parts.push(TrackPart { family: Family::NvencAda, ..video.parts[0].clone() });
+    let mut told = video.clone();
+    told.parts[0].making = Making { encode_ms: 3_210, width_px: 1_920, height_px: 1_080, psnr_mdb: Some(41_500) };
     let index = IndexReceipt { verdict: Verdict::Corrupt, findings: findings(), bytes: 1 << 40, spent };
     let storyboard = StoryboardReceipt { sheets: vec![object("storyboard/000.jpg")], spent };
     vec![
@@ -83,6 +86,7 @@ pub fn receipts() -> Vec<(&'static str, TaskName, Receipt)> {
         ("report-done-video", TaskName::Video(12), Receipt::Video(video)),
         ("report-done-video-stages", TaskName::Video(12), Receipt::Video(staged)),
         ("report-done-video-gpu", TaskName::Video(12), Receipt::Video(placed)),
+        ("report-done-video-making", TaskName::Video(12), Receipt::Video(told)),
         ("report-done-video-families", TaskName::Video(12), Receipt::Video(mixed)),
         ("report-done-video-empty", TaskName::Video(13), Receipt::Video(empty)),
         ("report-done-audio", TaskName::Audio(1), Receipt::Audio(audio)),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use shared::error::TaskError;
 
-use crate::scratch::{Scratch, ScratchFile};
+use crate::scratch::{Scratch, ScratchReader};
 
 /// Ranges that lie closer together are fetched as one: asking again takes about as long as this many bytes do.
 const LARGEST_HOLE_BYTES: u64 = 512 << 10;
@@ -22,7 +22,7 @@ pub async fn fetch<F>(
     ranges: Vec<Range<u64>>,
     read: impl Fn(u64, u64) -> F,
     scratch: &Arc<Scratch>,
-) -> Result<ScratchFile, TaskError>
+) -> Result<ScratchReader, TaskError>
 where
     F: Future<Output = Result<Bytes, TaskError>>,
 {
@@ -31,18 +31,19 @@ where
         move || scratch.file()
     })
     .await?;
-    let writer = Arc::new(file.writer.try_clone().map_err(|error| scratch.failure(&error))?);
+    let (writer, held) = (Arc::new(file.writer.try_clone().map_err(|error| scratch.failure(&error))?), &file.held);
     let pieces = coalesce(ranges).into_iter().map(|range| {
         let (writer, scratch) = (writer.clone(), scratch.clone());
         let read = read(range.start, range.end - range.start);
         async move {
             let bytes = read.await?;
+            held.add(bytes.len() as u64);
             blocking(move || writer.write_all_at(&bytes, range.start).map_err(|error| scratch.failure(&error))).await
         }
     });
     let pieces: Vec<_> = pieces.collect();
     futures::stream::iter(pieces).buffer_unordered(PARALLEL_GETS).try_collect::<()>().await?;
-    Ok(file)
+    Ok(file.into_reader())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -106,8 +107,9 @@ mod tests {
         let file = fetch(vec![3..5, (9 << 20)..(9 << 20) + 4], read, &scratch).await.unwrap();
         assert_eq!(*asked.lock().unwrap(), [3..5, 9 << 20..(9 << 20) + 4]);
         let mut bytes = [0; 4];
-        file.reader.read_exact_at(&mut bytes, 9 << 20).unwrap();
+        file.try_clone().unwrap().read_exact_at(&mut bytes, 9 << 20).unwrap();
         assert_eq!(bytes, [0, 1, 2, 3]);
+        assert_eq!(scratch.space().unwrap().used, 6);
 
         let fails = |_, _| async { Err(TaskError::transient("store_failed", "down")) };
         let error = fetch(vec![0..1], fails, &scratch).await.unwrap_err();

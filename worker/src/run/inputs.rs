@@ -161,7 +161,7 @@ impl InputPlaces<'_> {
             async move { source.read(offset, len).await }
         };
         let file = fetch(ranges, read, self.scratch).await?;
-        Ok((InputFile { role, origin: Origin::Open(Arc::new(file.reader.into())) }, known))
+        Ok((InputFile { role, origin: Origin::Scratch(Arc::new(file)) }, known))
     }
 
     async fn packed(&self, key: &str, number: u32, ranges: Vec<Range<u64>>) -> Result<InputFile, TaskError> {
@@ -175,7 +175,7 @@ impl InputPlaces<'_> {
             async move { Ok(work.get_range(&key, offset, len).await?) }
         };
         let file = fetch(ranges, read, self.scratch).await?;
-        Ok(InputFile { role, origin: Origin::Open(Arc::new(file.reader.into())) })
+        Ok(InputFile { role, origin: Origin::Scratch(Arc::new(file)) })
     }
 
     async fn tiles(&self, keys: &[String]) -> Result<Vec<InputFile>, TaskError> {
@@ -196,7 +196,7 @@ impl InputPlaces<'_> {
         let read =
             move |offset: u64, len: u64| std::future::ready(Ok(bytes.slice(offset as usize..(offset + len) as usize)));
         let file = fetch(vec![whole], read, self.scratch).await?;
-        Ok(InputFile { role, origin: Origin::Open(Arc::new(file.reader.into())) })
+        Ok(InputFile { role, origin: Origin::Scratch(Arc::new(file)) })
     }
 }
 

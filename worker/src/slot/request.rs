@@ -15,6 +15,7 @@ use shared::task::{Task, WorkerId};
 use shared::wire;
 
 use crate::config::WorkerConfig;
+use crate::scratch::ScratchReader;
 
 /// One attempt, ready to be handed to a slot.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ pub enum Origin {
     Path(PathBuf),
     /// It has no name.
     Open(Arc<OwnedFd>),
+    /// It was fetched, and has no name either.
+    Scratch(Arc<ScratchReader>),
 }
 
 /// What a file is to a task.
@@ -97,6 +100,10 @@ impl InputFile {
     pub fn open(&self) -> Result<OwnedFd, TaskError> {
         let path = match &self.origin {
             Origin::Open(file) => return file.try_clone().map_err(|error| self.failure("an open file", &error)),
+            Origin::Scratch(file) => {
+                let file = file.try_clone().map(OwnedFd::from);
+                return file.map_err(|error| self.failure("a scratch file", &error));
+            }
             Origin::Path(path) => path,
         };
         let opened = std::fs::metadata(path).and_then(|meta| match meta.is_file() {

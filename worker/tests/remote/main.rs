@@ -165,11 +165,8 @@ fn unmarked(report: IndexReport) -> IndexReport {
 }
 
 fn unspent(mut receipt: Receipt) -> Receipt {
-    match &mut receipt {
-        Receipt::Index(receipt) => receipt.spent = Spent::default(),
-        Receipt::Video(receipt) => receipt.spent = Spent::default(),
-        other => panic!("{other:?}"),
-    }
+    receipt.forget_making();
+    *receipt.spent_mut() = Spent::default();
     receipt
 }
 

@@ -145,6 +145,7 @@ fn read_all(task: &Task, inputs: &Inputs, emit: &mut Emit<'_>) -> Result<Receipt
                 }],
                 encoder: "none".into(),
                 family: Family::Software,
+                making: Default::default(),
             },
             samples: 1,
             start: MediaTime::new(0, work.stream.timescale),
