@@ -1,4 +1,4 @@
-//! What operators are given holds together: dashboards, alerts, their tests and the runbook.
+//! What operators are given holds together: metrics, dashboards, alerts, their tests and the runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,8 +11,12 @@ use super::{anchors, assert_none, commands_of, files, read};
 const ALERTS: &str = "dashboards/alerts.yml";
 const RUNBOOK: &str = "deploy/RUNBOOK.md";
 const TESTS: [&str; 2] = ["dashboards/alerts.test.yml", "dashboards/objectives.test.yml"];
+const PROGRAMS: [&str; 2] = ["farm_worker_", "farm_coordinator_"];
 /// What a section of the runbook says, in this order.
 const PARTS: [&str; 3] = ["**What it means.**", "**Look here.**", "**Do this.**"];
+
+/// Metrics that nothing shows, and why.
+const NOT_SHOWN: [(&str, &str); 0] = [];
 
 fn dashboards() -> Vec<Value> {
     let paths = files(".json").into_iter().filter(|path| path.starts_with("dashboards/grafana"));
@@ -26,6 +30,39 @@ fn panels(dashboards: &[Value]) -> Vec<&Value> {
     let upper: Vec<&Value> = dashboards.iter().filter_map(|value| value["panels"].as_array()).flatten().collect();
     let lower: Vec<&Value> = upper.iter().filter_map(|panel| panel["panels"].as_array()).flatten().collect();
     [upper, lower].concat()
+}
+
+/// Metrics of ours that queries and rules name, without what Prometheus adds to the names of histograms.
+fn asked(dashboards: &[Value]) -> BTreeSet<String> {
+    let targets = panels(dashboards).into_iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries = targets.filter_map(|target| target["expr"].as_str()).map(str::to_owned);
+    let all = queries.chain([read(Path::new(ALERTS))]).collect::<Vec<_>>().join("\n");
+    let words = all.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = words.filter(|word| PROGRAMS.iter().any(|program| word.starts_with(program)));
+    ours.map(|name| ["_bucket", "_count", "_sum"].iter().fold(name, |name, end| name.trim_end_matches(end)).to_owned())
+        .collect()
+}
+
+#[test]
+fn every_metric_is_shown_or_watched() {
+    let asked = asked(&dashboards());
+    let table = read(Path::new("deploy/METRICS.md"));
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let (mut known, mut complaints) = (BTreeSet::new(), Vec::new());
+    for name in rows {
+        let full: Vec<String> = match PROGRAMS.iter().any(|program| name.starts_with(program)) {
+            true => vec![name.to_owned()],
+            false => PROGRAMS.map(|program| format!("{program}{name}")).to_vec(),
+        };
+        let exempt = NOT_SHOWN.iter().any(|(other, _)| *other == name);
+        if full.iter().any(|name| asked.contains(name)) == exempt {
+            complaints
+                .push(format!("{name} is {}", if exempt { "exempt and shown" } else { "neither shown nor watched" }));
+        }
+        known.extend(full);
+    }
+    complaints.extend(asked.difference(&known).map(|name| format!("{name} is asked for and not in deploy/METRICS.md")));
+    assert_none(complaints, "dashboards/src has the dashboards and alerts; NOT_SHOWN is for what neither needs");
 }
 
 /// Names of alerts, each once.
