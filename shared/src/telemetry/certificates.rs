@@ -51,7 +51,7 @@ impl CertificateMetrics {
 fn read(file: &Path) -> Result<Vec<u64>, Box<dyn std::error::Error>> {
     let text = std::fs::read(file)?;
     let end = |der: Result<CertificateDer<'_>, rustls_pki_types::pem::Error>| {
-        let certificate = Certificate::from_der(&der?)?;
+        let certificate = Certificate::from_der(&der?).map_err(|error| error.to_string())?;
         Ok(certificate.tbs_certificate.validity.not_after.to_unix_duration().as_secs())
     };
     CertificateDer::pem_slice_iter(&text).map(end).collect()
