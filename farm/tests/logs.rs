@@ -130,7 +130,7 @@ impl Farm {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_and_spans_hold_no_secret() {
     let Some(mut farm) = Farm::start().await else { return };
     let (source, target) = (format!("s3://{BUCKET}/clip.mp4"), format!("s3://{BUCKET}/made"));

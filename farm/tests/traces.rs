@@ -30,20 +30,24 @@ fn job_has_ended(spans: &[Received]) -> bool {
     spans.iter().any(|received| received.span.name == "job")
 }
 
-/// The spans of one trace, by id; each has one.
+/// The spans of one trace, by id.
 fn by_id(spans: &[Received], trace: &str) -> BTreeMap<String, Received> {
     let of_trace = spans.iter().filter(|received| received.trace() == trace);
     let mut known = BTreeMap::new();
     for received in of_trace {
         let span = &received.span;
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano && span.start_time_unix_nano > 0, "{received:?}");
+        // A request that a program gave up when it was asked to end may have come all the same, and is made again.
         let twice = known.insert(received.id(), received.clone());
-        assert!(twice.is_none(), "two spans of one id: {twice:?} and {received:?}");
+        assert!(
+            twice.as_ref().is_none_or(|twice| twice.span == *span),
+            "two spans of one id: {twice:?} and {received:?}"
+        );
     }
     known
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_one_trace_over_all_processes() {
     let collector = Collector::start().await;
     let settings = told(collector.endpoint());
@@ -105,7 +109,9 @@ fn whole(spans: &BTreeMap<String, Received>) {
             }
         };
         assert_eq!((parent.span.name.as_str(), one.service.as_str()), expected, "{one:?} below {parent:?}");
-        assert!(parent.span.start_time_unix_nano / 1_000_000 <= one.span.start_time_unix_nano / 1_000_000, "{one:?}");
+        // The call that asks for a job begins before there is one. Records count milliseconds.
+        let [outer, inner] = [parent, one].map(|one| one.span.start_time_unix_nano / 1_000_000);
+        assert!(outer <= inner || one.span.name == "create_job", "{one:?}");
     }
     assert_eq!(kinds.len(), 4, "{kinds:?}");
     assert_eq!(workers.len(), 2, "both workers should have made something: {workers:?}");
@@ -130,7 +136,7 @@ fn asked_for(spans: &[Received], trace: &str) {
     assert_eq!(links(created), caller);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_leader_goes_on_in_the_same_trace() {
     let collector = Collector::start().await;
     let settings = told(collector.endpoint());
@@ -166,7 +172,7 @@ async fn a_new_leader_goes_on_in_the_same_trace() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_goes_on_without_a_collector_and_the_log_says_so_once() {
     let nobody = format!("\"http://127.0.0.1:{}\"", shared::testing::free_port());
     let worker_settings = told(nobody);
