@@ -33,6 +33,10 @@ pub struct Config {
     /// An attempt that has begun and says nothing for so long is lost, in milliseconds. Workers watch over their slots
     /// themselves, so this is for workers that are gone. Default: 60000.
     pub silence_ms: u64,
+    /// How long chunks wait for a worker with a GPU where there is none, in seconds, before they are encoded on CPUs: longer
+    /// than such a worker takes to start, where they are started when there is work for them. Default: 0, which is not at
+    /// all if there was none when the job began, and a minute if there was.
+    pub await_gpu_s: u64,
     /// Share of a tenant in the farm, while others want it too, beside that of 1 of everybody who is not named. Default:
     /// nobody.
     pub weights: Weights,
@@ -85,6 +89,7 @@ impl Default for Config {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7601)),
             grace_period_ms: 500,
             silence_ms: 60_000,
+            await_gpu_s: 0,
             weights: Weights::new(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -169,6 +174,11 @@ impl Config {
     /// An attempt that has begun and says nothing for so long is lost.
     pub fn silence(&self) -> Duration {
         Duration::from_millis(self.silence_ms)
+    }
+
+    /// How long chunks wait for a worker with a GPU.
+    pub fn await_gpu(&self) -> Duration {
+        Duration::from_secs(self.await_gpu_s)
     }
 
     /// Time that calls under way get.

@@ -87,6 +87,8 @@ pub struct Farm {
     taken: Taken,
     /// When a worker with a GPU last took tasks.
     gpu_seen_ms: u64,
+    /// For so long chunks wait for one where there is none.
+    await_gpu_ms: u64,
     /// The highest attempt number of jobs that are gone.
     forgotten: AttemptId,
     /// Of the last view.
@@ -108,6 +110,7 @@ impl Farm {
             workers,
             taken,
             gpu_seen_ms: 0,
+            await_gpu_ms: 0,
             forgotten,
             sequence: 0,
             keep_finished_ms: None,
@@ -118,6 +121,11 @@ impl Farm {
     /// Jobs are put away so many milliseconds after their end.
     pub fn keeping(self, finished_ms: Option<u64>) -> Self {
         Self { keep_finished_ms: finished_ms, ..self }
+    }
+
+    /// Workers with GPUs come when there is work for them, within so many milliseconds.
+    pub fn awaiting_gpus(self, await_gpu_ms: u64) -> Self {
+        Self { await_gpu_ms, ..self }
     }
 
     /// One event alone.

@@ -172,6 +172,7 @@ impl Program {
         let (coordinator, handle) = Coordinator::with_archive(Arc::new(store), queue, settings, archive);
         let metrics = self.metrics.clone();
         let coordinator = coordinator.counting(move |count| metrics.jobs.count(count)).traced(self.tracer.clone());
+        let coordinator = coordinator.awaiting_gpus(self.config.await_gpu());
         let serve = async {
             handle.workers().await; // the first answer: by then everything that is remembered is known
             self.point_to(Some(Leader::Here(handle.clone())));

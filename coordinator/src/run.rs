@@ -277,6 +277,13 @@ impl Coordinator {
         self
     }
 
+    /// Workers with GPUs come when there is work for them, within this time: chunks wait for them so long.
+    #[must_use]
+    pub fn awaiting_gpus(mut self, within: Duration) -> Self {
+        self.farm = self.farm.awaiting_gpus(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
     /// Runs until `shutdown`, or until the queue is closed; what runs beside the loop may end first.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), RunError> {
         let restored = Restored { queue_kept: self.queue.open().await?, ..self.outbox.load().await? };

@@ -7,6 +7,7 @@ use shared::error::ErrorKind;
 use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, HEARTBEAT_MS, Heartbeat, Standing};
 use shared::task::{JobId, Task, TaskId, Work, WorkerId};
 
+use crate::farm::Backlog;
 use crate::job::TaskRecord;
 use crate::retry::blames_worker;
 
@@ -27,6 +28,8 @@ const LONGEST_QUARANTINE_MS: u64 = 3_600_000;
 const BLACK_HOLE_MS: u64 = 60_000;
 /// Speed of a slot of which nothing is known: real time.
 const UNKNOWN_SPEED_MS_PER_S: u32 = 1_000;
+/// What a task counts of which nobody knows how long it takes, in seconds: enough to be seen where there are no workers.
+const UNMEASURED_S: f64 = 1.0;
 /// How long a worker that was gone is still shown.
 const SHOWN_MS: u64 = 15 * 60_000;
 
@@ -86,6 +89,17 @@ pub struct Workers {
     looked_ms: u64,
     /// Since when it is looked for without a break.
     listening_ms: u64,
+    /// Of each class, also when nobody is left of it.
+    lately: BTreeMap<Class, Lately>,
+}
+
+/// What was last heard of a class.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lately {
+    /// When somebody took its tasks.
+    seen_ms: u64,
+    /// How fast a slot was.
+    speed_ms_per_s: u32,
 }
 
 #[derive(Debug)]
@@ -153,6 +167,12 @@ impl Workers {
         });
         let view = &mut known.view;
         (view.heard_ms, view.lost, view.heartbeat) = (now_ms, false, heartbeat);
+        for class in Class::ALL.into_iter().filter(|class| view.takes(*class)) {
+            let lately = self.lately.entry(class).or_default();
+            lately.seen_ms = now_ms;
+            lately.speed_ms_per_s =
+                Some(view.heartbeat.speed_of(class)).filter(|speed| *speed > 0).unwrap_or(lately.speed_ms_per_s);
+        }
         match (view.heartbeat.standing, &view.hold) {
             (_, Some(Hold::Quarantined(_))) => known.on_probation(now_ms),
             (Standing::Working, Some(_)) => Some(Directive::Hold(id)),
@@ -195,6 +215,16 @@ impl Workers {
     /// Attempts that can run at once on everybody who takes tasks of this class.
     pub fn slots(&self, class: Class) -> usize {
         self.views().filter(|view| view.takes(class)).map(|view| view.heartbeat.slots_of(class) as usize).sum()
+    }
+
+    /// When somebody last took tasks of this class; 0: never.
+    pub fn last_seen_ms(&self, class: Class) -> u64 {
+        self.lately.get(&class).map_or(0, |lately| lately.seen_ms)
+    }
+
+    /// Milliseconds of presentation that a slot of this class was last heard to encode in a second; 0: never.
+    pub fn last_speed(&self, class: Class) -> u32 {
+        self.lately.get(&class).map_or(0, |lately| lately.speed_ms_per_s)
     }
 
     /// An attempt has ended well; `confirmed`: it claims what an attempt elsewhere had claimed before. Returns what must be
@@ -384,13 +414,13 @@ pub struct Load {
     pub slots: u32,
     /// Attempts that run there.
     pub busy_slots: u32,
-    /// Milliseconds of presentation that a slot encodes in a second: the average of those who work.
+    /// Milliseconds of presentation that a slot encodes in a second: the average of those who work, or what was last heard.
     pub speed_ms_per_s: u32,
 }
 
 impl Load {
-    /// Of `queued_ms` of presentation.
-    pub fn of(class: Class, queued_ms: u64, workers: &[WorkerView]) -> Self {
+    /// Of what waits and runs of a class.
+    pub fn of(class: Class, backlog: &Backlog, workers: &[WorkerView]) -> Self {
         // One that was told to work again will have begun before anybody acts on this.
         let there = |view: &&WorkerView| {
             let beat = &view.heartbeat;
@@ -403,9 +433,11 @@ impl Load {
         let (weight, total) =
             measured.fold((0, 0), |(weight, total), (slots, speed)| (weight + slots, total + slots * speed));
         let average = total.checked_div(weight).and_then(|speed| u32::try_from(speed).ok());
-        let speed_ms_per_s = average.filter(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
+        let known = [average.unwrap_or(0), backlog.speed_ms_per_s, UNKNOWN_SPEED_MS_PER_S];
+        let speed_ms_per_s = known.into_iter().find(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
+        let encoding = backlog.left_ms as f64 / f64::from(speed_ms_per_s);
         Self {
-            queued_seconds: queued_ms as f64 / f64::from(speed_ms_per_s),
+            queued_seconds: encoding + f64::from(backlog.unmeasured) * UNMEASURED_S,
             slots: beats.iter().map(|beat| beat.slots_of(class)).sum(),
             busy_slots: beats.iter().map(|beat| beat.busy_of(class)).sum(),
             speed_ms_per_s,

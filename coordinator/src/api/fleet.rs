@@ -10,6 +10,7 @@ use super::answer::time;
 use super::door::Call;
 use super::error;
 use super::request::known_id;
+use crate::farm::Backlog;
 use crate::run::Closed;
 use crate::workers::{Hold, Load, WorkerView};
 
@@ -67,13 +68,14 @@ impl FleetService for Fleet {
     ) -> Result<Response<v1::ScaleSignal>, Status> {
         let handle = Call::of(&request)?.handle;
         let (backlog, workers) = (handle.backlog().await, handle.workers().await);
-        let load = |class: Class| load(class, backlog.get(&class).map_or(0, |backlog| backlog.left_ms), &workers);
+        let load = |class: Class| load(class, &backlog.get(&class).copied().unwrap_or_default(), &workers);
         Ok(Response::new(v1::ScaleSignal { classes: Class::ALL.into_iter().map(load).collect() }))
     }
 }
 
-fn load(class: Class, queued_ms: u64, workers: &[WorkerView]) -> v1::ClassLoad {
-    let Load { queued_seconds, slots, busy_slots, speed_ms_per_s } = Load::of(class, queued_ms, workers);
+fn load(class: Class, backlog: &Backlog, workers: &[WorkerView]) -> v1::ClassLoad {
+    let Load { queued_seconds, slots, busy_slots, speed_ms_per_s } = Load::of(class, backlog, workers);
+    let queued_ms = backlog.left_ms;
     v1::ClassLoad { class: work_class(class).into(), queued_seconds, queued_ms, slots, busy_slots, speed_ms_per_s }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct ActiveJob {
     pub(super) leaving: Leaving,
     /// Since when its chunks wait for GPUs that are being tried; `None`: they never did.
     pub(super) awaits_gpus_since_ms: Option<u64>,
+    /// Its chunks wait for a worker with a GPU, where there is none, since then.
+    pub(super) awaits_gpu_ms: Option<u64>,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
     /// What people have not been shown yet.
@@ -152,6 +154,7 @@ impl ActiveJob {
             target_is_anothers: false,
             leaving: Leaving::default(),
             awaits_gpus_since_ms: None,
+            awaits_gpu_ms: None,
             memory: Memory::default(),
             unseen: Unseen::whole(),
         }
@@ -187,7 +190,7 @@ impl ActiveJob {
     /// this coordinator heard of either. It is made again, and nothing is counted.
     pub(super) fn hand_out_lost(&mut self, taken: &Taken, now_ms: u64) {
         let unheard = |task: &&mut ActiveTask| task.record.state == TaskState::Out && task.heard_ms.is_none();
-        let video_class = self.record.video_class;
+        let video_class = self.video_class();
         for task in self.tasks.values_mut().filter(unheard) {
             if task.queued_ms < taken.before(placing::lane(task.record.id.name, video_class)) {
                 let left_queue_ms = *task.left_queue_ms.get_or_insert(now_ms);

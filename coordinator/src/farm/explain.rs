@@ -49,10 +49,15 @@ impl Farm {
         let waits: BTreeSet<Class> = waiting.map(|task| job.lane(task.record.id.name).class).collect();
         for class in waits.into_iter().filter(|class| self.workers.slots(*class) == 0) {
             let text = match class {
-                Class::Cpu => "No worker takes tasks: none is connected, or all of them hold.",
-                Class::Gpu => "No worker with a GPU takes tasks; in a minute its chunks go on to CPUs.",
+                Class::Cpu => "No worker takes tasks: none is connected, or all of them hold.".to_owned(),
+                Class::Gpu => {
+                    let patience_s = self.gpu_patience_ms() / 1000;
+                    format!(
+                        "No worker with a GPU takes tasks; after {patience_s} s without one its chunks go on to CPUs."
+                    )
+                }
             };
-            say(text.to_owned());
+            say(text);
         }
         Some(lines)
     }

@@ -4,6 +4,9 @@
 //! worker has proven that it encodes there what the job asks for. While workers that have just started try their GPUs, which
 //! takes seconds, a job waits for them. Its chunks go on to CPUs when there has been no such worker for a minute; people are
 //! told.
+//!
+//! Where workers with GPUs are started when there is work for them, somebody has to have work for workers that are not there:
+//! then chunks wait for a while, and that they do starts one.
 
 use std::collections::BTreeMap;
 
@@ -34,20 +37,40 @@ pub(super) fn lane(name: TaskName, video_class: Option<Class>) -> Lane {
     Lane { class, urgency }
 }
 
+/// Whether GPUs can be counted on.
+#[derive(Debug, Clone, Copy)]
+struct Gpus {
+    /// Some take tasks now.
+    here: bool,
+    /// None has for so long that none is expected any more.
+    gone: bool,
+    /// For so long chunks wait where there are none.
+    await_ms: u64,
+    patience_ms: u64,
+}
+
 impl Farm {
     /// Before anything is handed out.
     pub(super) fn place(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        if self.workers.slots(Class::Gpu) > 0 {
+        let here = self.workers.slots(Class::Gpu) > 0;
+        if here {
             self.gpu_seen_ms = now_ms;
         }
-        let gone = self.gpu_seen_ms + ALL_LOST_AFTER_MS <= now_ms;
+        let patience_ms = self.gpu_patience_ms();
+        let gone = self.gpu_seen_ms + patience_ms <= now_ms;
+        let gpus = Gpus { here, gone, await_ms: self.await_gpu_ms, patience_ms };
         let mut moved = false;
         for job in self.jobs.values_mut().filter(|job| !job.record.state.is_final()) {
-            moved |= job.place(&self.workers, gone, now_ms, out);
+            moved |= job.place(&self.workers, gpus, now_ms, out);
         }
         if moved {
             out.push(Command::Clear(Class::Gpu)); // all jobs have moved: nothing that waits there is wanted
         }
+    }
+
+    /// For so long a job's chunks wait for GPUs that have gone.
+    pub(super) fn gpu_patience_ms(&self) -> u64 {
+        self.await_gpu_ms.max(ALL_LOST_AFTER_MS)
     }
 }
 
@@ -59,7 +82,12 @@ impl ActiveJob {
 
     /// Where a task of this job waits on the queue.
     pub(super) fn lane(&self, name: TaskName) -> Lane {
-        lane(name, self.record.video_class)
+        lane(name, self.video_class())
+    }
+
+    /// Where its chunks go, or will if what they wait for comes.
+    pub(super) fn video_class(&self) -> Option<Class> {
+        self.record.video_class.or(self.awaits_gpu_ms.map(|_| Class::Gpu))
     }
 
     /// A chunk is made, and of what a GPU was to do something was not done there: people are told, once for each stage.
@@ -91,7 +119,7 @@ impl ActiveJob {
     }
 
     /// Says whether it has moved from GPUs to CPUs.
-    fn place(&mut self, workers: &Workers, gone: bool, now_ms: u64, out: &mut Vec<Command>) -> bool {
+    fn place(&mut self, workers: &Workers, gpus: Gpus, now_ms: u64, out: &mut Vec<Command>) -> bool {
         let class = match (self.record.video_class, self.tasks.get(&TaskName::Video(0))) {
             (None, Some(first)) if workers.can(Class::Gpu, &first.record.work) => Class::Gpu,
             (None, Some(first)) if self.ordinal(first.record.attempt) == 0 && workers.try_gpus() => {
@@ -102,22 +130,23 @@ impl ActiveJob {
                 }
                 Class::Cpu
             }
+            (None, Some(_)) if !gpus.here && gpus.await_ms > 0 => {
+                let since_ms = *self.awaits_gpu_ms.get_or_insert(now_ms);
+                if now_ms < since_ms + gpus.await_ms || workers.slots(Class::Cpu) == 0 {
+                    return false; // not remembered: a restart waits again
+                }
+                self.note_gpu_gone(gpus.await_ms);
+                Class::Cpu
+            }
             (None, Some(_)) if workers.slots(Class::Cpu) > 0 => Class::Cpu,
-            (Some(Class::Gpu), _) if gone => {
-                self.note(Problem {
-                    code: "gpu_gone".to_owned(),
-                    class: ProblemClass::from(ErrorKind::Exhausted),
-                    text: "no worker with a GPU has taken tasks for a minute: what is left is encoded on CPUs"
-                        .to_owned(),
-                    scope: "the job".to_owned(),
-                    advice: "look at the workers with GPUs: `farm worker list`".to_owned(),
-                    fatal: false,
-                });
+            (Some(Class::Gpu), _) if gpus.gone => {
+                self.note_gpu_gone(gpus.patience_ms);
                 self.hand_out_again(|name| matches!(name, TaskName::Video(_)));
                 Class::Cpu
             }
             _ => return false,
         };
+        self.awaits_gpu_ms = None;
         let before = self.record.video_class.replace(class);
         if (before, class) != (None, Class::Cpu) {
             // Left out is what a restart would decide alike, or better.
@@ -125,5 +154,17 @@ impl ActiveJob {
             out.push(Command::SaveJob(Box::new(self.record.clone())));
         }
         before == Some(Class::Gpu)
+    }
+
+    fn note_gpu_gone(&mut self, waited_ms: u64) {
+        let waited_s = waited_ms / 1000;
+        self.note(Problem {
+            code: "gpu_gone".to_owned(),
+            class: ProblemClass::from(ErrorKind::Exhausted),
+            text: format!("no worker with a GPU has taken tasks for {waited_s} s: what is left is encoded on CPUs"),
+            scope: "the job".to_owned(),
+            advice: "look at the workers with GPUs: `farm worker list`".to_owned(),
+            fatal: false,
+        });
     }
 }

@@ -104,7 +104,7 @@ impl FleetMetrics {
     fn count_work(&self, backlogs: &BTreeMap<Class, Backlog>, workers: &[WorkerView]) {
         for (class, backlog) in backlogs {
             let label = [class.as_str()];
-            let load = Load::of(*class, backlog.left_ms, workers);
+            let load = Load::of(*class, backlog, workers);
             self.backlog_seconds.with_label_values(&label).set(backlog.left_ms as f64 / 1000.0);
             self.queue_age_seconds.with_label_values(&label).set(backlog.oldest_ms as f64 / 1000.0);
             self.work_seconds.with_label_values(&label).set(load.queued_seconds);

@@ -117,7 +117,10 @@ fn a_job_whose_gpus_have_gone_goes_on_on_cpus_and_says_so() {
     world.wait(workers::ALL_LOST_AFTER_MS - 2_000);
     assert_eq!(class_of(&world, TaskName::Video(1)), Class::Gpu, "it may come back");
     let lines = world.farm.explain(&begun.id.job, world.now_ms).unwrap();
-    assert!(lines.iter().any(|line| line.text.contains("in a minute its chunks go on to CPUs")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.text.contains("after 60 s without one its chunks go on to CPUs")),
+        "{lines:?}"
+    );
     world.wait(4_000);
     assert_eq!(class_of(&world, TaskName::Video(1)), Class::Cpu);
     let stale = |task: &&Task| world.task(task.id.name).attempt != task.attempt;
@@ -186,4 +189,52 @@ fn what_a_gpu_did_not_do_is_told_once_for_each_stage() {
     );
     assert!(problems.iter().all(|problem| !problem.fatal));
     assert!(problems[0].scope.starts_with("chunk 0") && problems[1].scope.starts_with("chunk 1"), "{problems:?}");
+}
+
+/// A job that asks for chunks where GPUs come when there is work, within two minutes; nobody has one now.
+fn awaited() -> (World, Source) {
+    let source = long();
+    let mut world = World::new();
+    world.farm = crate::world::farm().awaiting_gpus(120_000);
+    world.apply(Event::Restored(Box::default()));
+    world.worker = Some(heartbeat());
+    world.beat();
+    world.apply(Event::Submitted(Box::new(crate::world::spec().into())));
+    let index = world.take(TaskName::Index);
+    world.reports(source.work(&index));
+    (world, source)
+}
+
+fn chunks_handed_out(world: &World) -> usize {
+    world.queue.iter().filter(|task| matches!(task.id.name, TaskName::Video(_))).count()
+}
+
+#[test]
+fn chunks_wait_for_a_gpu_that_is_to_come_and_are_the_work_that_starts_it() {
+    let (mut world, source) = awaited();
+    world.wait(60_000);
+    assert_eq!(chunks_handed_out(&world), 0);
+    assert!(world.farm.backlog(world.now_ms)[&Class::Gpu].left_ms > 200_000);
+    world.worker = Some(with_gpu());
+    assert!(world.run(&source));
+    assert!(
+        world.lanes.iter().all(|(task, lane)| matches!(task.name, TaskName::Video(_)) == (lane.class == Class::Gpu))
+    );
+}
+
+#[test]
+fn chunks_wait_no_longer_than_that_and_not_for_one_that_can_t_do_it() {
+    let (mut world, source) = awaited();
+    world.wait(118_000);
+    assert_eq!(chunks_handed_out(&world), 0);
+    world.wait(4_000);
+    assert_eq!(class_of(&world, TaskName::Video(0)), Class::Cpu);
+    assert!(world.run(&source));
+    assert_eq!(world.views.last().unwrap().problems[0].code, "gpu_gone");
+
+    let (mut world, _) = awaited();
+    let lack = Ability { class: Class::Gpu, name: "h264".into(), lack: Some("its driver is too old".into()) };
+    world.worker = Some(Heartbeat { abilities: vec![lack], ..with_gpu() });
+    world.wait(2_000);
+    assert_eq!(class_of(&world, TaskName::Video(0)), Class::Cpu);
 }

@@ -62,7 +62,8 @@ pub struct World {
     pub commands: usize,
 }
 
-fn farm() -> Farm {
+/// Without a job.
+pub fn farm() -> Farm {
     Farm::new(FarmConfig { silence_ms: SILENCE_MS, weights: Default::default() }).keeping(Some(KEEP_FINISHED_MS))
 }
 
