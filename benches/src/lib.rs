@@ -1,6 +1,8 @@
-//! A long film that was never encoded: the tasks and receipts of its chunks and of its audio track, as the coordinator
+//! What benches share. A long film that was never encoded: the tasks and receipts of its chunks and of its audio track, as the coordinator
 //! sees them. What is measured with it is the coordinator alone.
 #![forbid(unsafe_code)]
+
+pub mod chance;
 
 use std::collections::BTreeMap;
 

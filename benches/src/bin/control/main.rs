@@ -11,7 +11,6 @@
 //! | `memory` | the coordinator with ten thousand chunks at once |
 //! | `all` | all of them, on a fresh farm each |
 
-mod chance;
 mod commits;
 mod farm;
 mod figures;

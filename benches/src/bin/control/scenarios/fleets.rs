@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use benches::chance::Chance;
 use clap::Args;
 use shared::fleet::AttemptRef;
 use shared::task::{AttemptId, Task, TaskId};
 
 use super::{PATIENCE, source_of};
-use crate::chance::Chance;
 use crate::farm::Farm;
 use crate::figures::{Figures, Goal};
 use crate::fleet::{self, Orders, Pace};

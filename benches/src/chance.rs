@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
+#[derive(Debug)]
 pub struct Chance(u64);
 
 impl Chance {
@@ -23,8 +24,13 @@ impl Chance {
     }
 
     /// Above 0, at most 1.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// From 0 to `end`, without it.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
     }
 
     /// Of the normal distribution with mean 0 and deviation 1 (Box and Muller).
