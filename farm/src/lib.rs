@@ -8,6 +8,7 @@
 //! | [`job`], [`fleet`] | `farm job`, `farm worker`: what is asked of a farm that is served |
 //! | [`client`] | the way there |
 //! | [`doctor`] | `farm doctor`: what this host can do |
+//! | [`capacity`] | `farm capacity`: what a load takes |
 //! | [`engine`] | coordinator, worker and queue, started and closed in order |
 //! | [`probe`] | `farm probe`: the index task alone |
 //! | [`ladder`] | `farm ladder`: what would be made |
@@ -25,6 +26,7 @@
 // They panic when their reader has gone; `progress` has what does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod capacity;
 pub mod client;
 pub mod doctor;
 pub mod engine;

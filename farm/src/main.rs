@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use farm::exit::{self, Exit, Failure};
-use farm::{doctor, fleet, job, ladder, logging, play, probe, recipe, serve, transcode};
+use farm::{capacity, doctor, fleet, job, ladder, logging, play, probe, recipe, serve, transcode};
 use indicatif::MultiProgress;
 
 /// Makes adaptive HLS and DASH out of a video file, on this machine.
@@ -43,6 +43,8 @@ enum Command {
     Worker(fleet::Args),
     /// Say what this host can do for a farm, and what is missing
     Doctor(doctor::Args),
+    /// Say how many cores, cards and nodes a load takes, and what they cost
+    Capacity(capacity::Args),
     /// Look at profiles: what can be made of a source
     Profile(recipe::ProfileArgs),
     /// Run attempts for a worker that is the parent process
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Job(args) => Box::pin(job::run(args, bars)),
         Command::Worker(args) => Box::pin(fleet::run(args)),
         Command::Doctor(args) => Box::pin(doctor::run(args)),
+        Command::Capacity(args) => Box::pin(capacity::run(args)),
         Command::Profile(args) => Box::pin(recipe::run(args)),
         Command::Slot => return worker::child::run_child(), // blocking code: no runtime, no thread besides
     };

@@ -52,7 +52,7 @@ fn help_lists_the_exit_codes_and_every_command_has_an_example() {
     for line in ["Exit codes:", "3  the source was refused: corrupt", "6  interrupted"] {
         assert!(text.contains(line), "{text}");
     }
-    for command in ["transcode", "probe", "ladder", "play", "profile"] {
+    for command in ["transcode", "probe", "ladder", "play", "profile", "capacity"] {
         let help = farm(&[command, "--help"]);
         assert_eq!(code(&help), 0);
         assert!(String::from_utf8(help.stdout).unwrap().contains(&format!("  farm {command} ")), "{command}");
@@ -331,4 +331,19 @@ fn a_probe_that_is_stopped_leaves_nothing() {
         assert_eq!(child.wait().unwrap().code(), Some(6), "{signal}");
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "{signal}");
     }
+}
+
+#[test]
+fn capacity_is_told_with_where_its_figures_come_from() {
+    let asked = ["capacity", "14400", "--source", "1920x1080@25", "--node-price", "0.5"];
+    let text = String::from_utf8(farm(&asked).stdout).unwrap();
+    assert!(text.contains("1080p 720p 480p 360p, h264 veryfast") && text.contains("benches/RESULTS.md"), "{text}");
+    let answer = last_word(&farm(&[&asked[..], &["--json"]].concat()));
+    assert_eq!(answer["speed"]["origin"]["kind"], "measured", "{answer}");
+    assert!((answer["plan"]["units_average"].as_f64().unwrap() - 9.2).abs() < 0.1, "{answer}");
+    let answer = last_word(&farm(&["capacity", "14400", "--gpu", "l4", "--json"]));
+    assert_eq!((&answer["speed"]["origin"]["kind"], &answer["nodes"]["units"]), (&"published".into(), &1.into()));
+    let refused = farm(&["capacity", "100", "--profile", "hevc"]);
+    assert_eq!(code(&refused), 2);
+    assert!(errors(&refused).contains("error[speed_unknown]"), "{}", errors(&refused));
 }

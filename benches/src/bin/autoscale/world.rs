@@ -186,6 +186,7 @@ impl World {
             Command::Publish(round) => answer(PUBLISH_MS, Event::Published { job: round.job, multivariant: true }),
             Command::CleanUp(order) => answer(0, Event::CleanedUp(order.job, Ok(()))),
             Command::Archive(archived) => answer(0, Event::Archived(archived.record.spec.id.clone(), true)),
+            Command::Clear(class) => self.queue.retain(|lane, _| lane.class != class),
             Command::Direct(Directive::Cancel(cancellation)) => self.stop(|task| cancellation.covers(task)),
             Command::Direct(Directive::Stop(attempt)) => {
                 self.stop(|task| task.id == attempt.task && task.attempt == attempt.attempt);
