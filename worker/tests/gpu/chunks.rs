@@ -58,8 +58,12 @@ async fn a_chunk_that_never_leaves_the_card_is_right() {
 
 #[tokio::test]
 async fn what_the_card_does_not_decode_is_uploaded_once() {
-    let machine = Machine::new("l4", "");
-    let receipt = make(&machine, "odd_size_321x241.mp4", VideoCodec::H264, Class::Gpu).await;
+    let (machine, folder) = (Machine::new("l4", ""), tempfile::tempdir().unwrap());
+    let (odd, film) = ("../farm/tests/media/odd_size_321x241.mp4", folder.path().join("film.mp4"));
+    let made = ["-c:v", "mpeg4", "-q:v", "3", "-an"];
+    let ffmpeg = Command::new("ffmpeg").args(["-nostdin", "-v", "error", "-i", odd]).args(made).arg(&film).status();
+    assert!(ffmpeg.unwrap().success());
+    let receipt = make(&machine, film.to_str().unwrap(), VideoCodec::H264, Class::Gpu).await;
     assert_eq!(receipt.hardware.placement.as_str(), "software+cuda+nvenc", "{:?}", receipt.hardware);
     assert_eq!(receipt.hardware.uploaded_bytes, receipt.frames * (321 * 241 + 2 * 161 * 121));
     assert_eq!(machine.complaints(), "");
