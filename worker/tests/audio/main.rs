@@ -183,7 +183,11 @@ fn same_source_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let source = beeping(&folder, "source.mp4", 44_100, "stereo", "aac");
     for codec in [Aac, Opus] {
-        let [one, other] = [0, 1].map(|_| source.encode(rendition(codec, 48_000, 2)).unwrap());
+        let [one, other] = [0, 1].map(|_| {
+            let mut track = source.encode(rendition(codec, 48_000, 2)).unwrap();
+            track.receipt.part.making = Default::default(); // how long it took
+            track
+        });
         assert_eq!(one.objects, other.objects);
         assert_eq!(one.receipt.part, other.receipt.part);
     }
