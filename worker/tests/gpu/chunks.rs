@@ -46,10 +46,9 @@ async fn a_chunk_that_never_leaves_the_card_is_right() {
         let receipt = make(&machine, clip, codec, Class::Gpu).await;
         let hardware = &receipt.hardware;
         assert_eq!(hardware.placement.as_str(), "nvdec+cuda+nvenc", "{clip}");
-        assert_eq!(
-            (hardware.fallbacks.as_slice(), hardware.uploaded_bytes, hardware.downloaded_bytes),
-            (&[][..], 0, 0)
-        );
+        assert_eq!((hardware.fallbacks.as_slice(), hardware.uploaded_bytes), (&[][..], 0));
+        // One picture of each of two renditions is compared with what came out.
+        assert!(hardware.downloaded_bytes < 2 * 854 * 480 * 3 / 2, "{}", hardware.downloaded_bytes);
         assert!(receipt.parts.iter().all(|part| part.encoder.starts_with("NVENC")), "{}", receipt.parts[0].encoder);
         assert!(hardware.gpu.starts_with("GPU-"));
     }
