@@ -1,7 +1,7 @@
 // Runs in the browser: the three players behind one small face, and the watching that play.mjs asks about.
 //
-// A player is {load(url), heights(), pick(height), bufferAll()}. Whatever a player or the media element complains about, a stall or
-// a jumped gap included, lands in `complaints`.
+// A player is {load(url), heights(), settled(), pick(height), bufferAll()}; it is asked to pick only when it has settled. Whatever a
+// player or the media element complains about, a stall or a jumped gap included, lands in `complaints`.
 
 const video = document.getElementById("video");
 const complaints = [];
@@ -47,6 +47,8 @@ const players = {
           hls.attachMedia(video);
         }),
       heights: () => hls.levels.map((level) => level.height),
+      // A switch flushes what is ahead, sound too. A segment that is being appended meanwhile is lost, and not loaded again.
+      settled: () => test.whole(0.1),
       pick: (height) => (hls.nextLevel = hls.levels.findIndex((level) => level.height === height)),
       bufferAll() {},
     };
@@ -64,6 +66,7 @@ const players = {
       load: (url) => player.load(url),
       heights: () => [...new Set(player.getVariantTracks().map((track) => track.height))],
       pick: (height) => player.selectVariantTrack(player.getVariantTracks().find((t) => t.height === height), true),
+      settled: () => true,
       bufferAll() {},
     };
   },
@@ -86,6 +89,7 @@ const players = {
           player.initialize(video, url, false);
         }),
       heights: () => player.getRepresentationsByType("video").map((representation) => representation.height),
+      settled: () => true,
       pick(height) {
         const wanted = player.getRepresentationsByType("video").find((r) => r.height === height);
         player.setRepresentationForTypeById("video", wanted.id);
@@ -115,6 +119,7 @@ window.test = {
     if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) await happened("loadeddata");
     return { heights: player.heights().sort((a, b) => a - b), duration: video.duration };
   },
+  settled: () => player.settled(),
   pick: (height) => void player.pick(height),
   bufferAll: () => void player.bufferAll(),
   async play(rate) {

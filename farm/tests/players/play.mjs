@@ -58,15 +58,20 @@ async function until(page, what, question, argument) {
   });
 }
 
+async function pick(page, height) {
+  await until(page, `settling before ${height}p`, () => test.settled());
+  await page.evaluate((height) => test.pick(height), height);
+}
+
 /** From start to end, with a switch up and one down while playing. */
 async function playThrough(page, duration, heights) {
   const [low, high] = [heights[0], heights.at(-1)];
-  await page.evaluate((height) => test.pick(height), low);
+  await pick(page, low);
   await page.evaluate((rate) => test.play(rate), RATE);
   const switches = heights.length > 1 ? [high, low] : [];
   for (const [index, height] of switches.entries()) {
     await until(page, "playing", (time) => test.time() > time, duration * (0.1 + 0.3 * index));
-    await page.evaluate((height) => test.pick(height), height);
+    await pick(page, height);
     await until(page, `switching to ${height}p`, (height) => test.height() === height, height);
   }
   await until(page, "playing to the end", () => test.ended());
