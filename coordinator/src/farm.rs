@@ -18,6 +18,7 @@
 //! | [`words`] | what workers' words mean |
 //! | [`handout`] | what goes out next |
 //! | [`targets`] | whose a target is |
+//! | [`stock`] | what was made, is gone, and is made again |
 //! | [`active`] | what is kept in memory of a job that is under way |
 //! | [`indexing`] | what an index report means: ladder, plan, refusal |
 //! | [`results`] | what a task's end means: accepted, refused, again |
@@ -45,6 +46,7 @@ mod placing;
 mod publication;
 mod requests;
 mod results;
+mod stock;
 mod stragglers;
 mod taken;
 mod targets;
@@ -63,7 +65,9 @@ use crate::workers::{Hold, Workers};
 use active::ActiveJob;
 pub use census::{Backlog, TaskCounts};
 pub use explain::Line;
-pub use messages::{CleanUp, Command, Count, Event, Hedge, HowEnded, LastWords, Refusal, Restored, Round, TakeAway};
+pub use messages::{
+    CleanUp, Command, Count, Event, Hedge, HowEnded, LastWords, Objects, Refusal, Restored, Round, TakeAway,
+};
 use taken::Taken;
 
 /// What the core must know of the farm around it.
@@ -162,9 +166,10 @@ impl Farm {
             Event::Published { job, multivariant } => {
                 self.with(&job, now_ms, out, |job, out| job.published(multivariant, now_ms, out));
             }
-            Event::PublishFailed { job, transient, message } => self.with(&job, now_ms, out, |job, out| {
-                job.publish_failed(transient, &message, now_ms, out);
+            Event::PublishFailed { job, transient, missing, message } => self.with(&job, now_ms, out, |job, out| {
+                job.publish_failed(transient, missing, &message, now_ms, out);
             }),
+            Event::StockTaken(job, gone) => self.with(&job, now_ms, out, |job, out| job.stock_taken(gone, now_ms, out)),
             Event::TooLong(task, size) => {
                 self.with(&task.job, now_ms, out, |job, out| job.record_too_long(task.name, size, now_ms, out));
             }

@@ -3,7 +3,7 @@
 //! Legal moves between states; any other is a bug:
 //!
 //! ```text
-//! Probing → Encoding → Publishing → Completed
+//! Probing → Encoding ⇄ Publishing → Completed         (back: what was made is gone and is made again)
 //!    └─────────┴───────────┴──→ Failed | Cancelled ──→ Probing | Encoding (tried again)
 //! ```
 
@@ -227,6 +227,7 @@ impl JobState {
         match (self, next) {
             (Self::Probing, Self::Encoding)
             | (Self::Encoding, Self::Publishing)
+            | (Self::Publishing, Self::Encoding)
             | (Self::Publishing, Self::Completed) => true,
             (from, Self::Failed(_) | Self::Cancelled) => !from.is_final(),
             (Self::Failed(_) | Self::Cancelled, Self::Probing | Self::Encoding) => true,
@@ -295,6 +296,9 @@ pub struct JobRecord {
     /// What it made is being removed, or is gone: there is nothing to go on from.
     #[serde(default)]
     pub parts_gone: bool,
+    /// Something that was made may be gone: before the job goes on, it is looked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
     /// It was asked for again while it was ending.
     #[serde(default)]
     pub resubmitted: Option<Box<Submission>>,
@@ -377,6 +381,7 @@ impl JobRecord {
             ended_ms: None,
             erase: None,
             parts_gone: false,
+            unsure: false,
             resubmitted: None,
         }
     }
@@ -494,7 +499,7 @@ mod tests {
         assert_eq!(
             legal,
             [
-                [(0, 1), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5)].as_slice(),
+                [(0, 1), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5), (2, 1), (2, 3), (2, 4), (2, 5)].as_slice(),
                 &[(4, 0), (4, 1), (5, 0), (5, 1)],
             ]
             .concat()

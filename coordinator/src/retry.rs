@@ -10,6 +10,9 @@
 //! | `Cancelled` | again like `Transient`: a live job's attempt was dropped by a worker that shuts down |
 //! | `Bug` | once more elsewhere, as crashes may be the machine's fault: when two workers have failed alike, or one so often as [`MOST_BUGS_OF_ONE`], the job fails |
 //!
+//! What an earlier task has made and is not there any more ([`MISSING`]) is made again, up to [`MOST_MISSING`] times for each
+//! task.
+//!
 //! A chunk that does not go into its tracks' init segments ([`FAMILY_MISFIT`]) is made again at once by encoders that should
 //! fit, up to [`MOST_MISFITS`] times, and nobody is blamed.
 //!
@@ -28,6 +31,13 @@ pub const MOST_TRANSIENT: usize = 5;
 pub const OUTAGES: [&str; 2] = [Fault::Transient.code(), SERVER_DOWN];
 /// Retries while a store or server is out of reach.
 pub const MOST_OUTAGE: usize = 50;
+/// Code of a task that was done, and whose objects are gone: it is as if it had failed.
+pub const PARTS_MISSING: &str = "parts_missing";
+/// Codes of failures over objects that an earlier task has made and that are gone: of attempts that would read them, from an
+/// object store or a folder, and of the task that made them.
+pub const MISSING: [&str; 3] = [Fault::Missing.code(), "work_missing", PARTS_MISSING];
+/// Times that something may be gone of what a task reads or has made.
+pub const MOST_MISSING: usize = 5;
 /// Code of a failure that is nobody's but the worker's: it is gone.
 pub const WORKER_LOST: &str = "worker_lost";
 /// Code of a receipt that came too soon to be believed; nobody has failed yet.
@@ -71,13 +81,15 @@ pub fn decide(task: &TaskId, failures: &[Failure], elsewhere: bool) -> Decision 
     let lost = |failure: &Failure| failure.code == WORKER_LOST;
     let outage = |failure: &Failure| OUTAGES.contains(&failure.code.as_str());
     let misfit = |failure: &Failure| failure.code == FAMILY_MISFIT;
-    let sort = |failure: &Failure| (failure.kind, lost(failure), outage(failure), misfit(failure));
+    let missing = |failure: &Failure| is_missing(&failure.code);
+    let sort = |failure: &Failure| (failure.kind, lost(failure), outage(failure), misfit(failure), missing(failure));
     let alike = |failure: &&Failure| sort(failure) == sort(last);
     let times = failures.iter().filter(alike).count();
     let seed = format!("{task} {}", last.attempt.0);
     let (most, first_pause_ms) = match last.kind {
         _ if misfit(last) => (MOST_MISFITS, 0),
         ErrorKind::Transient if lost(last) => (MOST_LOST, 0),
+        ErrorKind::Transient if missing(last) => (MOST_MISSING, FIRST_PAUSE_MS),
         ErrorKind::Transient if outage(last) => return during_outage(times, &seed),
         ErrorKind::Unsupported if elsewhere => (MOST_UNSUPPORTED, 0),
         ErrorKind::Input | ErrorKind::Unsupported => return Decision::GiveUp,
@@ -98,6 +110,11 @@ pub fn during_outage(times: usize, seed: &str) -> Decision {
         0..=MOST_OUTAGE => Decision::AgainAfter(pause_ms(FIRST_PAUSE_MS, times.min(MOST_OUTAGE_DOUBLINGS + 1), seed)),
         _ => Decision::GiveUp,
     }
+}
+
+/// Whether it is a code of objects that are gone.
+pub fn is_missing(code: &str) -> bool {
+    MISSING.contains(&code)
 }
 
 /// Whether the failure may be its worker's own: the next attempt is better made elsewhere.

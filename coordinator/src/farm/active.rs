@@ -13,6 +13,7 @@ use super::archiving::Leaving;
 use super::ending::Ending;
 use super::placing;
 use super::publication::Publishing;
+use super::stock::Stocktaking;
 use super::taken::Taken;
 use super::view::{Memory, Unseen};
 use crate::job::{JobRecord, JobSpec, JobState, Submission, TaskRecord, TaskState};
@@ -38,6 +39,7 @@ pub(super) struct ActiveJob {
     /// The chunks from the first one on that are done, joined.
     pub(super) joined: Joined,
     pub(super) publishing: Publishing,
+    pub(super) stocktaking: Stocktaking,
     /// `Some` if the state is final and something is left to remove.
     pub(super) ending: Option<Ending>,
     /// Attempts of the settled job may write until then.
@@ -149,6 +151,7 @@ impl ActiveJob {
             indexing: None,
             joined: Joined::default(),
             publishing: Publishing::default(),
+            stocktaking: Stocktaking::default(),
             ending: None,
             litter_until_ms: None,
             target_is_anothers: false,
@@ -313,6 +316,7 @@ impl ActiveJob {
             let work = Work::Index(IndexTask { max_pixels: profile.max_pixels, growing_ms: *growing_ms });
             self.add_task(TaskName::Index, work, out);
         }
+        self.take_stock(now_ms, out);
         self.join(now_ms, out);
         self.add_storyboard(out);
         self.publish(now_ms, out);

@@ -37,6 +37,9 @@ impl Farm {
         if job.awaits_gpus() {
             say("Its chunks wait until a worker that has just started has tried its GPUs, a minute at most.".to_owned());
         }
+        if job.record.unsure && !job.record.state.is_final() {
+            say("What was made is looked for; nothing is handed out until it is known what is there.".to_owned());
+        }
         let live = |task: &&ActiveTask| !task.is_done() && !job.record.state.is_final();
         let silent_ms = self.workers.silent_ms(now_ms).filter(|silent_ms| *silent_ms >= LOST_AFTER_MS);
         if let Some(silent_ms) = silent_ms.filter(|_| job.tasks.values().any(|task| live(&task))) {

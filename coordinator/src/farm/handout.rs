@@ -1,8 +1,10 @@
 //! What goes out to the workers next.
 
 use shared::fleet::Class;
+use shared::task::TaskName;
 
 use super::active::{ActiveJob, ActiveTask};
+use super::ending::is_chunk;
 use super::{Command, Count, Farm, Hedge, stragglers};
 use crate::job::TaskState;
 use crate::schedule::{self, Waiting};
@@ -51,10 +53,12 @@ fn backlog(job: &ActiveJob, class: Class, now_ms: u64) -> Option<schedule::Backl
         |task: &ActiveTask| Waiting { name: task.record.id.name, length_ms: stragglers::length_ms(&task.record.work) };
     let ready = |task: &&ActiveTask| task.record.state == TaskState::Waiting && task.not_before_ms <= now_ms;
     let here = |task: &&ActiveTask| job.is_placed(task.record.id.name) && job.lane(task.record.id.name).class == class;
+    let tiles = job.all_done(is_chunk);
+    let fed = |task: &&ActiveTask| !task.awaits_index() && (tiles || task.record.id.name != TaskName::Storyboard);
     // The last attempts of a job that has ended still hold slots.
-    let waiting = match job.record.state.is_final() {
+    let waiting = match job.record.state.is_final() || job.record.unsure {
         true => Vec::new(),
-        false => job.tasks.values().filter(ready).filter(here).map(waiting).collect(),
+        false => job.tasks.values().filter(ready).filter(here).filter(fed).map(waiting).collect(),
     };
     (in_hand > 0 || !waiting.is_empty()).then_some(schedule::Backlog {
         job: &job.record.spec.id,

@@ -139,7 +139,7 @@ impl ActiveJob {
         }
     }
 
-    /// Adds a task of the plan, or finds it the same as it was planned before a restart. The error says what differs.
+    /// Adds a task of the plan, or finds it the same as it was planned by an earlier attempt. The error says what differs.
     fn add_planned(&mut self, name: TaskName, mut work: Work, out: &mut Vec<Command>) -> Result<(), String> {
         let Some(known) = self.tasks.get_mut(&name) else {
             self.add_task(name, work, out);
@@ -147,6 +147,9 @@ impl ActiveJob {
         };
         // Lists are emptied once a task is done, and may have moved to other objects.
         let done = known.is_done();
+        if let (Work::Video(old), Work::Video(new)) = (&known.record.work, &mut work) {
+            new.pins.clone_from(&old.pins); // they came with an attempt, and are no part of the plan
+        }
         let old = take_lists(&mut known.record.work);
         let new = take_lists(&mut work);
         if known.record.work != work {

@@ -1,5 +1,7 @@
 //! What the core is told, and what it asks for.
 
+use std::collections::BTreeSet;
+
 use shared::fleet::{AttemptRef, Class, Directive, Heartbeat, Lane};
 use shared::task::{JobId, Places, Task, TaskId, TaskName, TaskReport, TenantId, WorkerId};
 
@@ -52,9 +54,13 @@ pub enum Event {
         job: JobId,
         /// Trying again may help.
         transient: bool,
+        /// A segment that it reads is not there.
+        missing: bool,
         /// What happened.
         message: String,
     },
+    /// What [`Command::TakeStock`] asks for: what is not there; or why that is not known.
+    StockTaken(JobId, Result<Objects, String>),
     /// The record of a task would be so many bytes long, which is more than the store takes: it was not saved.
     TooLong(TaskId, usize),
     /// What [`Command::CleanUp`] asked for is done, or why not.
@@ -112,6 +118,8 @@ pub enum Command {
     Publish(Box<Round>),
     /// Tell the workers.
     Direct(Directive),
+    /// Look which of these objects of a job are there; answered by [`Event::StockTaken`]. One at a time per job.
+    TakeStock(JobId, Places, Box<Objects>),
     /// Remove what a job leaves behind; answered by [`Event::CleanedUp`].
     CleanUp(Box<CleanUp>),
     /// Put a job away; answered by [`Event::Archived`].
@@ -159,6 +167,15 @@ pub enum Hedge {
     Won,
     /// The slow one was done first.
     Lost,
+}
+
+/// Objects that a job's tasks have made, by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// Below the target.
+    pub target: BTreeSet<String>,
+    /// Below the place of work.
+    pub work: BTreeSet<String>,
 }
 
 /// One round of publishing.

@@ -95,18 +95,27 @@ impl ActiveJob {
         }
     }
 
-    fn all_done(&self, of: impl Fn(&TaskName) -> bool) -> bool {
+    pub(super) fn all_done(&self, of: impl Fn(&TaskName) -> bool) -> bool {
         self.index_done() && self.tasks.iter().filter(|(name, _)| of(name)).all(|(_, task)| task.is_done())
     }
 
     /// Once all chunks are done, their tiles can be put together.
     pub(super) fn add_storyboard(&mut self, out: &mut Vec<Command>) {
-        let wanted = self.record.state == JobState::Encoding && !self.tasks.contains_key(&TaskName::Storyboard);
-        if wanted
-            && self.all_done(is_chunk)
-            && let Some((task, _)) = self.storyboard_task()
-        {
-            self.add_task(TaskName::Storyboard, Work::Storyboard(task), out);
+        let known = self.tasks.get(&TaskName::Storyboard);
+        let open = known.is_none_or(|task| task.record.state == TaskState::Waiting);
+        if self.record.state != JobState::Encoding || !open || !self.all_done(is_chunk) {
+            return;
+        }
+        let Some((task, _)) = self.storyboard_task() else { return };
+        let work = Work::Storyboard(task);
+        match self.tasks.get_mut(&TaskName::Storyboard) {
+            None => self.add_task(TaskName::Storyboard, work, out),
+            // Tiles that were gone may have come back under other names.
+            Some(known) if known.record.work != work => {
+                known.record.work = work;
+                out.push(Command::SaveTask(Box::new(known.record.clone())));
+            }
+            Some(_) => {}
         }
     }
 
@@ -119,7 +128,7 @@ impl ActiveJob {
 
     /// Starts a round if there is something new.
     pub(super) fn publish(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        if self.record.state.is_final() || self.publishing.is_under_way() {
+        if self.record.state.is_final() || self.record.unsure || self.publishing.is_under_way() {
             return;
         }
         let complete = self.all_done(|_| true);
@@ -132,7 +141,9 @@ impl ActiveJob {
         let extent = self.extent(complete);
         let first_chunk = self.joined.chunks > 0 || self.record.ladder.video.is_empty();
         let playable = first_chunk && self.all_done(|name| matches!(name, TaskName::Audio(_)));
-        if !playable || extent == self.publishing.playable {
+        // A playlist that people follow does not become shorter while what is gone is made again.
+        let shorter = !complete && extent.segments < self.publishing.playable.segments;
+        if !playable || shorter || extent == self.publishing.playable {
             return;
         }
         match self.round(complete, now_ms) {
@@ -307,7 +318,14 @@ impl ActiveJob {
     }
 
     /// A round has failed: it is tried again like a task.
-    pub(super) fn publish_failed(&mut self, transient: bool, message: &str, now_ms: u64, out: &mut Vec<Command>) {
+    pub(super) fn publish_failed(
+        &mut self,
+        transient: bool,
+        missing: bool,
+        message: &str,
+        now_ms: u64,
+        out: &mut Vec<Command>,
+    ) {
         self.publishing.under_way = None;
         self.publishing.failures += 1;
         let failures = self.publishing.failures;
@@ -324,6 +342,9 @@ impl ActiveJob {
             Decision::AgainAfter(pause_ms) if transient => {
                 self.publishing.not_before_ms = now_ms + pause_ms;
                 self.note(problem);
+                if missing {
+                    self.doubt_stock(out);
+                }
             }
             _ => self.fail_with(kind, problem, now_ms, out),
         }

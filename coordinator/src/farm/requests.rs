@@ -3,6 +3,7 @@
 use super::Command;
 use super::active::ActiveJob;
 use super::ending::Ending;
+use super::stock::Stocktaking;
 use crate::job::{JobRecord, JobState, Milestone, Moment, Submission, TermsChange};
 
 impl ActiveJob {
@@ -21,8 +22,8 @@ impl ActiveJob {
         times.map_or(0, |(first, last)| last.at_ms.saturating_sub(first.at_ms))
     }
 
-    /// Tries again what failed and keeps what was made, at once or when its playlists are gone. `false`: nothing of the
-    /// job is left to go on with, or it has not failed.
+    /// Tries again what failed and keeps what was made, at once or when its playlists are gone; what was made and is not
+    /// there any more has failed too. `false`: nothing of the job is left to go on with, or it has not failed.
     pub(super) fn retry(&mut self, now_ms: u64, out: &mut Vec<Command>) -> bool {
         let Some(ending) = self.ending.as_ref().filter(|ending| ending.keeps_parts()) else { return false };
         if !self.starts_over() {
@@ -44,6 +45,8 @@ impl ActiveJob {
             out.push(Command::SaveTask(Box::new(task.record.clone())));
         }
         self.publishing.begin_again();
+        self.stocktaking = Stocktaking::default();
+        self.record.unsure = true;
         self.reached(Milestone::Retried, now_ms);
         let state = if self.record.source.is_some() { JobState::Encoding } else { JobState::Probing };
         self.become_state(state, out);

@@ -46,7 +46,8 @@ impl ActiveJob {
         now_ms: u64,
         out: &mut Vec<Command>,
     ) -> Claim {
-        let Some(task) = self.tasks.get(&name).filter(|task| !task.is_done()) else { return Claim::Late };
+        let open = |task: &&ActiveTask| !task.is_done() && !task.is_gone(attempt);
+        let Some(task) = self.tasks.get(&name).filter(open) else { return Claim::Late };
         if self.record.state.is_final() {
             self.attempt_over(name, attempt);
             return Claim::Late;
@@ -82,6 +83,9 @@ impl ActiveJob {
                     self.attempt_over(name, attempt);
                 }
                 return Claim::Late; // otherwise another worker makes the same attempt, and is listened to
+            }
+            if self.is_index_awaited() {
+                self.doubt_stock(out); // lists that it had told got lost while it went on
             }
         }
         let Some(task) = self.tasks.get_mut(&name) else { return Claim::Late };
@@ -169,6 +173,7 @@ impl ActiveJob {
         if self.record.state.is_final() {
             return self.attempt_over(name, attempt);
         }
+        self.look_for_inputs(name, &error.code, out);
         self.count_failure(name, error, worker, now_ms, out);
     }
 

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use shared::cmaf::CmafError;
 use shared::error::ErrorKind;
-use shared::storage::{Storage, StorageError};
+use shared::storage::{Fault, Storage, StorageError};
 use shared::task::StoredObject;
 
 use crate::stitch::Presentation;
@@ -105,6 +105,11 @@ impl PublishError {
             Self::Store(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether an object that it reads is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.fault() == Fault::Missing)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carries out commands: saves first, in one commit where that can be, then the rest in order.
 
 mod pending;
+mod stock;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -222,10 +223,10 @@ impl Outbox {
                 self.beside(publishing, move |result| match result {
                     Ok(Ok(multivariant)) => Event::Published { job, multivariant },
                     Ok(Err(error)) => {
-                        let transient = error.may_pass();
-                        Event::PublishFailed { job, transient, message: error.to_string() }
+                        let (transient, missing) = (error.may_pass(), error.is_missing());
+                        Event::PublishFailed { job, transient, missing, message: error.to_string() }
                     }
-                    Err(panic) => Event::PublishFailed { job, transient: false, message: panic },
+                    Err(panic) => Event::PublishFailed { job, transient: false, missing: false, message: panic },
                 });
             }
             Command::CleanUp(order) => {
@@ -235,6 +236,12 @@ impl Outbox {
                 self.beside(clean_up(*order, storage, archive), move |result| {
                     let result = result.and_then(|result| result.map_err(|error| error.to_string()));
                     Event::CleanedUp(job, result)
+                });
+            }
+            Command::TakeStock(job, places, wanted) => {
+                self.beside(stock::missing(places, *wanted, self.storage.clone()), move |result| {
+                    let result = result.and_then(|result| result.map_err(|error| error.to_string()));
+                    Event::StockTaken(job, result)
                 });
             }
             Command::Archive(archived) => {

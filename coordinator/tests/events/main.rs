@@ -10,5 +10,6 @@ mod looping;
 mod requests;
 mod restart;
 mod scripts;
+mod stock;
 mod traces;
 mod world;

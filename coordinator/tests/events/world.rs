@@ -1,9 +1,9 @@
 //! Everything around the core, in memory: store, queue, publisher, clock. It can lose power after any command.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coordinator::archive::Archived;
-use coordinator::farm::{CleanUp, Command, Count, Event, Farm, FarmConfig, Restored, Round};
+use coordinator::farm::{CleanUp, Command, Count, Event, Farm, FarmConfig, Objects, Restored, Round};
 use coordinator::job::{JobRecord, JobSpec, JobState, JobView, TaskRecord, TaskState};
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
@@ -56,6 +56,10 @@ pub struct World {
     pub answers: VecDeque<Event>,
     /// Rounds that fail before one succeeds.
     pub failing_rounds: usize,
+    /// They fail because a segment is not there.
+    pub round_misses: bool,
+    /// Keys of objects that are not there, whoever has written them.
+    pub gone: BTreeSet<String>,
     /// Commands until the power goes.
     pub power: Option<usize>,
     /// Commands carried out.
@@ -92,6 +96,8 @@ impl World {
             now_ms: 900, // before the first second is over, so that attempts count from 1
             answers: VecDeque::new(),
             failing_rounds: 0,
+            round_misses: false,
+            gone: BTreeSet::new(),
             power: None,
             commands: 0,
         };
@@ -135,7 +141,8 @@ impl World {
                 let job = round.job.clone();
                 self.answers.push_back(if self.failing_rounds > 0 {
                     self.failing_rounds -= 1;
-                    Event::PublishFailed { job, transient: true, message: "the disk is full".into() }
+                    let (missing, message) = (self.round_misses, "the disk is full".into());
+                    Event::PublishFailed { job, transient: true, missing, message }
                 } else {
                     self.rounds.push(*round);
                     Event::Published { job, multivariant: true }
@@ -149,6 +156,11 @@ impl World {
                 order.forget.iter().for_each(|_| drop(self.archive.remove(&order.job)));
                 self.answers.push_back(Event::CleanedUp(order.job.clone(), Ok(())));
                 self.cleaned.push(*order);
+            }
+            Command::TakeStock(job, _, wanted) => {
+                let among = |keys: &BTreeSet<String>| keys.intersection(&self.gone).cloned().collect();
+                let gone = Objects { target: among(&wanted.target), work: among(&wanted.work) };
+                self.answers.push_back(Event::StockTaken(job, Ok(gone)));
             }
             Command::Archive(archived) => {
                 let job = archived.record.spec.id.clone();

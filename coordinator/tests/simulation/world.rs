@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coordinator::archive::Archived;
-use coordinator::farm::{Command, Event, Farm, FarmConfig, Restored, Round};
+use coordinator::farm::{Command, Event, Farm, FarmConfig, Objects, Restored, Round};
 use coordinator::job::{JobRecord, JobSpec, JobState, TaskRecord, TaskState};
 use coordinator::ladder::Rungs;
 use coordinator::profile::Profile;
@@ -330,6 +330,12 @@ impl World {
             Command::Publish(round) => self.publish(*round),
             Command::Direct(directive) => self.direct(&directive),
             Command::Clear(class) => unreachable!("nobody here has a GPU, and {class} was cleared"),
+            Command::TakeStock(job, _, wanted) => {
+                let failed = self.luck.strikes(100);
+                let gone = Objects { target: self.some_gone(&wanted.target), work: self.some_gone(&wanted.work) };
+                let result = if failed { Err("the store is away".to_owned()) } else { Ok(gone) };
+                self.answers.push_back(Event::StockTaken(job, result));
+            }
             Command::CleanUp(order) => {
                 let failed = self.luck.strikes(50);
                 let result = if failed { Err("the disk is gone".to_owned()) } else { Ok(()) };
@@ -349,11 +355,18 @@ impl World {
         }
     }
 
+    /// One of these, now and then.
+    fn some_gone(&mut self, wanted: &BTreeSet<String>) -> BTreeSet<String> {
+        let at = if self.luck.strikes(200) { self.luck.below(wanted.len()) } else { wanted.len() };
+        wanted.iter().skip(at).take(1).cloned().collect()
+    }
+
     fn publish(&mut self, round: Round) {
         let job = round.job.clone();
         if self.luck.strikes(30) {
             let message = "the store is away".into();
-            return self.answers.push_back(Event::PublishFailed { job, transient: true, message });
+            let missing = self.luck.strikes(300);
+            return self.answers.push_back(Event::PublishFailed { job, transient: true, missing, message });
         }
         let accepted: BTreeSet<&str> = self.tasks.values().filter_map(TaskRecord::receipt).flat_map(keys).collect();
         for track in &round.presentation.video {
@@ -442,8 +455,11 @@ impl World {
             _ => false,
         });
         let fails = self.luck.attempts_fail && self.luck.strikes(30);
+        let misses = self.luck.strikes(5) && running.task.id.name != TaskName::Index;
         let mut said = if unwanted {
             report(&running.task, Outcome::Failed(TaskError::cancelled()))
+        } else if misses {
+            report(&running.task, Outcome::Failed(TaskError::transient("store_missing", "an object is gone")))
         } else if fails {
             let kind = [ErrorKind::Transient, ErrorKind::Exhausted, ErrorKind::Bug][self.luck.below(3)];
             report(&running.task, Outcome::Failed(TaskError::new(kind, "bad_luck", "it is that kind of day")))
