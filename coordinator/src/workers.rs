@@ -21,6 +21,9 @@ pub const ALL_LOST_AFTER_MS: u64 = 60_000;
 const STALL_MS: u64 = 5_000;
 /// Different tasks that fail one after another on a worker for reasons that may be its own.
 const MOST_FAULTS: usize = 3;
+/// Different jobs of which something fails one after another on a worker, before it is doubted though nobody has made any of
+/// it elsewhere: so many sources that crash whoever reads them don't come at once.
+const MOST_FAULTY_JOBS: usize = 3;
 /// For so long a worker is quarantined at least, and twice as long each time in a row.
 const FIRST_QUARANTINE_MS: u64 = 30_000;
 const LONGEST_QUARANTINE_MS: u64 = 3_600_000;
@@ -108,6 +111,8 @@ struct Known {
     /// Tasks that failed here since the last success, for reasons that may be the worker's own; whether another worker has
     /// made them since.
     faults: BTreeMap<TaskId, bool>,
+    /// Jobs of which something failed here since the last success, whoever was to blame.
+    jobs: BTreeSet<JobId>,
     /// When the first and the last of them came, in milliseconds of UNIX time.
     faults_ms: (u64, u64),
     /// Quarantines since the last success.
@@ -127,7 +132,19 @@ struct Quarantine {
 
 impl Known {
     fn new(view: WorkerView) -> Self {
-        Self { view, faults: BTreeMap::new(), faults_ms: (0, 0), quarantines: 0, quarantine: None }
+        let (faults, jobs) = (BTreeMap::new(), BTreeSet::new());
+        Self { view, faults, jobs, faults_ms: (0, 0), quarantines: 0, quarantine: None }
+    }
+
+    /// What it says of a task is believed: few jobs have failed here lately.
+    fn is_sound(&self) -> bool {
+        self.jobs.len() < MOST_FAULTY_JOBS
+    }
+
+    /// Nothing of what has failed here counts any more.
+    fn clear(&mut self) {
+        self.faults.clear();
+        self.jobs.clear();
     }
 
     fn pause_ms(&self) -> u64 {
@@ -152,7 +169,7 @@ impl Known {
         }
         let released = Directive::Release(worker.clone());
         (self.quarantine, self.view.hold) = (None, None);
-        self.faults.clear();
+        self.clear();
         Some(released)
     }
 }
@@ -233,7 +250,7 @@ impl Workers {
         if let Some(known) = self.known.get_mut(worker) {
             known.view.done += 1;
             known.quarantines = 0;
-            known.faults.clear();
+            known.clear();
         }
         let mut blamed = Vec::new();
         for (id, known) in &mut self.known {
@@ -267,21 +284,40 @@ impl Workers {
         if kind != ErrorKind::Bug {
             return None;
         }
+        known.jobs.insert(task.job.clone());
+        let sound = known.is_sound();
+        if self.fails_alike(worker, task, sound) {
+            return None;
+        }
+        let known = self.known.get_mut(worker)?;
         let first_ms = if known.faults.is_empty() { now_ms } else { known.faults_ms.0 };
         known.faults_ms = (first_ms, now_ms);
         known.faults.entry(task.clone()).or_insert(false);
         self.judge(worker, code, now_ms)
     }
 
-    /// Whether a worker is to blame for its faults: not if all are of one job and nobody has made any of them elsewhere
-    /// (the job may be what crashes workers), and not if there is nobody else to do the work.
+    /// A task that fails on two workers is itself to blame: what a sound worker finds as well is no fault of the other.
+    /// Says whether that is so for `worker`.
+    fn fails_alike(&mut self, worker: &WorkerId, task: &TaskId, sound: bool) -> bool {
+        let mut alike = false;
+        for (_, other) in self.known.iter_mut().filter(|(id, other)| *id != worker && other.faults.contains_key(task)) {
+            alike |= other.is_sound();
+            if sound {
+                other.faults.remove(task);
+            }
+        }
+        alike
+    }
+
+    /// Whether a worker is to blame for its faults: not if they are of few jobs and nobody has made any of them elsewhere
+    /// (the jobs may be what crashes workers), and not if there is nobody else to do the work.
     fn judge(&mut self, worker: &WorkerId, code: &str, now_ms: u64) -> Option<Directive> {
         let classes = &self.get(worker)?.heartbeat.classes;
         let alike = |view: &WorkerView| classes.iter().any(|class| view.takes(*class));
         let others = self.views().any(|view| alike(view) && view.heartbeat.worker != *worker);
         let known = self.known.get_mut(worker)?;
         let jobs: BTreeSet<&JobId> = known.faults.keys().map(|task| &task.job).collect();
-        let own = jobs.len() > 1 || known.faults.values().any(|made_elsewhere| *made_elsewhere);
+        let own = jobs.len() >= MOST_FAULTY_JOBS || known.faults.values().any(|made_elsewhere| *made_elsewhere);
         if known.faults.len() < MOST_FAULTS || !own || !others || known.view.hold.is_some() {
             return None;
         }
@@ -342,7 +378,7 @@ impl Workers {
     pub fn hold(&mut self, worker: &WorkerId, hold: bool) -> Option<Directive> {
         let known = self.known.get_mut(worker)?;
         known.view.hold = hold.then_some(Hold::Cordoned);
-        known.faults.clear();
+        known.clear();
         known.quarantine = None;
         Some(if hold { Directive::Hold(worker.clone()) } else { Directive::Release(worker.clone()) })
     }

@@ -64,8 +64,8 @@ fn a_black_hole_is_quarantined_and_one_bad_task_is_not_its_fault() {
         assert_eq!([1, 2, 3].map(&mut failed), [None, None, None], "{kind:?}");
     }
     workers.succeeded(&a, &task(7), false, 0);
-    assert_eq!(crash(&mut workers, &[task(1), task(2)]), [None, None]);
-    assert_eq!(crash(&mut workers, &[task_of("other", 3)]), [Some(Directive::Hold(a.clone()))]);
+    assert_eq!(crash(&mut workers, &[task(1), task_of("second", 2)]), [None, None]);
+    assert_eq!(crash(&mut workers, &[task_of("third", 3)]), [Some(Directive::Hold(a.clone()))]);
     assert!(matches!(&workers.get(&a).unwrap().hold, Some(Hold::Quarantined(_))));
     assert_eq!(workers.slots(Class::Cpu), 2);
 }
@@ -78,6 +78,41 @@ fn one_job_that_crashes_everybody_quarantines_nobody_unless_another_makes_what_f
     assert_eq!(crash(&mut workers, &[0, 1, 2, 3].map(task)), [None, None, None, None]);
     assert_eq!(workers.succeeded(&ids[1], &task(9), false, 0), [], "that one did not fail");
     assert_eq!(workers.succeeded(&ids[1], &task(1), false, 0), [Directive::Hold(ids[0].clone())]);
+}
+
+#[test]
+fn jobs_that_crash_everybody_quarantine_nobody() {
+    for together in [false, true] {
+        let (mut workers, ids) = (Workers::default(), ["a", "b"].map(|id| WorkerId::new(id).unwrap()));
+        ids.iter().for_each(|id| drop(workers.beat(heartbeat(id.as_str()), 0)));
+        let tasks: Vec<TaskId> =
+            ["x", "y"].into_iter().flat_map(|job| [0, 1].map(|chunk| task_of(job, chunk))).collect();
+        let mut fail = |id: &WorkerId, task: &TaskId| workers.failed(id, task, ErrorKind::Bug, "slot_died", 0);
+        if together {
+            // One worker has failed at all of it before the other has come to any.
+            assert!(tasks.iter().all(|task| fail(&ids[0], task).is_none()));
+            assert!(tasks.iter().all(|task| fail(&ids[1], task).is_none()));
+        } else {
+            assert!(tasks.iter().all(|task| ids.iter().all(|id| fail(id, task).is_none())));
+        }
+        // Nothing of it is held against anybody later.
+        let more = [task_of("z", 0), task_of("z", 1)];
+        assert!(more.iter().all(|task| fail(&ids[1], task).is_none()));
+        assert_eq!(workers.succeeded(&ids[0], &more[0], false, 0), [], "two of its own are no three");
+    }
+}
+
+#[test]
+fn two_black_holes_do_not_excuse_each_other_for_long() {
+    let (mut workers, ids) = (Workers::default(), ["a", "b"].map(|id| WorkerId::new(id).unwrap()));
+    ["a", "b", "c"].iter().for_each(|id| drop(workers.beat(heartbeat(id), 0)));
+    let mut told = Vec::new();
+    for job in 0..2 * MOST_FAULTY_JOBS {
+        for id in &ids {
+            told.extend(workers.failed(id, &task_of(&format!("job-{job}"), 0), ErrorKind::Bug, "slot_died", 0));
+        }
+    }
+    assert_eq!(told, ids.map(Directive::Hold), "both are told");
 }
 
 #[test]
