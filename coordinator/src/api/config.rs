@@ -40,6 +40,9 @@ pub struct ApiConfig {
     pub max_unfinished_jobs: usize,
     /// Probes of one tenant at once; more are refused.
     pub max_probes: usize,
+    /// Streams (`WatchJob`, `Subscribe`) of one tenant that a coordinator serves at once; more are refused. All tenants
+    /// together get 4096.
+    pub max_streams: usize,
     /// Where sources and presentations may be.
     pub places: PlacesConfig,
 }
@@ -71,6 +74,7 @@ impl Default for ApiConfig {
             archive_days: 30,
             max_unfinished_jobs: 10_000,
             max_probes: 32,
+            max_streams: 1_024,
             places: PlacesConfig::default(),
         }
     }

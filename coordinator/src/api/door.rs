@@ -7,12 +7,14 @@
 //!
 //! Health and reflection pass as they are: they say nothing of anybody's jobs.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use shared::task::TenantId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tonic::Status;
@@ -93,7 +95,14 @@ pub struct Call {
     /// When the caller stops waiting; `None`: never.
     pub until: Option<Instant>,
     /// Held by a stream as long as it is served.
-    pub stream: Option<Arc<OwnedSemaphorePermit>>,
+    pub stream: Option<Arc<StreamPermit>>,
+}
+
+/// Room for a stream: one of its tenant's, and one of all.
+#[derive(Debug)]
+pub struct StreamPermit {
+    _of_tenant: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 impl Call {
@@ -117,15 +126,46 @@ pub struct Door {
     callers: Arc<Callers>,
     leader: watch::Receiver<Option<Leader>>,
     forward: Forward,
-    streams: Arc<Semaphore>,
+    streams: Arc<Streams>,
     watch: Watch,
 }
 
+/// Room for streams.
+struct Streams {
+    all: Arc<Semaphore>,
+    most_of_tenant: usize,
+    /// As many as there are tenants in the configuration.
+    of_tenants: Mutex<HashMap<TenantId, Arc<Semaphore>>>,
+}
+
+impl Streams {
+    fn enter(&self, tenant: &TenantId) -> Result<StreamPermit, Status> {
+        let own = {
+            let mut tenants = self.of_tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(self.most_of_tenant));
+            tenants.entry(tenant.clone()).or_insert_with(new).clone()
+        };
+        let full = |code, text| move |_| error::exhausted(code, text);
+        let too_many = format!("{MOST_STREAMS} streams are served already");
+        let _of_all = self.all.clone().try_acquire_owned().map_err(full("TOO_MANY_STREAMS", too_many))?;
+        let too_many = format!("{} streams of this tenant are served already: end some first", self.most_of_tenant);
+        let _of_tenant = own.try_acquire_owned().map_err(full("TOO_MANY_STREAMS_OF_TENANT", too_many))?;
+        Ok(StreamPermit { _of_tenant, _of_all })
+    }
+}
+
 impl Door {
-    /// A door for those who are known, to whoever decides.
-    pub fn new(callers: Callers, leader: watch::Receiver<Option<Leader>>, forward: Forward) -> Self {
-        let (streams, watch) = (Arc::new(Semaphore::new(MOST_STREAMS)), Watch::default());
-        Self { callers: Arc::new(callers), leader, forward, streams, watch }
+    /// A door for those who are known, to whoever decides. Each tenant may have so many streams at once.
+    pub fn new(
+        callers: Callers,
+        most_of_tenant: usize,
+        leader: watch::Receiver<Option<Leader>>,
+        forward: Forward,
+    ) -> Self {
+        let most_of_tenant = most_of_tenant.min(MOST_STREAMS);
+        let (all, of_tenants) = (Arc::new(Semaphore::new(MOST_STREAMS)), Mutex::default());
+        let streams = Arc::new(Streams { all, most_of_tenant, of_tenants });
+        Self { callers: Arc::new(callers), leader, forward, streams, watch: Watch::default() }
     }
 
     /// Every call is told there.
@@ -151,7 +191,7 @@ impl Door {
         let work = async {
             match leader {
                 Some(Leader::Here(handle)) => {
-                    let stream = rpc.stream.then(|| self.stream()).transpose()?;
+                    let stream = rpc.stream.then(|| self.streams.enter(&identity.tenant)).transpose()?.map(Arc::new);
                     request.extensions_mut().insert(Call { identity, handle, until, stream });
                     Ok(answer(inside.oneshot(request).await))
                 }
@@ -163,12 +203,6 @@ impl Door {
             Some(until) => tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| Err(error::too_late())),
             None => work.await,
         }
-    }
-
-    fn stream(&self) -> Result<Arc<OwnedSemaphorePermit>, Status> {
-        let permit = self.streams.clone().try_acquire_owned();
-        let full = |_| error::exhausted("TOO_MANY_STREAMS", format!("{MOST_STREAMS} streams are served already"));
-        permit.map(Arc::new).map_err(full)
     }
 }
 

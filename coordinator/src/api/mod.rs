@@ -143,7 +143,7 @@ impl Api {
             shutdown,
             tracer: Tracer::default(),
         };
-        let door = Door::new(callers, leader, Forward::new(client_tls));
+        let door = Door::new(callers, config.max_streams, leader, Forward::new(client_tls));
         Ok(Self { listener, tls: server_tls, door, shared: Arc::new(shared), health: HealthReporter::new() })
     }
 

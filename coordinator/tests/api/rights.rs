@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use coordinator::api::CALLS_PER_CONNECTION;
-use coordinator::api::SERVICES;
 use coordinator::api::auth::Scope;
 use coordinator::api::door::{MOST_STREAMS, RPCS};
+use coordinator::api::{ApiConfig, CALLS_PER_CONNECTION, Leader, SERVICES};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use proto::v1;
@@ -155,7 +154,8 @@ async fn beyond_this_host_it_listens_only_with_keys() {
 #[tokio::test]
 async fn streams_beyond_the_limit_are_refused_until_others_end() {
     let mut stand = Stand::new().await;
-    let address = stand.serve_here(vec![]).await;
+    let config = ApiConfig { max_streams: MOST_STREAMS, ..super::stand::config(stand.folder.path(), vec![]) };
+    let address = stand.serve(config, Some(Leader::Here(stand.handle.clone()))).await;
     let mut open = Vec::new();
     let mut last = None;
     while open.len() < MOST_STREAMS {
@@ -178,6 +178,31 @@ async fn streams_beyond_the_limit_are_refused_until_others_end() {
     drop((open, last));
     let free = async {
         while more.subscribe(v1::SubscribeRequest::default()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), free).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_tenant_leaves_streams_to_others() {
+    let mut stand = Stand::new().await;
+    let keys = vec![key("red", "red", &[Scope::Read]), key("blue", "blue", &[Scope::Read])];
+    let config = ApiConfig { max_streams: 2, ..super::stand::config(stand.folder.path(), keys) };
+    let address = stand.serve(config, Some(Leader::Here(stand.handle.clone()))).await;
+    let mut client = EventServiceClient::new(channel(&address).await);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(client.subscribe(with_key("red", v1::SubscribeRequest::default())).await.unwrap());
+    }
+    let refused = client.subscribe(with_key("red", v1::SubscribeRequest::default())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "TOO_MANY_STREAMS_OF_TENANT");
+    assert!(refused.get_details_retry_info().is_some());
+    assert!(client.subscribe(with_key("blue", v1::SubscribeRequest::default())).await.is_ok());
+    open.pop();
+    let free = async {
+        while client.subscribe(with_key("red", v1::SubscribeRequest::default())).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
