@@ -86,7 +86,7 @@ fn playable_ms(view: &JobView) -> Option<u64> {
 }
 
 /// When the job ended, if it has.
-fn ended_ms(view: &JobView) -> Option<u64> {
+pub(super) fn ended_ms(view: &JobView) -> Option<u64> {
     let end = view.history.iter().rfind(|moment| moment.what != Milestone::Deleted)?;
     view.state.is_final().then_some(end.at_ms)
 }

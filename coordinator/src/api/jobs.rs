@@ -127,11 +127,12 @@ impl JobService for Jobs {
         let request = request.into_inner();
         let query = Query::new(&request)?;
         let wanted = request.view();
-        let jobs = call.handle.gather(|view| {
-            let job = call.owns(view).then(|| answer::job(view, wanted, v1::JobView::Basic));
-            job.filter(|job| query.wants(job))
+        let places = call.handle.gather(|view| call.owns(view).then(|| query.place(view)).flatten());
+        let (jobs, next_page_token) = query.page(places, |id| {
+            let views = call.handle.watch(id)?;
+            let view = views.borrow();
+            (call.owns(&view) && query.wants(&view)).then(|| answer::job(&view, wanted, v1::JobView::Basic))
         });
-        let (jobs, next_page_token) = query.page(jobs);
         Ok(Response::new(v1::ListJobsResponse { jobs, next_page_token }))
     }
 

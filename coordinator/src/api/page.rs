@@ -1,12 +1,17 @@
 //! Lists: which jobs, in which order, page by page. A page token is a place in an order, and good for nothing else: whose
 //! jobs are listed is decided by the key alone.
+//!
+//! Jobs are chosen by their views; what callers are told is made of those in the page alone.
 
 use prost::Message;
 use proto::v1;
 use sha2::{Digest, Sha256};
+use shared::task::JobId;
 use tonic::Status;
 
+use super::answer;
 use super::error::{self, Violations};
+use crate::job::JobView;
 
 /// Most jobs a page may have.
 pub const LARGEST_PAGE: u32 = 500;
@@ -63,7 +68,7 @@ enum By {
 
 /// Where in an order a job is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(i64, String);
+pub struct Place(i64, JobId);
 
 impl Query {
     /// Reads a request.
@@ -97,55 +102,58 @@ impl Query {
     }
 
     /// Whether the filter lets the job pass.
-    pub fn wants(&self, job: &v1::Job) -> bool {
-        let spec = job.spec.as_ref();
-        let is = |field: Option<&str>, value: &str| field.unwrap_or_default() == value;
+    pub fn wants(&self, job: &JobView) -> bool {
         self.terms.iter().all(|Term { field, value }| match field {
-            Field::State => job.state().as_str_name() == format!("JOB_STATE_{value}"),
-            Field::Source => is(spec.map(|spec| spec.source.as_str()), value),
-            Field::Target => is(spec.map(|spec| spec.target.as_str()), value),
-            Field::Profile => match spec.and_then(|spec| spec.profile.as_ref()) {
-                Some(v1::job_spec::Profile::ProfileName(name)) => name == value,
-                _ => false,
-            },
-            Field::Priority => spec.map_or(0, |spec| spec.priority).to_string() == *value,
-            Field::Label(key) => spec.and_then(|spec| spec.labels.get(key)) == Some(value),
+            Field::State => answer::state(job).as_str_name() == format!("JOB_STATE_{value}"),
+            Field::Source => job.places.source == *value,
+            Field::Target => job.places.target == *value,
+            Field::Profile => job.profile == *value,
+            Field::Priority => job.terms.priority.to_string() == *value,
+            Field::Label(key) => job.terms.labels.get(key) == Some(value),
         })
     }
 
-    /// The next page of these jobs, and the token of the one after it.
-    pub fn page(&self, jobs: Vec<v1::Job>) -> (Vec<v1::Job>, String) {
-        let mut placed: Vec<(Place, v1::Job)> = jobs.into_iter().map(|job| (self.place(&job), job)).collect();
-        placed.sort_by(|(one, _), (other, _)| one.cmp(other));
-        if let Some(after) = &self.after {
-            placed.retain(|(place, _)| place > after);
-        }
-        let mut bytes = 0;
-        let fits = placed.iter().take(self.size).take_while(|(_, job)| {
-            bytes += job.encoded_len();
-            bytes <= LARGEST_PAGE_BYTES
-        });
-        let size = fits.count().max(1);
-        let more = placed.len() > size;
-        placed.truncate(size);
-        let token = placed.last().filter(|_| more).map(|(place, _)| self.token(place));
-        (placed.into_iter().map(|(_, job)| job).collect(), token.unwrap_or_default())
+    /// Where a job is that the filter lets pass; `None` if it does not, or if an earlier page had it.
+    pub fn place(&self, job: &JobView) -> Option<Place> {
+        let millis = |ms: Option<u64>| ms.map_or(i64::MAX, |ms| i64::try_from(ms).unwrap_or(i64::MAX));
+        let key = match self.order.by {
+            By::Created => millis(job.history.first().map(|moment| moment.at_ms)),
+            By::Ended => millis(answer::ended_ms(job)),
+            By::Priority => job.terms.priority.into(),
+        };
+        let place = Place(if self.order.descending { key.saturating_neg() } else { key }, job.id.clone());
+        let next = self.after.as_ref().is_none_or(|after| place > *after);
+        (next && self.wants(job)).then_some(place)
     }
 
-    fn place(&self, job: &v1::Job) -> Place {
-        let millis = |time: &Option<prost_types::Timestamp>| {
-            time.map_or(i64::MAX, |time| time.seconds.saturating_mul(1000) + i64::from(time.nanos) / 1_000_000)
-        };
-        let key = match self.order.by {
-            By::Created => millis(&job.create_time),
-            By::Ended => millis(&job.end_time),
-            By::Priority => job.spec.as_ref().map_or(0, |spec| spec.priority.into()),
-        };
-        Place(if self.order.descending { key.saturating_neg() } else { key }, job.id.clone())
+    /// The next page of the jobs at these places, and the token of the one after it. `job` makes what is told of a job;
+    /// `None`: it is gone meanwhile, or the filter does not let it pass any more.
+    pub fn page(
+        &self,
+        mut places: Vec<Place>,
+        mut job: impl FnMut(&JobId) -> Option<v1::Job>,
+    ) -> (Vec<v1::Job>, String) {
+        places.sort();
+        let mut places = places.iter().peekable();
+        let (mut jobs, mut bytes, mut last) = (Vec::new(), 0, None);
+        while jobs.len() < self.size
+            && let Some(place) = places.peek()
+        {
+            if let Some(job) = job(&place.1) {
+                bytes += job.encoded_len();
+                if bytes > LARGEST_PAGE_BYTES && !jobs.is_empty() {
+                    break;
+                }
+                jobs.push(job);
+            }
+            last = places.next();
+        }
+        let token = last.filter(|_| places.peek().is_some()).map(|last| self.token(last));
+        (jobs, token.unwrap_or_default())
     }
 
     fn token(&self, Place(key, id): &Place) -> String {
-        let bytes = [&self.mark[..], &key.to_be_bytes(), id.as_bytes()].concat();
+        let bytes = [&self.mark[..], &key.to_be_bytes(), id.as_str().as_bytes()].concat();
         shared::hex::encode(&bytes)
     }
 }
@@ -154,7 +162,7 @@ fn read_token(token: &str, expected: Mark) -> Option<Place> {
     let bytes = shared::hex::decode(token)?;
     let (mark, rest) = bytes.split_first_chunk::<8>()?;
     let (key, id) = rest.split_first_chunk::<8>()?;
-    let id = String::from_utf8(id.to_vec()).ok()?;
+    let id = JobId::new(String::from_utf8(id.to_vec()).ok()?)?;
     (*mark == expected).then(|| Place(i64::from_be_bytes(*key), id))
 }
 
@@ -231,14 +239,52 @@ fn parse_value(text: &str) -> Result<(String, &str), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use shared::task::{Places, TenantId};
 
-    fn job(id: &str, created: i64, priority: i32, team: &str) -> v1::Job {
+    use super::*;
+    use crate::job::{ChunkCounts, JobState, Milestone, Moment, Problem, ProblemClass, Terms};
+    use crate::ladder::{Ladder, Rungs};
+
+    fn job(id: &str, created: u64, priority: i32, team: &str) -> JobView {
         let labels = [("team".to_owned(), team.to_owned())].into();
-        let spec = v1::JobSpec { priority, labels, ..Default::default() };
-        let create_time = Some(prost_types::Timestamp { seconds: created, nanos: 0 });
-        let state = v1::JobState::Running.into();
-        v1::Job { id: id.into(), spec: Some(spec), create_time, state, ..Default::default() }
+        JobView {
+            id: JobId::new(id).unwrap(),
+            sequence: 1,
+            tenant: TenantId::default(),
+            places: Places { source: "s".into(), target: "t".into(), work: "w".into() },
+            profile: "web".into(),
+            segment_ms: 6_000,
+            rungs: Rungs::Auto,
+            preset: None,
+            movies: false,
+            terms: Terms { priority, labels, ..Terms::default() },
+            history: vec![Moment { at_ms: created, what: Milestone::Accepted }],
+            state: JobState::Encoding,
+            settled: false,
+            verdict: None,
+            findings: vec![],
+            source: None,
+            ladder: Ladder::default(),
+            renditions: vec![],
+            chunks: ChunkCounts { running: 1, ..ChunkCounts::default() },
+            awaits_gpus: false,
+            playable_segments: 0,
+            playable_ms: 0,
+            cpu_ms: 0,
+            problems: vec![],
+        }
+    }
+
+    /// The page that the request asks for of these jobs, their ids, and the token of the next.
+    fn page(request: &v1::ListJobsRequest, jobs: &[JobView]) -> (Vec<String>, String) {
+        let query = Query::new(request).unwrap();
+        let places = jobs.iter().filter_map(|job| query.place(job)).collect();
+        let tell = |id: &JobId| {
+            let view = jobs.iter().find(|job| job.id == *id)?;
+            Some(answer::job(view, v1::JobView::Full, v1::JobView::Full))
+        };
+        let (told, token) = query.page(places, tell);
+        (told.into_iter().map(|job| job.id).collect(), token)
     }
 
     fn request(filter: &str, order_by: &str, page_size: u32, page_token: &str) -> v1::ListJobsRequest {
@@ -246,18 +292,14 @@ mod tests {
         v1::ListJobsRequest { filter, order_by, page_size, page_token, view: 0 }
     }
 
-    fn ids(jobs: &[v1::Job]) -> Vec<&str> {
-        jobs.iter().map(|job| job.id.as_str()).collect()
-    }
-
     #[test]
     fn pages_follow_each_other_without_gap_or_repeat() {
-        let jobs = || vec![job("a", 1, 0, "x"), job("b", 3, 9, "x"), job("c", 3, 5, "x"), job("d", 2, 5, "x")];
+        let jobs = [job("a", 1, 0, "x"), job("b", 3, 9, "x"), job("c", 3, 5, "x"), job("d", 2, 5, "x")];
         let read = |order: &str| {
             let (mut seen, mut token) = (Vec::new(), String::new());
             loop {
-                let (page, next) = Query::new(&request("", order, 1, &token)).unwrap().page(jobs());
-                seen.extend(page.into_iter().map(|job| job.id));
+                let (ids, next) = page(&request("", order, 1, &token), &jobs);
+                seen.extend(ids);
                 if next.is_empty() {
                     return seen.concat();
                 }
@@ -272,12 +314,35 @@ mod tests {
 
     #[test]
     fn a_page_of_large_jobs_has_fewer_of_them() {
-        let problem = v1::Problem { text: "x".repeat(LARGEST_PAGE_BYTES / 2), ..Default::default() };
-        let large = |id: &str| v1::Job { problems: vec![problem.clone()], ..job(id, 1, 0, "x") };
-        let (page, token) = Query::new(&request("", "", 0, "")).unwrap().page(vec![large("a"), large("b"), large("c")]);
-        assert_eq!((ids(&page), token.is_empty()), (vec!["a"], false));
-        let (rest, _) = Query::new(&request("", "", 0, &token)).unwrap().page(vec![large("a"), job("b", 1, 0, "x")]);
-        assert_eq!(ids(&rest), ["b"]);
+        let problem = Problem {
+            code: String::new(),
+            class: ProblemClass::Internal,
+            text: "x".repeat(LARGEST_PAGE_BYTES / 2),
+            scope: String::new(),
+            advice: String::new(),
+            fatal: false,
+        };
+        let large = |id: &str| JobView { problems: vec![problem.clone()], ..job(id, 1, 0, "x") };
+        let (ids, token) = page(&request("", "", 0, ""), &[large("a"), large("b"), large("c")]);
+        assert_eq!((ids, token.is_empty()), (vec!["a".to_owned()], false));
+        let (rest, _) = page(&request("", "", 0, &token), &[large("a"), job("b", 1, 0, "x")]);
+        assert_eq!(rest, ["b"]);
+    }
+
+    #[test]
+    fn only_the_jobs_of_a_page_are_told_and_those_that_are_gone_by_then_leave_no_gap() {
+        let jobs: Vec<JobView> = (0..50).map(|n| job(&format!("j{n:02}"), 100 - n, 0, "x")).collect();
+        let query = Query::new(&request("", "", 3, "")).unwrap();
+        let places = jobs.iter().filter_map(|job| query.place(job)).collect();
+        let mut asked = Vec::new();
+        let (told, token) = query.page(places, |id| {
+            asked.push(id.to_string());
+            (id.as_str() != "j01").then(|| v1::Job { id: id.to_string(), ..v1::Job::default() })
+        });
+        assert_eq!(told.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["j00", "j02", "j03"]);
+        assert_eq!(asked, ["j00", "j01", "j02", "j03"], "as many as it takes");
+        let (next, _) = page(&request("", "", 2, &token), &jobs);
+        assert_eq!(next, ["j04", "j05"]);
     }
 
     #[test]
@@ -293,9 +358,8 @@ mod tests {
 
     #[test]
     fn a_token_is_good_for_its_filter_and_order_alone() {
-        let jobs = vec![job("a", 1, 0, "x"), job("b", 2, 0, "x")];
-        let (page, token) = Query::new(&request("", "", 1, "")).unwrap().page(jobs);
-        assert_eq!(ids(&page), ["b"]);
+        let (ids, token) = page(&request("", "", 1, ""), &[job("a", 1, 0, "x"), job("b", 2, 0, "x")]);
+        assert_eq!(ids, ["b"]);
         for (filter, order, token) in [
             ("state = RUNNING", "", &*token),
             ("", "priority", &*token),
