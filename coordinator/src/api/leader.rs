@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyStream, StreamBody};
 use tonic::Status;
 use tonic::body::Body;
@@ -129,6 +129,9 @@ impl Forward {
 
 /// An answer whose leader dies before its end ends as one that can be asked for again, not as a broken connection.
 fn or_cut(body: Body, address: &str) -> Body {
+    if body.is_end_stream() {
+        return body; // nothing follows: its head says all, and clients read it only if it says that too (Trailers-Only)
+    }
     let text = format!("the leader at {address} went away in the middle of its answer");
     let frames = BodyStream::new(body).map(move |frame| {
         frame.or_else(|why| {

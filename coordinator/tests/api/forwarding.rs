@@ -2,17 +2,24 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use coordinator::api::auth::Scope;
 use coordinator::api::{CALLS_PER_CONNECTION, Leader};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use prost::Message;
 use proto::v1;
 use proto::v1::event_service_client::EventServiceClient;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::http::{self, HeaderMap};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
+use tower::ServiceExt;
 
 use super::stand::{Stand, channel, config, create, jobs, key, with_key};
 
@@ -42,6 +49,49 @@ async fn a_follower_answers_as_the_leader_does() {
     client.cancel_job(with_key("red", v1::CancelJobRequest { job_id: made.id.clone() })).await.unwrap();
     while let Some(update) = changes.message().await.unwrap() {
         assert_eq!(update.job.unwrap().id, made.id);
+    }
+}
+
+/// What a client gets that knows nothing of gRPC: head and trailers, and whether the head said that nothing follows.
+async fn raw(address: &str, method: &str, message: impl Message) -> (HeaderMap, bool, HeaderMap) {
+    let message = message.encode_to_vec();
+    let frame = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+    let request = http::Request::post(format!("{address}/{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(Full::new(Bytes::from(frame))))
+        .unwrap();
+    let answer = channel(address).await.oneshot(request).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let over = body.is_end_stream();
+    let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
+    let mut head = head.headers;
+    head.remove("date");
+    (head, over, trailers)
+}
+
+#[tokio::test]
+async fn errors_of_the_leader_arrive_as_they_are() {
+    let mut stand = Stand::new().await;
+    let leader = stand.serve_here(vec![]).await;
+    let elsewhere = config(stand.folder.path(), vec![]);
+    let follower = stand.serve(elsewhere, Some(Leader::At(leader.clone()))).await;
+    let (job_id, cursor) = ("0".repeat(8), "not a number".to_owned());
+    for address in [&leader, &follower] {
+        let get = v1::GetJobRequest { job_id: job_id.clone(), ..Default::default() };
+        let unary = raw(address, "farm.v1.JobService/GetJob", get).await;
+        let watch = v1::WatchJobRequest { job_id: job_id.clone(), ..Default::default() };
+        let stream = raw(address, "farm.v1.JobService/WatchJob", watch).await;
+        let subscribe = v1::SubscribeRequest { cursor: cursor.clone() };
+        let refused = raw(address, "farm.v1.EventService/Subscribe", subscribe).await;
+        for (code, (head, over, trailers)) in [("5", &unary), ("5", &stream), ("3", &refused)] {
+            assert_eq!(head["grpc-status"], code, "{head:?}");
+            assert!(head.contains_key("grpc-message") && head.contains_key("grpc-status-details-bin"), "{head:?}");
+            // Trailers-Only (gRPC over HTTP/2): clients read a status in the head only if nothing follows it.
+            assert!(*over && trailers.is_empty(), "{address}: more follows: {trailers:?}");
+        }
+        let good = raw(address, "farm.v1.JobService/ListJobs", v1::ListJobsRequest::default()).await;
+        assert!(!good.1 && good.2["grpc-status"] == "0", "{good:?}");
     }
 }
 
