@@ -100,6 +100,9 @@ def check_promises(name, objects):
         expect(mounted == volumes, f"{place} mounts {mounted} of {volumes}")
         [toml] = maps[label(one).split("/")[1]].values()
         check_settings(place, one, pod, toml)
+    secure = any("[api.tls]" in toml for data in maps.values() for toml in data.values())
+    spoken = [port.get("appProtocol") for one in objects if one["kind"] == "Service" for port in one["spec"]["ports"]]
+    expect(("https" if secure else "kubernetes.io/h2c") in spoken, f"{name}: TLS is {secure}, the service says {spoken}")
     chosen = [json.dumps(one["spec"]["selector"]["matchLabels"], sort_keys=True) for one, _ in pods(objects)]
     expect(len(chosen) == len(set(chosen)), f"{name}: two choose the same pods")
     for one in (one for one in objects if one["kind"] == "ScaledObject"):
