@@ -211,8 +211,7 @@ function gpus(clock: Clock): Alert[] {
         {
           sign: 'often',
           severity: 'ticket',
-          expr:
-            `${on('gpu_fallbacks_total')} > 0.1 * ${on('chunks_total')}\n` + `  and ${on('gpu_fallbacks_total')} > ${FEW - 0.5}`,
+          expr: `${on('gpu_fallbacks_total')} > 0.1 * ${on('chunks_total')}\n  and ${on('gpu_fallbacks_total')} > ${FEW - 0.5}`,
           summary: '{{ $labels.instance }} makes in software what its GPU should',
           description: '{{ $value | printf "%.0f" }} stages of chunks did not run on the GPU, for more than a tenth of its chunks. Jobs are right, but slow and dear.',
         },

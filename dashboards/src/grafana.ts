@@ -16,6 +16,7 @@ const METRICS: common.DataSourceRef = { type: 'prometheus', uid: '${datasource}'
 const TRACES: common.DataSourceRef = { type: 'tempo', uid: '${traces}' };
 /** What all dashboards of a farm are tagged with; the links at the top find them by it. */
 const TAG = 'farm';
+const WIDTH = 8;
 const NUMBER_HEIGHT = 4;
 const GRAPH_HEIGHT = 7;
 
@@ -104,7 +105,7 @@ function panel(one: Panel, id: number): Frame {
       return new text.PanelBuilder()
         .id(id)
         .title(one.title)
-        .span(one.width)
+        .span(one.width ?? WIDTH)
         .height(one.height ?? GRAPH_HEIGHT)
         .mode(text.TextMode.Markdown)
         .content(one.markdown);
@@ -129,7 +130,7 @@ export function description({ shows, good, otherwise, to }: Said): string {
 }
 
 function framed<F extends Frame>(frame: F, said: Said, id: number, height: number): F {
-  frame.id(id).title(said.title).description(description(said)).span(said.width).height(said.height ?? height);
+  frame.id(id).title(said.title).description(description(said)).span(said.width ?? WIDTH).height(said.height ?? height);
   return said.to === undefined ? frame : frame.links([link(said.to)]);
 }
 

@@ -40,8 +40,8 @@ export interface Said {
   otherwise: string;
   /** The dashboard that this sentence names. */
   to?: DashboardUid;
-  /** Columns of 24. */
-  width: number;
+  /** Columns of 24. Default: 8, so that three stand in a row. */
+  width?: number;
   height?: number;
 }
 
@@ -107,6 +107,21 @@ export function rate(selector: string): string {
   return `rate(${selector}[$__rate_interval])`;
 }
 
+/** The same for each set of these labels. */
+export function rateBy(selector: string, by: string[]): string {
+  return `sum by (${by.join(', ')}) (${rate(selector)})`;
+}
+
+/** For a minute instead of a second. */
+export function perMinute(selector: string, by: string[]): string {
+  return `60 * ${rateBy(selector, by)}`;
+}
+
+/** How often a counter counts for each count of another. */
+export function ratio(selector: string, by: string[], other: string): string {
+  return `${rateBy(selector, by)} / scalar(sum(${rate(other)}) > 0)`;
+}
+
 /** How often a counter counted in all the time that is shown. */
 export function total(selector: string): string {
   return `increase(${selector}[$__range])`;
@@ -114,7 +129,7 @@ export function total(selector: string): string {
 
 /** Of a histogram: so many of a hundred took no longer. `by`: labels that stay. */
 export function percentile(percent: number, histogram: string, by: string[] = []): string {
-  return `histogram_quantile(${percent / 100}, sum by (${['le', ...by].join(', ')}) (${rate(histogram)}))`;
+  return `histogram_quantile(${percent / 100}, ${rateBy(histogram, ['le', ...by])})`;
 }
 
 /** The same of a histogram that both programs have. */

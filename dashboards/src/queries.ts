@@ -1,5 +1,5 @@
 /** Every query of every panel, as a person asks for it or as Prometheus is asked. */
-import { type Duration, seconds } from './clock';
+import type { Duration } from './clock';
 import type { DashboardUid } from './links';
 import type { Board } from './panel';
 
@@ -47,5 +47,5 @@ export function filled(expr: string, values: Map<string, string>, window: Durati
 /** Queries as recording rules, which is what promtool can parse. */
 export function asRules(asked: PanelQuery[]): object {
   const rules = asked.map(({ expr }, place) => ({ record: `panel:query:${place}`, expr }));
-  return { groups: [{ name: 'panels', interval: `${seconds('15s')}s`, rules }] };
+  return { groups: [{ name: 'panels', interval: '15s', rules }] };
 }

@@ -18,6 +18,7 @@ import { Prometheus } from './look/prometheus';
 
 /** Points of a graph. */
 const POINTS = 120;
+
 /** A picture of a page. */
 function picture(page: string, dashboard: Dashboard): void {
   const size = `--window-size=${PAGE_PX},${height(dashboard)}`;

@@ -1,12 +1,13 @@
-import { type Board, rate, total } from '../panel';
+import { type Board, rate, rateBy, ratio, total } from '../panel';
+import { BYTES, NO_GPU, SLOTS, UNTIL_DONE } from '../questions';
 
 const ENCODED = `sum(${total('farm_coordinator_encoded_seconds_total')})`;
 const CPU_S = `sum(${total('farm_coordinator_attempt_cpu_seconds_total')})`;
 const GPU_S = `sum(${total('farm_coordinator_gpu_seconds_total')})`;
 /** Something that is counted, for a minute of presentation. */
-const perMinute = (counted: string): string => `60 * ${counted} / (${ENCODED} > 0)`;
+const forMinute = (counted: string): string => `60 * ${counted} / (${ENCODED} > 0)`;
 /** By rung and encoder. */
-const rungs = (counter: string): string => `sum by (rung, encoder) (${rate(`farm_coordinator_${counter}`)})`;
+const rungs = (counter: string): string => rateBy(`farm_coordinator_${counter}`, ['rung', 'encoder']);
 const EACH = '{{rung}} {{encoder}}';
 
 /** What a minute costs, where it goes, and whether there is enough. */
@@ -61,7 +62,7 @@ export const cost: Board = {
           width: 4,
           unit: 's',
           nothing: 'nothing encoded',
-          queries: [{ expr: perMinute(CPU_S), legend: 'CPU' }],
+          queries: [{ expr: forMinute(CPU_S), legend: 'CPU' }],
         },
         {
           kind: 'number',
@@ -73,7 +74,7 @@ export const cost: Board = {
           width: 4,
           unit: 's',
           nothing: 'nothing encoded',
-          queries: [{ expr: perMinute(GPU_S), legend: 'GPU' }],
+          queries: [{ expr: forMinute(GPU_S), legend: 'GPU' }],
         },
         {
           kind: 'number',
@@ -104,7 +105,6 @@ export const cost: Board = {
           shows: 'Times real time.',
           good: 'all rungs of a ladder alike.',
           otherwise: 'a rung that nobody plays costs as shown beside: leave it out of the profile.',
-          width: 8,
           unit: 'suffix:×',
           nothing: 'nothing encoded',
           queries: [{ expr: rungs('rendition_seconds_total'), legend: EACH }],
@@ -115,7 +115,6 @@ export const cost: Board = {
           title: 'Time of encoders, by rung',
           good: 'the largest rung is more than half of it.',
           otherwise: 'grows for one rung: its preset, or harder sources.',
-          width: 8,
           unit: 'suffix: cores',
           nothing: 'nothing encoded',
           queries: [{ expr: rungs('rendition_encode_seconds_total'), legend: EACH }],
@@ -126,7 +125,6 @@ export const cost: Board = {
           shows: 'Rate of the renditions that were made.',
           good: 'below the ceilings of the profile, and far from each other.',
           otherwise: 'two rungs alike: one is enough. At the ceiling: the profile\'s rate is too low for such sources.',
-          width: 8,
           unit: 'bps',
           nothing: 'nothing encoded',
           queries: [
@@ -139,9 +137,8 @@ export const cost: Board = {
           title: 'CPU by task',
           good: '`video` is nearly all.',
           otherwise: '`index` grows: sources that have to be rewritten, such as MPEG-TS.',
-          width: 8,
           unit: 'suffix: cores',
-          queries: [{ expr: `sum by (task) (${rate('farm_coordinator_attempt_cpu_seconds_total')})`, legend: '{{task}}' }],
+          queries: [{ expr: rateBy('farm_coordinator_attempt_cpu_seconds_total', ['task']), legend: '{{task}}' }],
         },
         {
           kind: 'graph',
@@ -150,14 +147,11 @@ export const cost: Board = {
           good: 'below 2 %.',
           otherwise: 'failed attempts on Farm say why. `cancelled`: jobs that were called off, and rivals that lost.',
           to: 'farm',
-          width: 8,
           unit: 'percentunit',
           nothing: 'no attempts',
           queries: [
             {
-              expr:
-                `sum by (outcome) (${rate('farm_coordinator_attempts_total{outcome!="done"}')}) / ` +
-                `scalar(sum(${rate('farm_coordinator_attempts_total')}) > 0)`,
+              expr: ratio('farm_coordinator_attempts_total{outcome!="done"}', ['outcome'], 'farm_coordinator_attempts_total'),
               legend: '{{outcome}}',
             },
           ],
@@ -169,7 +163,6 @@ export const cost: Board = {
           good: 'follows what is asked for.',
           otherwise: 'stays up while jobs end: see the time of attempts on Workers.',
           to: 'farm-workers',
-          width: 8,
           unit: 'short',
           queries: [{ expr: `sum(${rate('farm_coordinator_gpu_seconds_total')})`, legend: 'GPU' }],
         },
@@ -181,17 +174,10 @@ export const cost: Board = {
         {
           kind: 'graph',
           title: 'Slots and what they could do',
-          shows: 'Seconds of work that wait, for each slot: when the backlog will be done.',
+          shows: 'Seconds of work that wait, for each slot: when the backlog will be done. A gap in a line: there are none.',
           good: 'falls back to 0 each day.',
           otherwise: 'does not: more workers, or fewer rungs. `farm capacity` says how many.',
-          width: 8,
-          unit: 's',
-          queries: [
-            {
-              expr: 'max by (class) (farm_coordinator_work_seconds) / (sum by (class) (farm_coordinator_slots) > 0) or max by (class) (farm_coordinator_work_seconds)',
-              legend: '{{class}}',
-            },
-          ],
+          ...UNTIL_DONE,
         },
         {
           kind: 'graph',
@@ -199,7 +185,6 @@ export const cost: Board = {
           shows: 'Not encoded yet.',
           good: 'returns to 0.',
           otherwise: 'grows from day to day: the farm is too small for what is asked.',
-          width: 8,
           unit: 's',
           queries: [{ expr: 'max by (class) (farm_coordinator_backlog_seconds)', legend: '{{class}}' }],
         },
@@ -208,12 +193,7 @@ export const cost: Board = {
           title: 'Slots, busy and there',
           good: '`there` follows `busy` with some room.',
           otherwise: 'idle for hours: scale down, `deploy/SCALING.md`. Busy all day: scale up.',
-          width: 8,
-          unit: 'short',
-          queries: [
-            { expr: 'sum by (class) (farm_coordinator_slots)', legend: '{{class}} there' },
-            { expr: 'sum by (class) (farm_coordinator_running_attempts)', legend: '{{class}} busy' },
-          ],
+          ...SLOTS,
         },
         {
           kind: 'number',
@@ -221,7 +201,6 @@ export const cost: Board = {
           shows: 'Hours of presentation that would be made in a day.',
           good: 'more than is asked for.',
           otherwise: 'with busy slots: this is all that they can.',
-          width: 8,
           height: 7,
           unit: 'suffix: h/day',
           decimals: 0,
@@ -232,11 +211,9 @@ export const cost: Board = {
           title: 'GPU engines, mean of all cards',
           good: 'while work waits, one of them is near 1.',
           otherwise: 'all low while work waits: the CPU beside the card is the limit; more CPU for each GPU.',
-          width: 8,
           unit: 'percentunit',
           max: 1,
-          nothing: 'no GPU',
-          mayBeEmpty: 'no worker has a GPU whose driver tells of it',
+          ...NO_GPU,
           queries: [{ expr: 'avg by (engine) (farm_worker_gpu_engine_use_ratio)', legend: '{{engine}}' }],
         },
         {
@@ -245,12 +222,7 @@ export const cost: Board = {
           shows: 'Sources and segments.',
           good: 'follows jobs.',
           otherwise: 'this is what transfer and requests are paid by.',
-          width: 8,
-          unit: 'Bps',
-          queries: [
-            { expr: `sum(${rate('farm_coordinator_source_bytes_total')})`, legend: 'sources' },
-            { expr: `sum(${rate('farm_coordinator_output_bytes_total')})`, legend: 'segments' },
-          ],
+          ...BYTES,
         },
       ],
     },

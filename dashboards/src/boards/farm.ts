@@ -1,10 +1,8 @@
 import { OBJECTIVES } from '../alerts';
-import { type Board, percentile, rate } from '../panel';
+import { type Board, percentile, perMinute, rate, rateBy } from '../panel';
+import { BYTES, FAILED, OLDEST_TASK, SLOTS, UNTIL_DONE, UNTIL_DONE_S } from '../questions';
 
 const UNDER_WAY = 'state=~"probing|encoding|publishing"';
-const WORK = 'max by (class) (farm_coordinator_work_seconds)';
-/** By class; without end where work has no slots, 0 where there is no work. */
-const UNTIL_DONE = `(${WORK} > 0) / sum by (class) (farm_coordinator_slots) or ${WORK}`;
 /** Tasks that wait longer are an alert. */
 const OLD_S = 300;
 
@@ -76,7 +74,7 @@ export const farm: Board = {
           width: 4,
           unit: 's',
           thresholds: ['green', [1800, 'orange'], [7200, 'red']],
-          queries: [{ expr: `max(${UNTIL_DONE})`, legend: 'until done' }],
+          queries: [{ expr: `max(${UNTIL_DONE_S})`, legend: 'until done' }],
         },
         {
           kind: 'number',
@@ -128,7 +126,6 @@ export const farm: Board = {
           good: 'comes and goes. `probing` and `publishing` are thin.',
           otherwise: 'many in `probing`: sources are slow to read, see storage. Many in `publishing`: writing playlists is slow.',
           to: 'farm-control-plane',
-          width: 8,
           unit: 'short',
           queries: [{ expr: `sum by (state) (farm_coordinator_jobs{${UNDER_WAY}})`, legend: '{{state}}' }],
         },
@@ -138,10 +135,9 @@ export const farm: Board = {
           shows: '`refused`: the source\'s or the request\'s fault. `failed`: ours.',
           good: '`succeeded` follows what is asked for, `failed` is 0.',
           otherwise: '`failed`: the runbook\'s FarmJobsFailing. Many `refused`: somebody sends what is no video.',
-          width: 8,
           unit: 'suffix: /h',
           colors: { succeeded: 'green', failed: 'red', refused: 'orange', cancelled: 'blue' },
-          queries: [{ expr: `3600 * sum by (outcome) (${rate('farm_coordinator_jobs_ended_total')})`, legend: '{{outcome}}' }],
+          queries: [{ expr: `3600 * ${rateBy('farm_coordinator_jobs_ended_total', ['outcome'])}`, legend: '{{outcome}}' }],
         },
         {
           kind: 'graph',
@@ -150,7 +146,6 @@ export const farm: Board = {
           good: 'steady while slots are busy.',
           otherwise: 'falls with busy slots: where does time go, on Workers. Falls with free slots: who waits, below.',
           to: 'farm-workers',
-          width: 8,
           unit: 'suffix:×',
           queries: [{ expr: `sum(${rate('farm_coordinator_encoded_seconds_total')})`, legend: 'all' }],
         },
@@ -161,12 +156,7 @@ export const farm: Board = {
           good: '`busy` touches `there` while somebody waits, and stays below otherwise.',
           otherwise: '`there` falls: workers are lost, quarantined or draining. `busy` stays below though tasks wait: FarmNatsTrouble.',
           to: 'farm-workers',
-          width: 8,
-          unit: 'short',
-          queries: [
-            { expr: 'sum by (class) (farm_coordinator_slots)', legend: '{{class}} there' },
-            { expr: 'sum by (class) (farm_coordinator_running_attempts)', legend: '{{class}} busy' },
-          ],
+          ...SLOTS,
         },
         {
           kind: 'graph',
@@ -176,15 +166,9 @@ export const farm: Board = {
           good: 'single ones: they are made again.',
           otherwise: '`transient`: storage on Control plane. `exhausted`: scratch on Workers. `bug`: on one worker or all, on Workers.',
           to: 'farm-workers',
-          width: 8,
           unit: 'suffix: /min',
           colors: { bug: 'red', transient: 'orange' },
-          queries: [
-            {
-              expr: `60 * sum by (outcome) (${rate('farm_coordinator_attempts_total{outcome!~"done|cancelled"}')})`,
-              legend: '{{outcome}}',
-            },
-          ],
+          queries: [{ expr: perMinute(`farm_coordinator_attempts_total{${FAILED}}`, ['outcome']), legend: '{{outcome}}' }],
         },
         {
           kind: 'graph',
@@ -192,12 +176,7 @@ export const farm: Board = {
           shows: 'Of sources that were read to their end, and of segments made.',
           good: 'both rise and fall together.',
           otherwise: 'in and nothing out: see failed attempts.',
-          width: 8,
-          unit: 'Bps',
-          queries: [
-            { expr: `sum(${rate('farm_coordinator_source_bytes_total')})`, legend: 'sources' },
-            { expr: `sum(${rate('farm_coordinator_output_bytes_total')})`, legend: 'segments' },
-          ],
+          ...BYTES,
         },
       ],
     },
@@ -211,10 +190,8 @@ export const farm: Board = {
           good: 'under a minute.',
           otherwise: 'slots all busy: add workers. Slots free: workers do not take tasks, see their standing on Workers and NATS on Control plane.',
           to: 'farm-workers',
-          width: 8,
-          unit: 's',
           thresholds: ['green', [OLD_S, 'red']],
-          queries: [{ expr: 'max by (class) (farm_coordinator_queue_age_seconds)', legend: '{{class}}' }],
+          ...OLDEST_TASK,
         },
         {
           kind: 'graph',
@@ -223,9 +200,7 @@ export const farm: Board = {
           good: 'falls as fast as time goes by, or faster.',
           otherwise: 'rises for hours: more is asked for than the farm can do, see Cost and capacity.',
           to: 'farm-cost',
-          width: 8,
-          unit: 's',
-          queries: [{ expr: UNTIL_DONE, legend: '{{class}}' }],
+          ...UNTIL_DONE,
         },
         {
           kind: 'graph',
@@ -235,7 +210,6 @@ export const farm: Board = {
           good: '`queued` is small beside `running`: only some are handed out ahead.',
           otherwise: '`queued` without `running`: nobody takes them. `waiting` alone: the leader hands out nothing, see Control plane.',
           to: 'farm-control-plane',
-          width: 8,
           unit: 'short',
           queries: [{ expr: 'sum by (state) (farm_coordinator_tasks)', legend: '{{state}}' }],
         },
@@ -246,7 +220,6 @@ export const farm: Board = {
           good: `95 % under ${OBJECTIVES.playable.seconds} s.`,
           otherwise: 'the slowest wait (oldest task), or read slowly (storage on Control plane). `farm job explain ID` tells of one.',
           to: 'farm-job',
-          width: 8,
           unit: 's',
           nothing: 'no jobs',
           thresholds: ['green', [OBJECTIVES.playable.seconds, 'red']],
@@ -261,7 +234,6 @@ export const farm: Board = {
           shows: 'From when a job was asked for until its presentation was whole.',
           good: 'changes with the length of sources, and not otherwise.',
           otherwise: 'see the speed, and what was made twice.',
-          width: 8,
           unit: 's',
           nothing: 'no jobs',
           queries: [
@@ -276,11 +248,10 @@ export const farm: Board = {
           good: 'a few in a hundred.',
           otherwise: 'retries: see failed attempts. Many rivals that `won`: a slow worker, see the table on Workers.',
           to: 'farm-workers',
-          width: 8,
           unit: 'suffix: /min',
           queries: [
-            { expr: `60 * sum by (task) (${rate('farm_coordinator_retries_total')})`, legend: 'retry {{task}}' },
-            { expr: `60 * sum by (outcome) (${rate('farm_coordinator_hedges_total')})`, legend: 'rival {{outcome}}' },
+            { expr: perMinute('farm_coordinator_retries_total', ['task']), legend: 'retry {{task}}' },
+            { expr: perMinute('farm_coordinator_hedges_total', ['outcome']), legend: 'rival {{outcome}}' },
           ],
         },
       ],

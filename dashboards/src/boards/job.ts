@@ -1,4 +1,5 @@
-import { type Board, percentileOfBoth, rate } from '../panel';
+import { type Board, perMinute } from '../panel';
+import { FAILED, OLDEST_TASK, STORAGE_TIME } from '../questions';
 
 /** How to get at what the farm itself tells of a job. */
 const HOW = `
@@ -72,9 +73,7 @@ export const job: Board = {
           good: 'under a minute.',
           otherwise: 'the job waited for slots, as others did: Farm says who waits.',
           to: 'farm',
-          width: 8,
-          unit: 's',
-          queries: [{ expr: 'max by (class) (farm_coordinator_queue_age_seconds)', legend: '{{class}}' }],
+          ...OLDEST_TASK,
         },
         {
           kind: 'graph',
@@ -82,11 +81,10 @@ export const job: Board = {
           good: 'none besides those of this job.',
           otherwise: 'many: it was not the job\'s fault, see Workers.',
           to: 'farm-workers',
-          width: 8,
           unit: 'suffix: /min',
           queries: [
             {
-              expr: `60 * sum by (task, outcome) (${rate('farm_coordinator_attempts_total{outcome!~"done|cancelled"}')})`,
+              expr: perMinute(`farm_coordinator_attempts_total{${FAILED}}`, ['task', 'outcome']),
               legend: '{{task}} {{outcome}}',
             },
           ],
@@ -98,10 +96,7 @@ export const job: Board = {
           good: 'under 0.5 s.',
           otherwise: 'storage was slow: Control plane.',
           to: 'farm-control-plane',
-          width: 8,
-          unit: 's',
-          nothing: 'no requests',
-          queries: [{ expr: percentileOfBoth(50, 'storage_seconds', ['call']), legend: '{{call}}' }],
+          ...STORAGE_TIME,
         },
         {
           kind: 'graph',
@@ -109,11 +104,10 @@ export const job: Board = {
           shows: 'What programs sent to the collector of traces, and what they lost because it did not take it.',
           good: 'nothing lost.',
           otherwise: 'traces have gaps: is the collector there? Jobs do not wait for it.',
-          width: 8,
           unit: 'suffix: /min',
           queries: [
-            { expr: `60 * sum by (outcome) (${rate('farm_coordinator_spans_total')})`, legend: 'coordinator {{outcome}}' },
-            { expr: `60 * sum by (outcome) (${rate('farm_worker_spans_total')})`, legend: 'worker {{outcome}}' },
+            { expr: perMinute('farm_coordinator_spans_total', ['outcome']), legend: 'coordinator {{outcome}}' },
+            { expr: perMinute('farm_worker_spans_total', ['outcome']), legend: 'worker {{outcome}}' },
           ],
         },
       ],

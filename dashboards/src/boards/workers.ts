@@ -1,7 +1,8 @@
-import { type Board, rate } from '../panel';
+import { type Board, percentile, perMinute, rateBy, ratio } from '../panel';
+import { FAILED, NO_GPU } from '../questions';
 
 const HERE = 'instance=~"$instance"';
-const GPU = 'no worker has a GPU whose driver tells of it';
+const rungs = (counter: string): string => rateBy(`farm_worker_${counter}{${HERE}}`, ['rung', 'encoder']);
 
 /** Who works, how well, and what the cards do. */
 export const workers: Board = {
@@ -21,7 +22,6 @@ export const workers: Board = {
             '`working`: takes tasks. `unproven`: has not shown yet that it can. `holding`: cordoned by a person. `quarantined`: failed where others did not. `draining`: ends when it is done. `lost`: silent.',
           good: 'all `working`; others pass within minutes.',
           otherwise: '`quarantined` or `unproven`: `farm worker show ID` says what fails. `lost`: look at the host.',
-          width: 8,
           height: 9,
           unit: 'short',
           colors: { working: 'green', quarantined: 'red', lost: 'red', unproven: 'orange', holding: 'blue' },
@@ -44,7 +44,7 @@ export const workers: Board = {
             { expr: `sum by (instance) (farm_worker_running_attempts{${HERE}})`, legend: 'busy' },
             { expr: `max by (instance) (farm_worker_slot_speed_ratio{${HERE}})`, legend: 'speed' },
             { expr: `round(sum by (instance) (increase(farm_worker_attempts_total{${HERE}, outcome="done"}[10m])))`, legend: 'done' },
-            { expr: `round(sum by (instance) (increase(farm_worker_attempts_total{${HERE}, outcome!~"done|cancelled"}[10m])))`, legend: 'failed' },
+            { expr: `round(sum by (instance) (increase(farm_worker_attempts_total{${HERE}, ${FAILED}}[10m])))`, legend: 'failed' },
             { expr: `min by (instance) (farm_worker_scratch_free_bytes{${HERE}})`, legend: 'scratch free' },
             { expr: `max by (instance) (farm_worker_proofs{${HERE}})`, legend: 'proofs' },
           ],
@@ -67,14 +67,8 @@ export const workers: Board = {
           good: 'low, and alike for all.',
           otherwise: 'one stands out: that host. All at once: what they share, storage and NATS on Control plane, or one bad job.',
           to: 'farm-control-plane',
-          width: 8,
           unit: 'suffix: /min',
-          queries: [
-            {
-              expr: `60 * sum by (instance) (${rate(`farm_worker_attempts_total{${HERE}, outcome!~"done|cancelled"}`)})`,
-              legend: '{{instance}}',
-            },
-          ],
+          queries: [{ expr: perMinute(`farm_worker_attempts_total{${HERE}, ${FAILED}}`, ['instance']), legend: '{{instance}}' }],
         },
         {
           kind: 'graph',
@@ -82,9 +76,8 @@ export const workers: Board = {
           shows: 'Each attempt runs in a process of its own.',
           good: 'none.',
           otherwise: '`crashed` on all workers: one source does it, `farm job explain ID` names the place. On one: its memory or card. `memory`: raise `slot_memory_bytes`. `stalled`: storage, or a card that hangs.',
-          width: 8,
           unit: 'suffix: /min',
-          queries: [{ expr: `60 * sum by (cause) (${rate(`farm_worker_child_deaths_total{${HERE}}`)})`, legend: '{{cause}}' }],
+          queries: [{ expr: perMinute(`farm_worker_child_deaths_total{${HERE}}`, ['cause']), legend: '{{cause}}' }],
         },
         {
           kind: 'graph',
@@ -94,9 +87,8 @@ export const workers: Board = {
           good: '`encode` is most of it; on GPUs `encode` and `decode`.',
           otherwise: '`fetch` or `upload` grow: storage on Control plane.',
           to: 'farm-control-plane',
-          width: 8,
           unit: 'short',
-          queries: [{ expr: `sum by (stage) (${rate(`farm_worker_stage_seconds_total{${HERE}}`)})`, legend: '{{stage}}' }],
+          queries: [{ expr: rateBy(`farm_worker_stage_seconds_total{${HERE}}`, ['stage']), legend: '{{stage}}' }],
         },
         {
           kind: 'graph',
@@ -104,14 +96,11 @@ export const workers: Board = {
           shows: 'Presentation time of a rung, divided by the time its encoder worked: times real time.',
           good: 'the same from day to day.',
           otherwise: 'falls for all rungs: hosts are overbooked or hot. Falls for one: harder sources.',
-          width: 8,
           unit: 'suffix:×',
           nothing: 'nothing encoded',
           queries: [
             {
-              expr:
-                `sum by (rung, encoder) (${rate(`farm_worker_rendition_seconds_total{${HERE}}`)}) / ` +
-                `(sum by (rung, encoder) (${rate(`farm_worker_rendition_encode_seconds_total{${HERE}}`)}) > 0)`,
+              expr: `${rungs('rendition_seconds_total')} / (${rungs('rendition_encode_seconds_total')} > 0)`,
               legend: '{{rung}} {{encoder}}',
             },
           ],
@@ -122,7 +111,6 @@ export const workers: Board = {
           shows: 'PSNR of a picture now and then, against what went into the encoder: nine of ten are better.',
           good: 'above 35 dB, and steady.',
           otherwise: 'falls for one encoder: a driver or a card; compare placements below. For all: other sources or profile.',
-          width: 8,
           unit: 'dB',
           nothing: 'no samples',
           mayBeEmpty: 'pictures are sampled rarely',
@@ -139,11 +127,8 @@ export const workers: Board = {
           shows: 'Of child processes, when attempts end.',
           good: 'about the cores of the host while its slots are busy; little where a GPU does the work.',
           otherwise: 'far below with busy slots: they wait for storage. Above on GPU hosts: fallbacks, below.',
-          width: 8,
           unit: 'suffix: cores',
-          queries: [
-            { expr: `sum by (instance) (${rate(`farm_worker_attempt_cpu_seconds_total{${HERE}}`)})`, legend: '{{instance}}' },
-          ],
+          queries: [{ expr: rateBy(`farm_worker_attempt_cpu_seconds_total{${HERE}}`, ['instance']), legend: '{{instance}}' }],
         },
         {
           kind: 'graph',
@@ -151,15 +136,9 @@ export const workers: Board = {
           shows: 'Nine of ten that ended well took no longer.',
           good: 'steady; `video` some seconds to a minute.',
           otherwise: 'grows with busy slots: overbooked hosts. `index` grows: sources are read slowly.',
-          width: 8,
           unit: 's',
           nothing: 'no attempts',
-          queries: [
-            {
-              expr: `histogram_quantile(0.9, sum by (le, task) (${rate(`farm_worker_attempt_seconds_bucket{${HERE}}`)}))`,
-              legend: '{{task}}',
-            },
-          ],
+          queries: [{ expr: percentile(90, `farm_worker_attempt_seconds_bucket{${HERE}}`, ['task']), legend: '{{task}}' }],
         },
         {
           kind: 'graph',
@@ -167,7 +146,6 @@ export const workers: Board = {
           shows: 'Of the file system that `scratch` lies on.',
           good: 'above 10 %.',
           otherwise: 'see beside it whether it is ours. If not: who else writes there? Give workers a file system of their own.',
-          width: 8,
           max: 1,
           unit: 'percentunit',
           thresholds: ['red', [0.1, 'green']],
@@ -184,7 +162,6 @@ export const workers: Board = {
           shows: 'Of the worker program alone, without its slots; and what it has in scratch.',
           good: 'memory steady, below 100 MB; scratch comes and goes with chunks.',
           otherwise: 'memory grows for hours: drain that worker and report it. Scratch grows without end: the same.',
-          width: 8,
           unit: 'bytes',
           queries: [
             { expr: `process_resident_memory_bytes{job="farm-worker", ${HERE}}`, legend: '{{instance}} memory' },
@@ -201,11 +178,9 @@ export const workers: Board = {
           title: 'Engines in use',
           good: 'while work waits, `encode` or `decode` is above 0.8: the card is the limit.',
           otherwise: 'all low with busy slots: the CPU or storage is the limit. `encode` at 1 for long: more slots do not help.',
-          width: 8,
           unit: 'percentunit',
           max: 1,
-          mayBeEmpty: GPU,
-          nothing: 'no GPU',
+          ...NO_GPU,
           queries: [
             { expr: `max by (instance, gpu, engine) (farm_worker_gpu_engine_use_ratio{${HERE}})`, legend: '{{engine}} {{gpu}}' },
           ],
@@ -216,12 +191,10 @@ export const workers: Board = {
           shows: 'Of all programs on the card.',
           good: 'below 90 %.',
           otherwise: 'above: attempts fail as `exhausted`. Another program is there, or `slots_per_device` is too high.',
-          width: 8,
           unit: 'percentunit',
           max: 1,
           thresholds: ['green', [0.9, 'red']],
-          mayBeEmpty: GPU,
-          nothing: 'no GPU',
+          ...NO_GPU,
           queries: [
             {
               expr: `max by (instance, gpu) (farm_worker_gpu_memory_used_bytes{${HERE}} / farm_worker_gpu_memory_bytes{${HERE}})`,
@@ -234,10 +207,8 @@ export const workers: Board = {
           title: 'Encoder sessions',
           good: 'follows busy slots.',
           otherwise: 'stays up without busy slots: somebody else encodes there, or sessions leak: restart the worker.',
-          width: 8,
           unit: 'short',
-          mayBeEmpty: GPU,
-          nothing: 'no GPU',
+          ...NO_GPU,
           queries: [{ expr: `max by (instance, gpu) (farm_worker_gpu_encode_sessions{${HERE}})`, legend: '{{gpu}}' }],
         },
         {
@@ -245,11 +216,9 @@ export const workers: Board = {
           title: 'Temperature',
           good: 'below 80 °C, alike in one host.',
           otherwise: 'look at what holds clocks back, beside; then at the host\'s fans.',
-          width: 8,
           unit: 'celsius',
           thresholds: ['green', [85, 'red']],
-          mayBeEmpty: GPU,
-          nothing: 'no GPU',
+          ...NO_GPU,
           queries: [{ expr: `max by (instance, gpu) (farm_worker_gpu_temperature_celsius{${HERE}})`, legend: '{{gpu}}' }],
         },
         {
@@ -257,10 +226,8 @@ export const workers: Board = {
           title: 'Power',
           good: 'follows the engines in use.',
           otherwise: 'idle cards that draw much: another program.',
-          width: 8,
           unit: 'watt',
-          mayBeEmpty: GPU,
-          nothing: 'no GPU',
+          ...NO_GPU,
           queries: [{ expr: `max by (instance, gpu) (farm_worker_gpu_power_watts{${HERE}})`, legend: '{{gpu}}' }],
         },
         {
@@ -269,11 +236,9 @@ export const workers: Board = {
           shows: '1 while it does.',
           good: '0, or `power` under full load.',
           otherwise: '`temperature`, `hardware`, `power_brake`: the host needs hands. FarmGpuFault in the runbook.',
-          width: 8,
           max: 1,
           unit: 'none',
-          mayBeEmpty: GPU,
-          nothing: 'no GPU',
+          ...NO_GPU,
           queries: [{ expr: `max by (instance, gpu, reason) (farm_worker_gpu_throttled{${HERE}})`, legend: '{{reason}} {{gpu}}' }],
         },
         {
@@ -282,14 +247,11 @@ export const workers: Board = {
           shows: 'Stages that were to run on a GPU and did not, for each chunk that was made.',
           good: '0.',
           otherwise: '`encode`: sessions or the card. `decode`: sources it can\'t read. `slot`: the card hung or crashed the process. `farm job explain ID` has reasons.',
-          width: 8,
           unit: 'percentunit',
           nothing: 'no chunks',
           queries: [
             {
-              expr:
-                `sum by (stage) (${rate(`farm_worker_gpu_fallbacks_total{${HERE}}`)}) / ` +
-                `scalar(sum(${rate(`farm_worker_chunks_total{${HERE}}`)}) > 0)`,
+              expr: ratio(`farm_worker_gpu_fallbacks_total{${HERE}}`, ['stage'], `farm_worker_chunks_total{${HERE}}`),
               legend: '{{stage}}',
             },
           ],
@@ -301,9 +263,8 @@ export const workers: Board = {
           shows: 'Decoder, scaler and encoder.',
           good: 'on GPU hosts one placement, such as `nvdec+cuda+nvenc`.',
           otherwise: '`software` on a GPU host: fallbacks, or jobs that ask for no GPU.',
-          width: 8,
           unit: 'suffix: /min',
-          queries: [{ expr: `60 * sum by (placement) (${rate(`farm_worker_chunks_total{${HERE}}`)})`, legend: '{{placement}}' }],
+          queries: [{ expr: perMinute(`farm_worker_chunks_total{${HERE}}`, ['placement']), legend: '{{placement}}' }],
         },
         {
           kind: 'graph',
@@ -311,7 +272,6 @@ export const workers: Board = {
           shows: 'Errors that the driver told of, by NVIDIA\'s number.',
           good: 'none, ever.',
           otherwise: 'FarmGpuFault in the runbook. 79: the card fell off the bus.',
-          width: 8,
           unit: 'short',
           nothing: 'none',
           mayBeEmpty: 'a number appears with its first error',
@@ -323,15 +283,12 @@ export const workers: Board = {
           shows: 'Of chunks in which a GPU had a part.',
           good: 'near 0 where decoder, scaler and encoder are all on the card.',
           otherwise: '`up` grows: decoding fell back. `down` grows: encoding did.',
-          width: 8,
           unit: 'bytes',
           nothing: 'no frames on a GPU',
           mayBeEmpty: 'no GPU makes chunks',
           queries: [
             {
-              expr:
-                `sum by (direction) (${rate(`farm_worker_gpu_bytes_total{${HERE}}`)}) / ` +
-                `scalar(sum(${rate(`farm_worker_gpu_frames_total{${HERE}}`)}) > 0)`,
+              expr: ratio(`farm_worker_gpu_bytes_total{${HERE}}`, ['direction'], `farm_worker_gpu_frames_total{${HERE}}`),
               legend: '{{direction}}',
             },
           ],
@@ -342,7 +299,6 @@ export const workers: Board = {
           shows: 'Workers that have proven an ability, of all that tried.',
           good: '1 for what the farm\'s profiles need.',
           otherwise: 'below: `farm worker show ID` says what is missing where; `worker gpu-selftest` on the host says what to do.',
-          width: 8,
           unit: 'percentunit',
           max: 1,
           queries: [{ expr: `avg by (class, ability) (farm_worker_abilities{${HERE}})`, legend: '{{class}} {{ability}}' }],
