@@ -12,7 +12,6 @@ use crate::support::{Presentation, clip, folder, run_with_complaints, transcode}
 
 /// Nothing takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ROLES: [&str; 4] = ["coordinator", "worker", "monitor", "operator"];
 
 /// A coordinator and a worker.
 struct Farm {
@@ -27,7 +26,7 @@ impl Farm {
     /// `None` if something is not installed.
     fn start() -> Option<Self> {
         build::build();
-        let (nats, etcd) = (nats()?, servers::etcd(1)?);
+        let (nats, etcd) = (servers::nats_with_accounts()?, servers::etcd(1)?);
         make_users(&etcd[0])?;
         let folder = folder();
         let coordinator = coordinator(folder.path(), &nats, &etcd[0], "etcd-secret");
@@ -56,25 +55,6 @@ impl Farm {
         assert!(transcode(&clip("edit_list.mp4"), &alone, &["--profile", "web-3"]).status.success());
         assert!(Presentation::bytes(&alone) == Presentation::bytes(&self.folder.path().join(name)), "{name}");
     }
-}
-
-/// A broker with the accounts; each password is `ROLE-secret`.
-fn nats() -> Option<Server> {
-    let nats = program("nats-server")?;
-    let port = free_port();
-    Server::start("env", port, |folder| {
-        let store = folder.join("data");
-        let settings = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?}, sync_interval: always }}\n\
-             include \"accounts.conf\"\n"
-        );
-        let file = folder.join("nats.conf");
-        std::fs::write(&file, settings).unwrap();
-        std::fs::write(folder.join("accounts.conf"), include_str!("../../../deploy/nats/accounts.conf")).unwrap();
-        let password = |role: &str| format!("FARM_NATS_{}_PASSWORD={role}-secret", role.to_uppercase());
-        let command = [nats, "-c".into(), file].map(|part| part.display().to_string());
-        ROLES.iter().map(|role| password(role)).chain(command).collect()
-    })
 }
 
 /// As `deploy/etcd/users.sh` does it.

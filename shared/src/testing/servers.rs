@@ -1,9 +1,10 @@
 //! The servers of a farm: NATS and etcd, alone or three of a kind.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Instant;
 
-use super::{START_TIMEOUT, Server, free_port, page, pause};
+use super::{START_TIMEOUT, Server, free_port, page, pause, program};
 
 /// NATS servers with JetStream that keep what they are told on disk before they answer. `None` if they are not installed.
 ///
@@ -34,6 +35,29 @@ pub fn nats(count: usize) -> Option<Vec<Server>> {
         ports.iter().for_each(|[_, pages, _]| wait_for(*pages, "/healthz", "\"status\":\"ok\""));
     }
     servers
+}
+
+/// A NATS server with the users of `deploy/nats`; the password of each is `USER-secret`. `None` if it is not installed.
+///
+/// # Panics
+/// If `deploy` is not there.
+pub fn nats_with_accounts() -> Option<Server> {
+    let nats = program("nats-server")?;
+    let accounts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats/accounts.conf");
+    let port = free_port();
+    Server::start("env", port, |folder| {
+        let settings = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?}, sync_interval: always }}\n\
+             include \"accounts.conf\"\n",
+            folder.join("data")
+        );
+        let file = folder.join("nats.conf");
+        std::fs::write(&file, settings).expect("the temporary folder should be writable");
+        std::fs::copy(&accounts, folder.join("accounts.conf")).expect("deploy/nats should have accounts");
+        let password = |user: &str| format!("FARM_NATS_{}_PASSWORD={user}-secret", user.to_uppercase());
+        let command = [nats, "-c".into(), file].map(|part| part.display().to_string());
+        ["coordinator", "worker", "monitor", "operator"].map(password).into_iter().chain(command).collect()
+    })
 }
 
 /// Members of one etcd. `None` if it is not installed.

@@ -1,35 +1,17 @@
 //! The accounts of `deploy/nats`: each role can do its work there, and gets no further.
 
-use std::fs;
 use std::sync::{Arc, Mutex};
 
 use async_nats::{Client, ConnectOptions, Event};
+use shared::fleet::Class;
 use shared::queue::nats::{Login, NatsConfig};
 use shared::queue::{Incoming, Queue};
 use shared::task::Outcome;
-use shared::testing::{Server, free_port, program};
+use shared::testing::Server;
+use shared::testing::servers::nats_with_accounts;
 
 use super::broker::connect;
 use super::sample::*;
-
-const ROLES: [&str; 4] = ["coordinator", "worker", "monitor", "operator"];
-
-/// A broker with these accounts; each password is `ROLE-secret`.
-fn broker() -> Option<Server> {
-    let nats = program("nats-server")?;
-    let port = free_port();
-    Server::start("env", port, |folder| {
-        let store = folder.join("store");
-        let settings =
-            format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?} }}\ninclude \"accounts.conf\"\n");
-        let file = folder.join("nats.conf");
-        fs::write(&file, settings).unwrap();
-        fs::write(folder.join("accounts.conf"), include_str!("../../../deploy/nats/accounts.conf")).unwrap();
-        let password = |role: &str| format!("FARM_NATS_{}_PASSWORD={role}-secret", role.to_uppercase());
-        let command = [nats, "-c".into(), file].map(|part| part.display().to_string());
-        ROLES.iter().map(|role| password(role)).chain(command).collect()
-    })
-}
 
 fn login(role: &str) -> Option<Login> {
     Some(Login { user: role.into(), password: format!("{role}-secret") })
@@ -92,7 +74,7 @@ impl Intruder {
 
 #[tokio::test]
 async fn coordinator_and_worker_can_do_their_work() {
-    let Some(broker) = broker() else { return };
+    let Some(broker) = nats_with_accounts() else { return };
     let coordinator = connect(&config(&broker, "coordinator")).await;
     let worker = connect(&config(&broker, "worker")).await;
     assert!(!coordinator.open().await.unwrap());
@@ -107,7 +89,11 @@ async fn coordinator_and_worker_can_do_their_work() {
     assert_eq!(hear_report(&coordinator).await, result(1));
     worker.beat(heartbeat("w")).await.unwrap();
     hear(&coordinator, |incoming| matches!(incoming, Incoming::Heartbeat(_)).then_some(())).await;
-    let (opened, pushed) = tokio::join!(worker.open(), worker.push(task("b"), NORMAL));
+    coordinator.push(task("b"), NORMAL).await.unwrap();
+    coordinator.clear(Class::Cpu).await.unwrap();
+    coordinator.push(task("c"), NORMAL).await.unwrap();
+    assert_eq!(pull_job(&worker).await, "c", "the other was taken back");
+    let (opened, pushed) = tokio::join!(worker.open(), worker.push(task("d"), NORMAL));
     assert!(opened.is_err() && pushed.is_err());
 
     // Another coordinator takes over, with other settings of the streams.
@@ -120,7 +106,7 @@ async fn coordinator_and_worker_can_do_their_work() {
 
 #[tokio::test]
 async fn a_task_that_was_handed_out_too_often_is_looked_up_and_taken_out() {
-    let Some(broker) = broker() else { return };
+    let Some(broker) = nats_with_accounts() else { return };
     let often = |role| NatsConfig { max_deliver: 2, ack_wait_ms: 500, ..config(&broker, role) };
     let coordinator = connect(&often("coordinator")).await;
     let worker = connect(&often("worker")).await;
@@ -141,7 +127,7 @@ async fn a_task_that_was_handed_out_too_often_is_looked_up_and_taken_out() {
 
 #[tokio::test]
 async fn a_worker_can_break_nothing_and_hear_nothing_that_is_for_others() {
-    let Some(broker) = broker() else { return };
+    let Some(broker) = nats_with_accounts() else { return };
     connect(&config(&broker, "coordinator")).await.open().await.unwrap();
     let worker = Intruder::connect(&broker, "worker").await;
     let deeds = [
@@ -170,15 +156,20 @@ async fn a_worker_can_break_nothing_and_hear_nothing_that_is_for_others() {
 
 #[tokio::test]
 async fn neither_a_coordinator_nor_who_looks_on_can_take_streams_away() {
-    let Some(broker) = broker() else { return };
+    let Some(broker) = nats_with_accounts() else { return };
     connect(&config(&broker, "coordinator")).await.open().await.unwrap();
-    let deeds =
-        ["$JS.API.STREAM.DELETE.farm-tasks", "$JS.API.STREAM.PURGE.farm-tasks", "farm.report", "$SYS.REQ.SERVER.PING"];
+    let deeds = [
+        "$JS.API.STREAM.DELETE.farm-tasks",
+        "$JS.API.STREAM.PURGE.farm-reports",
+        "farm.report",
+        "$SYS.REQ.SERVER.PING",
+    ];
     let [coordinator, monitor] =
         [Intruder::connect(&broker, "coordinator").await, Intruder::connect(&broker, "monitor").await];
     assert_eq!(coordinator.may_not_publish(&deeds).await, deeds);
     assert_eq!(monitor.may_not_publish(&deeds).await, deeds);
-    assert_eq!(monitor.may_not_publish(&["farm.direct", "farm.wake.cpu"]).await, ["farm.direct", "farm.wake.cpu"]);
+    let more = ["$JS.API.STREAM.PURGE.farm-tasks", "farm.direct", "farm.wake.cpu"];
+    assert_eq!(monitor.may_not_publish(&more).await, more);
     assert_eq!(monitor.may_not_publish(&["$JS.API.STREAM.INFO.farm-tasks"]).await, [""; 0]);
     let stranger = NatsConfig { connect_timeout_ms: 500, login: None, ..config(&broker, "worker") };
     assert!(shared::queue::nats::NatsQueue::connect(&stranger).await.is_err());
