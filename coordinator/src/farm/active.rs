@@ -48,9 +48,9 @@ pub(super) struct ActiveJob {
     pub(super) target_is_anothers: bool,
     pub(super) leaving: Leaving,
     /// Since when its chunks wait for GPUs that are being tried; `None`: they never did.
-    pub(super) awaits_gpus_since_ms: Option<u64>,
-    /// Its chunks wait for a worker with a GPU, where there is none, since then.
-    pub(super) awaits_gpu_ms: Option<u64>,
+    pub(super) awaits_trial_since_ms: Option<u64>,
+    /// Since when they wait for a worker with a GPU, where there is none; `None`: they do not.
+    pub(super) awaits_gpu_since_ms: Option<u64>,
     /// Of the tasks, once they are forgotten.
     pub(super) memory: Memory,
     /// What people have not been shown yet.
@@ -156,8 +156,8 @@ impl ActiveJob {
             litter_until_ms: None,
             target_is_anothers: false,
             leaving: Leaving::default(),
-            awaits_gpus_since_ms: None,
-            awaits_gpu_ms: None,
+            awaits_trial_since_ms: None,
+            awaits_gpu_since_ms: None,
             memory: Memory::default(),
             unseen: Unseen::whole(),
         }

@@ -77,7 +77,7 @@ impl Farm {
 impl ActiveJob {
     /// Whether its chunks wait for GPUs that are being tried.
     pub(super) fn awaits_gpus(&self) -> bool {
-        self.awaits_gpus_since_ms.is_some() && self.record.video_class.is_none() && !self.record.state.is_final()
+        self.awaits_trial_since_ms.is_some() && self.record.video_class.is_none() && !self.record.state.is_final()
     }
 
     /// Where a task of this job waits on the queue.
@@ -87,7 +87,7 @@ impl ActiveJob {
 
     /// Where its chunks go, or will if what they wait for comes.
     pub(super) fn video_class(&self) -> Option<Class> {
-        self.record.video_class.or(self.awaits_gpu_ms.map(|_| Class::Gpu))
+        self.record.video_class.or(self.awaits_gpu_since_ms.map(|_| Class::Gpu))
     }
 
     /// A chunk is made, and of what a GPU was to do something was not done there: people are told, once for each stage.
@@ -123,15 +123,15 @@ impl ActiveJob {
         let class = match (self.record.video_class, self.tasks.get(&TaskName::Video(0))) {
             (None, Some(first)) if workers.can(Class::Gpu, &first.record.work) => Class::Gpu,
             (None, Some(first)) if self.ordinal(first.record.attempt) == 0 && workers.try_gpus() => {
-                self.unseen.job |= self.awaits_gpus_since_ms.is_none();
-                let since_ms = *self.awaits_gpus_since_ms.get_or_insert(now_ms);
+                self.unseen.job |= self.awaits_trial_since_ms.is_none();
+                let since_ms = *self.awaits_trial_since_ms.get_or_insert(now_ms);
                 if now_ms < since_ms + TRIAL_PATIENCE_MS {
                     return false;
                 }
                 Class::Cpu
             }
             (None, Some(_)) if !gpus.here && gpus.await_ms > 0 => {
-                let since_ms = *self.awaits_gpu_ms.get_or_insert(now_ms);
+                let since_ms = *self.awaits_gpu_since_ms.get_or_insert(now_ms);
                 if now_ms < since_ms + gpus.await_ms || workers.slots(Class::Cpu) == 0 {
                     return false; // not remembered: a restart waits again
                 }
@@ -146,7 +146,7 @@ impl ActiveJob {
             }
             _ => return false,
         };
-        self.awaits_gpu_ms = None;
+        self.awaits_gpu_since_ms = None;
         let before = self.record.video_class.replace(class);
         if (before, class) != (None, Class::Cpu) {
             // Left out is what a restart would decide alike, or better.
