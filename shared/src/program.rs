@@ -17,15 +17,23 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// How long a program may take to say whether it is ready.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Settings that can be used. Says what is wrong with others.
+///
+/// # Errors
+/// 2, with which a program ends then.
+pub fn usable<C>(settings: Result<C, ConfigError>) -> Result<C, ExitCode> {
+    settings.map_err(|complaints| {
+        eprintln!("{complaints}");
+        ExitCode::from(2)
+    })
+}
+
 /// Asks the program that runs on this host with these settings whether it is ready. Ends with 1 if it is not, and with 2 if
 /// the settings can't be used; says why.
 pub fn check(pages: Result<SocketAddr, ConfigError>) -> ExitCode {
-    let pages = match pages {
+    let pages = match usable(pages) {
         Ok(pages) => pages,
-        Err(complaints) => {
-            eprintln!("{complaints}");
-            return ExitCode::from(2);
-        }
+        Err(end) => return end,
     };
     let said = ask(pages).unwrap_or_else(|error| format!("{pages}: {error}"));
     let (head, body) = said.split_once("\r\n\r\n").unwrap_or(("", &said));
@@ -56,12 +64,9 @@ pub fn run<C: Serialize, W: Future<Output = Result<(), Failure>>>(
     log: impl FnOnce(&C) -> &LogConfig,
     work: impl FnOnce(C) -> W,
 ) -> ExitCode {
-    let settings = match settings {
+    let settings = match usable(settings) {
         Ok(settings) => settings,
-        Err(complaints) => {
-            eprintln!("{complaints}");
-            return ExitCode::from(2);
-        }
+        Err(end) => return end,
     };
     if print {
         print!("{}", config::print(&settings));

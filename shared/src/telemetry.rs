@@ -41,6 +41,11 @@ pub use traces::{TelemetryConfig, TracesError};
 /// Buckets, in seconds, for the time in which a service answers: from a neighbour's to the longest anybody waits.
 pub const ANSWER_SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
 
+/// As metrics have it; a longer time than any attempt takes loses no digit.
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
 /// How to log, on standard error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -57,6 +57,12 @@ impl SpanId {
     pub fn of_words(words: &[&str]) -> Self {
         Self(hash(words))
     }
+
+    /// Of what may happen again, and began then.
+    pub fn of_moment(words: &[&str], start: SystemTime) -> Self {
+        let nanos = start.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
+        Self(hash(&[words, &[&nanos]].concat()))
+    }
 }
 
 /// Words are told apart by the zero bytes between them, which none of them has.

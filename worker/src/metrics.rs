@@ -65,9 +65,7 @@ impl Metrics {
             attempts: AttemptMetrics::new(new),
         }
     }
-}
 
-impl Metrics {
     /// Looks at the certificates that these settings name.
     pub fn look_at_certificates(&self, nats: &NatsConfig) {
         self.certificates.shown("nats", nats.tls_certificate.as_deref());

@@ -1,6 +1,6 @@
 //! The call that asked for a job, in the job's trace and in the caller's.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use shared::trace::{Attribute, Span, SpanId, SpanKind, TraceContext, Tracer};
 use tonic::metadata::MetadataMap;
@@ -17,9 +17,8 @@ pub(super) fn caller(metadata: &MetadataMap) -> Option<TraceContext> {
 pub(super) fn created(tracer: &Tracer, caller: Option<TraceContext>, view: &JobView, start: SystemTime) {
     let Some(job) = job_context(tracer, &view.id, begun_ms(&view.history)) else { return };
     let end = SystemTime::now();
-    let nanos = start.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
     let span = |parent: TraceContext, name: &'static str, links: Vec<TraceContext>| {
-        let id = SpanId::of_words(&[name, view.id.as_str(), &nanos]);
+        let id = SpanId::of_moment(&[name, view.id.as_str()], start);
         let attributes: Vec<Attribute> =
             vec![("farm.job", view.id.as_str().into()), ("farm.tenant", view.tenant.as_str().into())];
         Span { kind: SpanKind::Server, attributes, links, ..Span::new(parent, id, name, start).until(end) }

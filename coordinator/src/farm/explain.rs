@@ -9,7 +9,6 @@ use shared::task::{JobId, Receipt, Spent, VideoReceipt};
 
 use super::Farm;
 use super::active::{ActiveJob, ActiveTask};
-use super::publication::spent;
 use crate::job::{Accepted, JobState, Milestone, TaskState};
 use crate::workers::LOST_AFTER_MS;
 
@@ -134,7 +133,7 @@ impl ActiveJob {
 
 fn done(accepted: &Accepted, attempt: u32) -> String {
     let Accepted { worker, receipt, .. } = accepted;
-    let (seconds, waited) = (spent(receipt).wall_ms as f64 / 1000.0, waited(receipt));
+    let (seconds, waited) = (receipt.spent().wall_ms as f64 / 1000.0, waited(receipt));
     let made = match receipt {
         Receipt::Index(index) => format!("read {} bytes", index.bytes),
         Receipt::Video(video) => format!("encoded {} frames{}", video.frames, by_families(video)),
@@ -146,7 +145,7 @@ fn done(accepted: &Accepted, attempt: u32) -> String {
 
 /// How much of an attempt's time went into waiting for storage, if it was most of it.
 fn waited(receipt: &Receipt) -> String {
-    let Spent { wall_ms, stages, .. } = spent(receipt);
+    let Spent { wall_ms, stages, .. } = receipt.spent();
     let waited_ms = stages.fetch_ms + stages.upload_ms;
     if waited_ms < LONG_WAIT_MS || 2 * waited_ms <= wall_ms {
         return String::new();
@@ -160,6 +159,7 @@ fn fallbacks(receipt: &Receipt) -> Vec<String> {
     video.hardware.fallbacks.iter().map(fallback).collect()
 }
 
+/// What of a chunk was to be done on a GPU and was not, for people.
 pub(super) fn fallback(Fallback { stage, reason }: &Fallback) -> String {
     match stage {
         Stage::Slot => format!("Its slot died on a GPU, and it began again with less of it: {reason}."),

@@ -8,7 +8,7 @@ use shared::error::ErrorKind;
 use shared::placement::Hardware;
 use shared::source::Finding;
 use shared::task::{
-    AudioReceipt, AudioTask, IndexReceipt, Receipt, Spent, StoryboardReceipt, StoryboardTask, TaskName, VideoReceipt,
+    AudioReceipt, AudioTask, IndexReceipt, Receipt, StoryboardReceipt, StoryboardTask, TaskName, VideoReceipt,
     VideoTask, Work,
 };
 use shared::time::{MediaTime, Timescale};
@@ -278,7 +278,7 @@ impl ActiveJob {
                 name: task.record.id.name,
                 attempts: self.ordinal(task.record.attempt),
                 worker: accepted.worker.clone(),
-                spent: spent(&accepted.receipt),
+                spent: accepted.receipt.spent(),
                 hardware: hardware(&accepted.receipt),
             }),
             TaskState::Waiting | TaskState::Out => None,
@@ -355,14 +355,4 @@ impl ActiveJob {
 fn hardware(receipt: &Receipt) -> Option<Hardware> {
     let Receipt::Video(video) = receipt else { return None };
     (!video.hardware.is_plain()).then(|| video.hardware.clone())
-}
-
-/// What an attempt cost.
-pub(super) fn spent(receipt: &Receipt) -> Spent {
-    match receipt {
-        Receipt::Index(receipt) => receipt.spent,
-        Receipt::Video(receipt) => receipt.spent,
-        Receipt::Audio(receipt) => receipt.spent,
-        Receipt::Storyboard(receipt) => receipt.spent,
-    }
 }

@@ -4,7 +4,7 @@ use super::Command;
 use super::active::ActiveJob;
 use super::ending::Ending;
 use super::stock::Stocktaking;
-use crate::job::{JobRecord, JobState, Milestone, Moment, Submission, TermsChange};
+use crate::job::{JobRecord, JobState, Milestone, Moment, Submission, TermsChange, begun_ms};
 
 impl ActiveJob {
     /// Adds a step to the job's history; whoever saves the record next saves it too.
@@ -16,10 +16,8 @@ impl ActiveJob {
 
     /// From when it was asked for, or tried again last, to its latest step, in milliseconds.
     pub(super) fn age_ms(&self) -> u64 {
-        let begins = |moment: &&Moment| matches!(moment.what, Milestone::Accepted | Milestone::Retried);
         let history = &self.record.history;
-        let times = history.iter().rfind(begins).zip(history.last());
-        times.map_or(0, |(first, last)| last.at_ms.saturating_sub(first.at_ms))
+        history.last().map_or(0, |last| last.at_ms.saturating_sub(begun_ms(history)))
     }
 
     /// Tries again what failed and keeps what was made, at once or when its playlists are gone; what was made and is not

@@ -5,7 +5,6 @@ use shared::time::Timescale;
 
 use super::active::{ActiveJob, ActiveTask, Joined};
 use super::ending::is_chunk;
-use super::publication::spent;
 use crate::job::{ChunkCounts, JobState, JobView, RenditionView, TaskState};
 use crate::plan::audio::audio_renditions;
 
@@ -109,7 +108,7 @@ impl ActiveJob {
                 running: count(&|task| task.record.state == TaskState::Out),
                 retried: chunks().map(|task| task.record.failures.len() as u32).sum(),
             },
-            cpu_ms: receipts.map(|receipt| spent(receipt).cpu_ms).sum(),
+            cpu_ms: receipts.map(|receipt| receipt.spent().cpu_ms).sum(),
         }
     }
 

@@ -395,7 +395,7 @@ fn track_record<'a>(
 fn chunk_record(task: &VideoTask, receipt: &VideoReceipt) -> ChunkRecord {
     let renditions = receipt.parts.iter().map(|part| PartRecord {
         rendition: part.rendition.clone(),
-        bytes: part.segments.iter().map(|segment| segment.object.size).sum(),
+        bytes: part.bytes(),
         segments: hashes(&part.segments),
         family: part.family,
     });

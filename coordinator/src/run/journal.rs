@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use shared::task::{AttemptId, JobId, Receipt, TaskId, TaskName};
 use shared::trace::{Attribute, Span, SpanEvent, SpanId, TraceContext, Tracer, Value, moment};
@@ -100,8 +100,7 @@ impl Journal {
             let start = SystemTime::now();
             let result = work.await;
             if let Some(parent) = parent {
-                let nanos = start.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
-                let id = SpanId::of_words(&["publish", job.as_str(), &nanos]);
+                let id = SpanId::of_moment(&["publish", job.as_str()], start);
                 let attributes = vec![("farm.job", job.as_str().into()), ("farm.last", last.into())];
                 let error = result.as_ref().err().map(ToString::to_string);
                 let span = Span::new(parent, id, "publish", start).until(SystemTime::now());

@@ -105,8 +105,8 @@ impl StorageConfig {
     }
 }
 
-/// Credentials that were given, who is told of what is asked, and clients that were opened: all copies of a configuration share them, so that each attempt
-/// of a worker finds its connections open.
+/// Credentials that were given, who is told of what is asked, and clients that were opened: all copies of a configuration
+/// share them, so that each attempt of a worker finds its connections open.
 #[derive(Clone, Default)]
 pub struct Live {
     pub(super) s3_key: Option<(String, String)>,

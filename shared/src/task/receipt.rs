@@ -23,7 +23,17 @@ pub enum Receipt {
 }
 
 impl Receipt {
-    /// What it cost, to be added to.
+    /// What it cost.
+    pub fn spent(&self) -> Spent {
+        match self {
+            Self::Index(receipt) => receipt.spent,
+            Self::Video(receipt) => receipt.spent,
+            Self::Audio(receipt) => receipt.spent,
+            Self::Storyboard(receipt) => receipt.spent,
+        }
+    }
+
+    /// The same, to be added to.
     pub fn spent_mut(&mut self) -> &mut Spent {
         match self {
             Self::Index(receipt) => &mut receipt.spent,
@@ -56,16 +66,6 @@ impl Receipt {
     pub fn fell_back(&mut self, before: Vec<Fallback>) {
         if let Self::Video(receipt) = self {
             receipt.hardware.fallbacks.splice(0..0, before);
-        }
-    }
-
-    /// What it cost.
-    pub fn spent(&self) -> Spent {
-        match self {
-            Self::Index(receipt) => receipt.spent,
-            Self::Video(receipt) => receipt.spent,
-            Self::Audio(receipt) => receipt.spent,
-            Self::Storyboard(receipt) => receipt.spent,
         }
     }
 }
@@ -131,6 +131,19 @@ pub struct TrackPart {
     /// How it was made.
     #[serde(default, skip_serializing_if = "Making::is_unknown")]
     pub making: Making,
+}
+
+impl TrackPart {
+    /// Milliseconds of presentation in it.
+    pub fn duration_ms(&self) -> u64 {
+        let ticks = self.segments.iter().fold(0_u64, |ticks, segment| ticks.saturating_add(segment.duration));
+        Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), self.timescale).unsigned_abs()
+    }
+
+    /// Bytes of its segments.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().fold(0, |bytes, segment| bytes.saturating_add(segment.object.size))
+    }
 }
 
 /// How a part was made, which is no part of the claim: attempts that claim the same differ in it.

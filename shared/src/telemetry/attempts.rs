@@ -4,11 +4,10 @@
 use prometheus::{Counter, CounterVec, HistogramVec, IntCounter, IntCounterVec};
 
 use super::renditions::RenditionMetrics;
-use super::{Declare, each, pairs};
+use super::{Declare, each, pairs, seconds};
 use crate::error::ErrorKind;
 use crate::placement::{Hardware, Placement};
-use crate::task::{Outcome, Receipt, Spent, Stages, TaskName, TaskReport, VideoReceipt};
-use crate::time::Timescale;
+use crate::task::{Outcome, Receipt, Spent, Stages, TaskName, TaskReport, TrackPart, VideoReceipt};
 
 /// Seconds an attempt may take: from a short chunk to the index of a long film.
 const SECONDS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 180.0, 600.0, 3600.0];
@@ -92,7 +91,6 @@ impl AttemptMetrics {
                 let Spent { wall_ms, cpu_ms, stages } = receipt.spent();
                 self.seconds.with_label_values(&[task]).observe(seconds(wall_ms));
                 self.cpu_seconds.with_label_values(&[task]).inc_by(seconds(cpu_ms));
-                self.encoded_seconds.inc_by(seconds(encoded_ms(receipt)));
                 for (stage, ms) in stages.named() {
                     self.stage_seconds.with_label_values(&[stage]).inc_by(seconds(ms));
                 }
@@ -104,7 +102,7 @@ impl AttemptMetrics {
                 }
                 for part in receipt.parts() {
                     self.renditions.made(part);
-                    self.output_bytes.inc_by(part.segments.iter().map(|segment| segment.object.size).sum());
+                    self.output_bytes.inc_by(part.bytes());
                 }
                 "done"
             }
@@ -118,12 +116,11 @@ impl AttemptMetrics {
         };
         self.ended.with_label_values(&[task, outcome]).inc();
     }
-}
 
-impl AttemptMetrics {
-    /// On what a chunk was made.
+    /// A chunk: how much of it, and on what.
     fn made(&self, video: &VideoReceipt) {
         let Hardware { placement, gpu, fallbacks, uploaded_bytes, downloaded_bytes } = &video.hardware;
+        self.encoded_seconds.inc_by(seconds(video.parts.first().map_or(0, TrackPart::duration_ms)));
         self.chunks.with_label_values(&[placement.as_str()]).inc();
         for fallback in fallbacks {
             self.gpu_fallbacks.with_label_values(&[fallback.stage.as_str()]).inc();
@@ -135,19 +132,6 @@ impl AttemptMetrics {
             self.gpu_seconds.inc_by(seconds(video.spent.wall_ms));
         }
     }
-}
-
-/// For people and for metrics; a longer time than any attempt takes loses no digit.
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
-}
-
-/// Presentation time of a chunk; nothing else is counted.
-fn encoded_ms(receipt: &Receipt) -> u64 {
-    let Receipt::Video(video) = receipt else { return 0 };
-    let Some(part) = video.parts.first() else { return 0 };
-    let ticks: u64 = part.segments.iter().map(|segment| segment.duration).sum();
-    Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), part.timescale).unsigned_abs()
 }
 
 fn kind(kind: ErrorKind) -> &'static str {
@@ -170,9 +154,8 @@ mod tests {
     use crate::error::TaskError;
     use crate::family::Family;
     use crate::placement::{DecodeBy, Fallback, Placement, ScaleBy, Stage};
-    use crate::task::{
-        AttemptId, JobId, Making, SegmentInfo, StoredObject, StoryboardReceipt, TaskId, TrackPart, WorkerId,
-    };
+    use crate::task::{AttemptId, JobId, Making, SegmentInfo, StoredObject, StoryboardReceipt, TaskId, WorkerId};
+    use crate::time::Timescale;
 
     /// A segment of four seconds, of which a picture was looked at.
     fn part() -> TrackPart {

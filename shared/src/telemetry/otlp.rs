@@ -8,6 +8,9 @@ use opentelemetry_proto::tonic::trace::v1 as otlp;
 
 use crate::trace::{Attribute, Span, SpanEvent, SpanKind, TraceContext, Value};
 
+/// W3C Trace Context, 3.2.3: what is told is recorded.
+const SAMPLED: u32 = 1;
+
 /// The program that tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Teller {
@@ -58,9 +61,6 @@ fn span(span: &Span) -> otlp::Span {
         ..Default::default()
     }
 }
-
-/// W3C Trace Context, 3.2.3: what is told is recorded.
-const SAMPLED: u32 = 1;
 
 fn event(event: &SpanEvent) -> otlp::span::Event {
     otlp::span::Event {

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounter};
 
-use super::Declare;
+use super::{ANSWER_SECONDS, Declare};
 use crate::queue::metered::Call;
-
-/// Seconds in which a service answers: from a neighbour's to the longest anybody waits.
-const SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
 
 /// What is counted of a queue.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ impl QueueMetrics {
         let calls: Vec<[&str; 1]> = calls.iter().map(|call| [call.as_str()]).collect();
         let seconds = "Time until NATS had taken or refused a message, by kind of message.";
         Self {
-            seconds: declare.histograms("nats_seconds", seconds, &SECONDS, ["call"], &calls),
+            seconds: declare.histograms("nats_seconds", seconds, &ANSWER_SECONDS, ["call"], &calls),
             errors: declare.counter("nats_errors_total", "Messages that NATS did not take or give."),
         }
     }

@@ -2,11 +2,10 @@
 
 use prometheus::{CounterVec, HistogramVec, IntCounterVec};
 
-use super::Declare;
+use super::{Declare, seconds};
 use crate::cmaf::DecoderConfig;
 use crate::family::Family;
 use crate::task::{Making, TrackPart};
-use crate::time::Timescale;
 
 /// Classes of picture sizes, by the height that each is named after.
 const RUNGS: [(u32, &str); 10] = [
@@ -54,13 +53,9 @@ impl RenditionMetrics {
     pub(super) fn made(&self, part: &TrackPart) {
         let Some(rung) = rung(part) else { return };
         let labels = [rung, encoder(part)];
-        let (ticks, bytes) = part.segments.iter().fold((0, 0), |(ticks, bytes), segment| {
-            (segment.duration.saturating_add(ticks), segment.object.size.saturating_add(bytes))
-        });
-        let ms = Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), part.timescale);
-        self.seconds.with_label_values(&labels).inc_by(ms as f64 / 1000.0);
-        self.encode_seconds.with_label_values(&labels).inc_by(part.making.encode_ms as f64 / 1000.0);
-        self.bytes.with_label_values(&labels).inc_by(bytes);
+        self.seconds.with_label_values(&labels).inc_by(seconds(part.duration_ms()));
+        self.encode_seconds.with_label_values(&labels).inc_by(seconds(part.making.encode_ms));
+        self.bytes.with_label_values(&labels).inc_by(part.bytes());
         if let Some(psnr_mdb) = part.making.psnr_mdb {
             self.psnr_db.with_label_values(&labels).observe(f64::from(psnr_mdb) / 1000.0);
         }
@@ -98,6 +93,7 @@ fn encoder(part: &TrackPart) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Timescale;
 
     fn part(width_px: u32, height_px: u32, config: DecoderConfig) -> TrackPart {
         TrackPart {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use shared::config::ConfigError;
-use shared::program::Failure;
+use shared::program::{self, Failure};
 use worker::config::{Config, WorkerConfig};
 use worker::proof::gpu::{self, Card, Kept};
 use worker::slot::spawner::Spawner;
@@ -21,12 +21,9 @@ struct Found {
 /// Tries the GPUs, or the one with this UUID or number, and prints what was found. Ends with 1 if there is none or one of them
 /// can't be used, with 2 if the settings are wrong.
 pub fn run(config: Result<Config, ConfigError>, wanted: Option<&str>, json: bool) -> ExitCode {
-    let config = match config {
+    let config = match program::usable(config) {
         Ok(config) => config.worker,
-        Err(complaints) => {
-            eprintln!("{complaints}");
-            return ExitCode::from(2);
-        }
+        Err(end) => return end,
     };
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::from);
     let (cards, lack) = match runtime.and_then(|runtime| runtime.block_on(find(config, wanted))) {

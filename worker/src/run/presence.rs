@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
 use shared::task::{Cancellation, Receipt, Task, WorkerId};
-use shared::time::Timescale;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -192,14 +191,12 @@ impl Presence {
     pub fn made(&self, receipt: &Receipt, class: Class) {
         let Receipt::Video(video) = receipt else { return };
         let Some(part) = video.parts.first() else { return };
-        let ticks: u64 = part.segments.iter().map(|segment| segment.duration).sum();
-        let ms = Timescale::MILLIS.rescale_floor(i64::try_from(ticks).unwrap_or(i64::MAX), part.timescale);
         let mut doing = self.doing();
         let speed = match class {
             Class::Cpu => &mut doing.cpu_speed,
             Class::Gpu => &mut doing.gpu_speed,
         };
-        speed.encoded_ms += ms.unsigned_abs();
+        speed.encoded_ms += part.duration_ms();
         speed.encoding_ms += video.spent.wall_ms;
     }
 

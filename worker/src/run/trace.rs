@@ -1,6 +1,6 @@
 //! An attempt as a span, with those of its stages.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use shared::error::TaskError;
 use shared::placement::Fallback;
@@ -21,8 +21,7 @@ impl Recording {
         let parent = task.trace.filter(|_| tracer.is_on())?;
         let start = SystemTime::now();
         // The broker may hand one attempt out twice, to this worker too.
-        let nanos = start.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
-        let id = SpanId::of_words(&[&task.id.to_string(), &task.attempt.0.to_string(), worker.as_str(), &nanos]);
+        let id = SpanId::of_moment(&[&task.id.to_string(), &task.attempt.0.to_string(), worker.as_str()], start);
         let attributes = vec![
             ("farm.job", task.id.job.as_str().into()),
             ("farm.task", task.id.name.to_string().into()),
@@ -82,10 +81,9 @@ fn fell_back(fallback: &Fallback) -> SpanEvent {
 /// What the attempt did. The slot works on all stages at once, so those last as long as it ran, and `farm.busy_ms` says how
 /// much of that was theirs, over all threads.
 fn stages(attempt: TraceContext, times: &Times, receipt: Option<&Receipt>, end: SystemTime) -> Vec<Span> {
-    let busy = receipt.map(|receipt| receipt.spent().stages.named()).unwrap_or_default();
+    let busy = receipt.map(|receipt| receipt.spent().stages).unwrap_or_default();
     let mut spans = Vec::new();
-    for name in ["fetch", "decode", "scale", "encode", "upload"] {
-        let ms = busy.iter().find(|(stage, _)| *stage == name).map_or(0, |(_, ms)| *ms);
+    for (name, ms) in busy.named() {
         let lasted = match name {
             "fetch" => times.fetch,
             "upload" => times.upload,

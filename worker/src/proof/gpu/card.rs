@@ -132,7 +132,7 @@ impl Card {
 
     /// Decides what the trials mean: how many attempts it takes at once, or why none.
     pub(super) fn seat(&mut self, config: &GpuConfig) {
-        let useful = self.encodes() || (self.is_able(KERNELS) && self.tried.iter().any(|tried| self.is_decoder(tried)));
+        let useful = self.encodes() || (self.is_able(KERNELS) && self.decodes_anything());
         if !useful {
             let lacks = self.tried.iter().filter_map(|tried| Some(format!("{}: {}", tried.name, tried.lack.as_ref()?)));
             self.lack = Some(lacks.collect::<Vec<_>>().join("; "));
@@ -156,8 +156,8 @@ impl Card {
         }
     }
 
-    fn is_decoder(&self, tried: &Tried) -> bool {
-        tried.name.starts_with("decode-") && tried.lack.is_none()
+    fn decodes_anything(&self) -> bool {
+        self.tried.iter().any(|tried| tried.name.starts_with("decode-") && tried.lack.is_none())
     }
 
     /// Whether a codec was decoded there in this format.
