@@ -105,10 +105,6 @@ impl FromStr for Picture {
 }
 
 impl Picture {
-    fn megapixels(self) -> f64 {
-        f64::from(self.width_px) * f64::from(self.height_px) / 1e6
-    }
-
     /// As an index would find it.
     fn stream(self) -> VideoStream {
         VideoStream {
@@ -178,18 +174,22 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 
 fn demand(args: &Args, profile: &Profile, made: &Ladder) -> Demand {
     let audio_bps = profile.audio.as_ref().map_or(0.0, |audio| f64::from(audio.bitrate_kbps) * 1000.0);
-    let demand = Demand {
+    let video_bps: f64 = made.video.iter().map(|rung| f64::from(rung.rate.maxrate_bps)).sum();
+    Demand {
         minutes_per_day: args.minutes_per_day,
         frames_per_second: f64::from(args.source.frames_per_second),
-        source_megapixels: args.source.megapixels(),
+        source_megapixels: megapixels(args.source.width_px, args.source.height_px),
         source_bps: args.source_rate * 1000.0,
-        megapixels: 0.0,
-        output_bps: 0.0,
+        megapixels: made.video.iter().map(|rung| megapixels(rung.width_px, rung.height_px)).sum(),
+        output_bps: video_bps + audio_bps,
         peak: args.peak,
         busy_percent: args.busy.min(100.0),
         keep_days: args.keep_days,
-    };
-    demand.with_ladder(made, audio_bps)
+    }
+}
+
+fn megapixels(width_px: u32, height_px: u32) -> f64 {
+    f64::from(width_px) * f64::from(height_px) / 1e6
 }
 
 fn card(name: &str) -> Result<Card, Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use benches::Film;
+use benches::film::Film;
 use coordinator::publish::{Certificate, Publisher};
 use coordinator::stitch::{Presentation, check_audio, check_video, stitch_audio, stitch_video};
 use shared::storage::{Storage, StorageConfig};

@@ -1,6 +1,5 @@
 //! From what is asked for to what it takes. Pure.
 
-use coordinator::ladder::Ladder;
 use serde::Serialize;
 
 use super::speeds::{Card, FULL_HD, Origin};
@@ -93,14 +92,6 @@ pub struct Plan {
 }
 
 impl Demand {
-    /// What these renditions ask for.
-    pub fn with_ladder(self, made: &Ladder, audio_bps: f64) -> Self {
-        let pixels = |width: u32, height: u32| f64::from(width) * f64::from(height) / 1e6;
-        let megapixels = made.video.iter().map(|rung| pixels(rung.width_px, rung.height_px)).sum();
-        let video: f64 = made.video.iter().map(|rung| f64::from(rung.rate.maxrate_bps)).sum();
-        Self { megapixels, output_bps: video + audio_bps, ..self }
-    }
-
     /// Times real time of a core that takes so long for a million pixels.
     pub fn core_speed(&self, ms_per_megapixel: f64) -> f64 {
         1000.0 / (self.frames_per_second * self.megapixels * ms_per_megapixel)

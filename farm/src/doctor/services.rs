@@ -40,7 +40,7 @@ pub(super) async fn nats(config: &NatsConfig) -> Finding {
 pub(super) async fn nats_at(url: &str) -> Finding {
     let mut config =
         NatsConfig { urls: vec![url.to_owned()], connect_timeout_ms: PATIENCE_MS, ..NatsConfig::default() };
-    config.read_login(|name| std::env::var_os(name)?.into_string().ok());
+    config.read_login(shared::config::variable);
     nats(&config).await
 }
 

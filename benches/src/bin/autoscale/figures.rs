@@ -59,7 +59,7 @@ impl Figures {
         let ledger = pool.ledger;
         let part = |useful: u64, all: u64| 100.0 * (1.0 - useful as f64 / all.max(1) as f64);
         let slots = f64::from(pool.kind.gpu_slots.max(1));
-        let oldest = world.ages.get(&pool.kind.class).map(|ages| ages.oldest_ms.clone()).unwrap_or_default();
+        let oldest = world.oldest_ms.get(&pool.kind.class).cloned().unwrap_or_default();
         let waited = |seen: &crate::world::Seen| Some((seen.playable_ms? - seen.submitted_ms) / 1000);
         Self {
             films: world.jobs.len(),

@@ -27,7 +27,6 @@ use world::World;
 const GPU: Kind = Kind {
     name: "gpu",
     class: Class::Gpu,
-    started_by: &[Class::Gpu],
     gpu_slots: 4,
     cpu_slots: 2,
     speed: 1.27,
@@ -38,7 +37,6 @@ const GPU: Kind = Kind {
 const CPU: Kind = Kind {
     name: "cpu",
     class: Class::Cpu,
-    started_by: &[Class::Cpu],
     gpu_slots: 0,
     cpu_slots: 4,
     speed: 1.04,

@@ -23,10 +23,8 @@ const SIGMA: f64 = 0.3;
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
     pub name: &'static str,
-    /// The class that counts for it.
+    /// The class that counts for it, and whose work starts it.
     pub class: Class,
-    /// Whose work starts it.
-    pub started_by: &'static [Class],
     /// Slots of the class GPU.
     pub gpu_slots: u32,
     /// Slots of the class CPU.
@@ -178,9 +176,12 @@ impl Pool {
             for one in pod.running.extract_if(.., |one| one.ends_ms <= now_ms) {
                 let took_ms = one.ends_ms - one.begun_ms;
                 if one.class == self.kind.class {
-                    let speed = matches!(one.task.work, Work::Video(_)).then_some(took_ms);
-                    pod.made = (pod.made.0 + presentation_ms(&one.task.work), pod.made.1 + speed.unwrap_or(0));
-                    self.ledger.useful_ms += if first(&one.task) { took_ms } else { 0 };
+                    if matches!(one.task.work, Work::Video(_)) {
+                        pod.made = (pod.made.0 + presentation_ms(&one.task.work), pod.made.1 + took_ms);
+                    }
+                    if first(&one.task) {
+                        self.ledger.useful_ms += took_ms;
+                    }
                 }
                 let said = work(&one.task).into_iter().filter(|outcome| !matches!(outcome, Outcome::Started));
                 reports.extend(said.map(|outcome| report(&one.task, &pod.id, spent(outcome, took_ms))));

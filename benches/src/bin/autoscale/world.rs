@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use coordinator::farm::{Command, Event, Farm, FarmConfig};
 use coordinator::job::{JobSpec, JobState, Milestone};
 use coordinator::ladder::Rungs;
@@ -38,20 +38,14 @@ pub struct Seen {
     pub ended_ms: Option<u64>,
 }
 
-/// What a class looked like over the day.
-#[derive(Debug, Default)]
-pub struct Ages {
-    /// Of the oldest task that waited, every two seconds in which there was work, in milliseconds.
-    pub oldest_ms: Vec<u64>,
-}
-
 pub struct World {
     farm: Farm,
     now_ms: u64,
     queue: Queue,
     pub pools: Vec<Pool>,
     pub jobs: BTreeMap<JobId, Seen>,
-    pub ages: BTreeMap<Class, Ages>,
+    /// Age of the oldest task that waited, every two seconds in which there was work, in milliseconds.
+    pub oldest_ms: BTreeMap<Class, Vec<u64>>,
     /// Answers that come later.
     later: Vec<(u64, Event)>,
     /// As Prometheus has it.
@@ -69,7 +63,7 @@ impl World {
             queue: Queue::new(),
             pools: classes.iter().map(|(kind, policy)| Pool::new(*kind, *policy, seed)).collect(),
             jobs: BTreeMap::new(),
-            ages: Class::ALL.map(|class| (class, Ages::default())).into(),
+            oldest_ms: BTreeMap::new(),
             later: Vec::new(),
             scraped: BTreeMap::new(),
             work: BTreeMap::new(),
@@ -110,8 +104,8 @@ impl World {
         let spec = JobSpec {
             tenant: TenantId::default(),
             places: Places { source: place("source"), target: place("target"), work: place("work") },
-            id: JobId::new(id.clone()).map_or_else(|| bail!("{id} is no id"), Ok)?,
-            profile: Profile::named("web").map_or_else(|| bail!("there is no profile `web`"), Ok)?,
+            id: JobId::new(id.clone()).with_context(|| format!("{id} is no id"))?,
+            profile: Profile::named("web").context("there is no profile `web`")?,
             segment_ms: 6_000,
             rungs: Rungs::All,
             preset: None,
@@ -149,10 +143,9 @@ impl World {
         self.apply(events);
         self.observe();
         for pool in &mut self.pools {
-            let signal = pool.kind.started_by.iter().filter_map(|class| self.scraped.get(class)).sum();
-            pool.scale(now_ms, signal);
-            let work = pool.kind.started_by.iter().any(|class| self.work[class] > 0.0);
-            pool.account(now_ms, STEP_MS, work);
+            let class = pool.kind.class;
+            pool.scale(now_ms, self.scraped.get(&class).copied().unwrap_or(0.0));
+            pool.account(now_ms, STEP_MS, self.work[&class] > 0.0);
         }
         self.now_ms += STEP_MS;
     }
@@ -164,7 +157,7 @@ impl World {
             let load = Load::of(class, &backlog, &views);
             self.work.insert(class, load.queued_seconds);
             if load.queued_seconds > 0.0 {
-                self.ages.entry(class).or_default().oldest_ms.push(backlog.oldest_ms);
+                self.oldest_ms.entry(class).or_default().push(backlog.oldest_ms);
             }
         }
         if self.now_ms.is_multiple_of(SCRAPE_MS) {
