@@ -18,94 +18,60 @@ import os
 import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 import urllib.request
 
+from cluster import Cluster, clip, span
 from measure import ROOT, WORK
-from scaling import clip, free_port, moment, run, server, wait
 
 SCRAPE_S = 5
 GOAL_PERCENT = 1.0
-PARTS = ("coordinator", "worker")
+PARTS = ("coordinator", "worker-0")
 
 
-class Farm:
-    """A cluster in a folder of its own; everything ends with it."""
+def scrape(pages, over):
+    while not over.wait(SCRAPE_S):
+        for page in pages:
+            urllib.request.urlopen(page + "/metrics").read()
 
-    def __init__(self, stack, programs, watched):
-        self.stack, self.programs, self.watched = stack, programs, watched
-        self.folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="farm-overhead-"))
-        nats, etcd, peer, self.api = (free_port() for _ in range(4))
-        self.spawn("nats", [server("nats-server"), "-a", "127.0.0.1", "-p", str(nats), "-js", "-sd", f"{self.folder}/nats-data"])
-        url, peers = f"http://127.0.0.1:{etcd}", f"http://127.0.0.1:{peer}"
-        options = {"data-dir": f"{self.folder}/etcd-data", "listen-client-urls": url, "advertise-client-urls": url}
-        options |= {"listen-peer-urls": peers, "initial-advertise-peer-urls": peers, "initial-cluster": f"default={peers}"}
-        self.spawn("etcd", [server("etcd"), *(f"--{name}={value}" for name, value in options.items())])
-        for port in (nats, etcd):
-            wait(lambda port=port: urllib.request.socket.create_connection(("127.0.0.1", port)).close())
-        both = f'log.level = "warn"\nnats.urls = ["nats://127.0.0.1:{nats}"]\n'
-        if watched:
-            self.collector = self.spawn("collector", [os.path.join(programs, "collector")], stdout=subprocess.PIPE)
-            both += f'telemetry.otlp_endpoint = "{self.collector.stdout.readline().decode().strip()}"\n'
-        places = f'api.places.sources = ["file:/"]\napi.places.targets = ["file:{self.folder}/"]\napi.places.work = "file:{self.folder}/work"\n'
-        own = {
-            "coordinator": f'api.listen = "127.0.0.1:{self.api}"\n{places}etcd.endpoints = ["{url}"]\n',
-            "worker": f'worker.scratch = "{self.folder}/scratch"\nname = "w0"\n',
-        }
-        self.pages, self.parts = {}, {}
-        for name in PARTS:
-            port, file = free_port(), f"{self.folder}/{name}.toml"
-            with open(file, "w") as config:
-                config.write(f'http_listen = "127.0.0.1:{port}"\n{own[name]}{both}')
-            self.parts[name] = self.spawn(name, [os.path.join(programs, name), "--config", file])
-            self.pages[name] = f"http://127.0.0.1:{port}"
-        for page in self.pages.values():
-            wait(lambda page=page: urllib.request.urlopen(page + "/readyz").read())
 
-    def spawn(self, name, command, stdout=None):
-        log = self.stack.enter_context(open(f"{self.folder}/{name}.log", "wb"))
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log, cwd=self.folder)
-        self.stack.callback(lambda: (child.poll() is None and child.kill(), child.wait()))
-        return child
+def ended(child):
+    """CPU seconds of a program and its children, once it was asked to end."""
+    child.send_signal(signal.SIGTERM)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"{child.args[0]} ended with {child.returncode}")
+    return usage.ru_utime + usage.ru_stime
 
-    def farm(self, *args):
-        farm = os.path.join(self.programs, "farm")
-        return json.loads(run([farm, *args, "--server", f"http://127.0.0.1:{self.api}", "--json"]).stdout)
 
-    def scrape(self, over):
-        while not over.wait(SCRAPE_S):
-            for page in self.pages.values():
-                urllib.request.urlopen(page + "/metrics").read()
-
-    def make(self, source, rungs):
-        """CPU seconds of each program for one job, the job's seconds, and the spans that were sent."""
-        over = threading.Event()
-        scraper = threading.Thread(target=self.scrape, args=(over,))
-        if self.watched:
-            scraper.start()
-        job = self.farm("job", "submit", source, "--target", f"file:{self.folder}/made", "--profile", "web-3", "--rungs", rungs)
-        job = self.farm("job", "get", job["id"], "--wait-for", "succeeded")
-        over.set()
-        if self.watched:
-            scraper.join()
-        if job["state"] != "JOB_STATE_SUCCEEDED":
-            raise SystemExit(f"the job did not succeed: {job}")
-        cpu = {}
-        for name in reversed(PARTS):
-            self.parts[name].send_signal(signal.SIGTERM)
-            _, status, usage = os.wait4(self.parts[name].pid, 0)
-            self.parts[name].returncode = os.waitstatus_to_exitcode(status)
-            if self.parts[name].returncode:
-                raise SystemExit(f"{name} ended with {self.parts[name].returncode}")
-            cpu[name] = usage.ru_utime + usage.ru_stime
-        spans = 0
-        if self.watched:
-            self.collector.send_signal(signal.SIGTERM)
-            spans = int(self.collector.communicate()[0])
-            if not spans:
-                raise SystemExit("the collector was sent nothing")
-        return cpu, moment(job["end_time"]) - moment(job["create_time"]), spans
+def measure(stack, args, watched, source):
+    """CPU seconds of each program for one job, the job's seconds, and the spans that were sent."""
+    cluster = Cluster(stack, args.programs, 'log.level = "warn"\n')
+    collector = None
+    if watched:
+        collector = cluster.spawn("collector", [os.path.join(args.programs, "collector")], stdout=subprocess.PIPE)
+        endpoint = collector.stdout.readline().decode().strip()
+        cluster.settings += f'telemetry.otlp_endpoint = "{endpoint}"\n'
+    cluster.coordinator()
+    cluster.worker(0)
+    cluster.wait_until_ready()
+    over = threading.Event()
+    scraper = threading.Thread(target=scrape, args=(cluster.pages.values(), over))
+    if watched:
+        scraper.start()
+    job, _ = cluster.make(source, args.rungs)
+    over.set()
+    if watched:
+        scraper.join()
+    cpu = {name: ended(cluster.children[name]) for name in reversed(PARTS)}
+    spans = 0
+    if watched:
+        collector.send_signal(signal.SIGTERM)
+        spans = int(collector.communicate()[0])
+        if not spans:
+            raise SystemExit("the collector was sent nothing")
+    return cpu, span(job), spans
 
 
 def main():
@@ -121,7 +87,7 @@ def main():
     for turn in range(args.runs):
         for watched in ((False, True), (True, False))[turn % 2]:
             with contextlib.ExitStack() as stack:
-                cpu, seconds, spans = Farm(stack, args.programs, watched).make(source, args.rungs)
+                cpu, seconds, spans = measure(stack, args, watched, source)
             taken[watched].append(cpu)
             told = ", ".join(f"{name} {cpu[name]:.3f}" for name in PARTS)
             print(f"run {turn + 1}, {'watched' if watched else 'unwatched'}: CPU s {told}; {seconds:.1f} s, {spans} spans", flush=True)

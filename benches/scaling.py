@@ -11,116 +11,28 @@ Figures go to target/bench/scaling.json, a table to standard output.
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
-import shutil
-import socket
 import statistics
-import subprocess
-import tempfile
-import time
-import urllib.request
 
-from measure import ROOT, WORK, run
+from cluster import Cluster, clip, span
+from measure import ROOT, WORK
 
-SOURCE = os.path.join(ROOT, "farm/tests/media/bunny_720p25.mp4")
-PATIENCE_S = 60
 GOAL = 1.90
 # With fewer, the last ones decide.
 ENOUGH_CHUNKS = 16
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def server(name):
-    ours = os.path.join(ROOT, "target/servers/bin", name)
-    found = ours if os.path.exists(ours) else shutil.which(name)
-    return found or exit(f"{name} is missing: run `make servers`")
-
-
-def clip(seconds):
-    """720p by stream copy, made once."""
-    os.makedirs(WORK, exist_ok=True)
-    out = os.path.join(WORK, f"scaling-{seconds}s.mp4")
-    if not os.path.exists(out):
-        part = out + ".part.mp4"
-        loop = ["-stream_loop", "-1", "-i", SOURCE, "-map", "0", "-c", "copy", "-t", str(seconds)]
-        run(["ffmpeg", "-nostdin", "-v", "error", "-y", *loop, "-movflags", "+faststart", part])
-        os.rename(part, out)
-    return out
-
-
-class Farm:
-    """A cluster in a folder of its own; everything ends with it."""
-
-    def __init__(self, stack, programs, workers):
-        self.stack, self.programs = stack, programs
-        self.folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="farm-scaling-"))
-        nats, etcd, peer, self.api = (free_port() for _ in range(4))
-        self.spawn("nats", [server("nats-server"), "-a", "127.0.0.1", "-p", str(nats), "-js", "-sd", f"{self.folder}/nats-data"])
-        url = f"http://127.0.0.1:{etcd}"
-        peers = f"http://127.0.0.1:{peer}"
-        options = {"data-dir": f"{self.folder}/etcd-data", "listen-client-urls": url, "advertise-client-urls": url}
-        options |= {"listen-peer-urls": peers, "initial-advertise-peer-urls": peers, "initial-cluster": f"default={peers}"}
-        self.spawn("etcd", [server("etcd"), *(f"--{name}={value}" for name, value in options.items())])
-        for port in (nats, etcd):
-            wait(lambda port=port: socket.create_connection(("127.0.0.1", port)).close())
-        broker = f'nats.urls = ["nats://127.0.0.1:{nats}"]\n'
-        places = f'api.places.sources = ["file:/"]\napi.places.targets = ["file:{self.folder}/"]\napi.places.work = "file:{self.folder}/work"\n'
-        listen = f'api.listen = "127.0.0.1:{self.api}"\n'
-        pages = [self.program("coordinator", 0, [], f'{listen}{places}etcd.endpoints = ["{url}"]\n{broker}')]
-        cores = sorted(os.sched_getaffinity(0))[:2]
-        for number in range(workers):
-            scratch = f'worker.slots = 1\nworker.scratch = "{self.folder}/scratch-{number}"\nname = "w{number}"\n'
-            pages.append(self.program("worker", number, ["taskset", "-c", str(cores[number])], scratch + broker))
-        for port in pages:
-            wait(lambda port=port: urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").read())
-
-    def program(self, name, number, prefix, settings):
-        port, file = free_port(), f"{self.folder}/{name}-{number}.toml"
-        with open(file, "w") as config:
-            config.write(f'http_listen = "127.0.0.1:{port}"\n{settings}')
-        self.spawn(f"{name}-{number}", [*prefix, os.path.join(self.programs, name), "--config", file])
-        return port
-
-    def spawn(self, name, command):
-        log = self.stack.enter_context(open(f"{self.folder}/{name}.log", "wb"))
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
-        self.stack.callback(lambda: (child.kill(), child.wait()))
-
-    def farm(self, *args):
-        farm = os.path.join(self.programs, "farm")
-        return json.loads(run([farm, *args, "--server", f"http://127.0.0.1:{self.api}", "--json"]).stdout)
-
-    def makespan(self, source, rungs):
-        """Seconds from creation to end, chunks, and the names of all objects, which hold their contents' hashes."""
-        target = f"{self.folder}/made"
-        job = self.farm("job", "submit", source, "--target", f"file:{target}", "--profile", "web-3", "--rungs", rungs)
-        job = self.farm("job", "get", job["id"], "--wait-for", "succeeded")
-        if job["state"] != "JOB_STATE_SUCCEEDED":
-            raise SystemExit(f"the job did not succeed: {job}")
-        names = sorted(os.path.relpath(os.path.join(at, name), target) for at, _, files in os.walk(target) for name in files)
-        return moment(job["end_time"]) - moment(job["create_time"]), job["progress"]["chunks"], names
-
-
-def wait(ready):
-    began = time.monotonic()
-    while True:
-        try:
-            return ready()
-        except OSError:
-            if time.monotonic() - began > PATIENCE_S:
-                raise
-            time.sleep(0.05)
-
-
-def moment(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+def makespan(stack, args, workers, source):
+    """Seconds of a job with so many workers, its chunks, and the names of all objects, which hold their contents' hashes."""
+    cluster = Cluster(stack, args.programs)
+    cluster.coordinator()
+    for number, core in enumerate(sorted(os.sched_getaffinity(0))[:workers]):
+        cluster.worker(number, "worker.slots = 1\n", ["taskset", "-c", str(core)])
+    cluster.wait_until_ready()
+    job, target = cluster.make(source, args.rungs)
+    names = sorted(os.path.relpath(os.path.join(at, name), target) for at, _, files in os.walk(target) for name in files)
+    return span(job), job["progress"]["chunks"], names
 
 
 def main():
@@ -138,10 +50,10 @@ def main():
     for turn in range(args.runs):
         for workers in spans:
             with contextlib.ExitStack() as stack:
-                span, chunks, names = Farm(stack, args.programs, workers).makespan(source, args.rungs)
-            spans[workers].append(span)
+                seconds, chunks, names = makespan(stack, args, workers, source)
+            spans[workers].append(seconds)
             made.append(names)
-            print(f"run {turn + 1}, {workers} worker{'s' * (workers > 1)}: {span:.2f} s", flush=True)
+            print(f"run {turn + 1}, {workers} worker{'s' * (workers > 1)}: {seconds:.2f} s", flush=True)
     if any(names != made[0] for names in made):
         raise SystemExit("the presentations differ")
     if chunks < ENOUGH_CHUNKS:

@@ -17,15 +17,11 @@ import subprocess
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from cluster import free_port, server
+from measure import ROOT
+
 PATIENCE_S = 120
 LOOK_EVERY_S = 0.001
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ready(port):
@@ -75,7 +71,7 @@ def main():
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         broker = subprocess.Popen(
-            ["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stderr=subprocess.DEVNULL
+            [server("nats-server"), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder], stderr=subprocess.DEVNULL
         )
         try:
             while socket.socket().connect_ex(("127.0.0.1", port)):
