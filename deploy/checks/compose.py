@@ -2,7 +2,7 @@
 """Starts what compose.yml says without a container engine, sends a job through it, and looks whether walls are where they
 should be. Needs root (namespaces), bubblewrap, iproute2, and the programs: `make compose-check` sees to all.
 
-    compose.py [--programs FOLDER] [--schema FILE]
+    compose.py [--programs FOLDER]
 """
 
 import argparse

@@ -70,10 +70,10 @@ def schema(file):
         complaints.append(f"compose.yml: {'.'.join(map(str, error.absolute_path))}: {error.message}")
 
 
-def grace():
+def grace(file):
     """Whoever stops a program waits longer for it than it waits itself."""
     defaults = {"coordinator": "coordinator.toml", "worker": "worker.toml"}
-    services = compose()["services"]
+    services = file["services"]
     for name, sample in defaults.items():
         takes = int(re.search(r"^grace_period_ms = (\d+)", (DEPLOY / sample).read_text(), re.M)[1]) / 1000
         unit = (DEPLOY / f"systemd/farm-{name}.service").read_text()
@@ -124,8 +124,7 @@ def units():
 
 
 def scripts():
-    files = [DEPLOY / "compose/make-secrets", DEPLOY / "etcd/users.sh", *DEPLOY.glob("checks/*.sh"), *DEPLOY.glob("backup/*")]
-    files = [file for file in files if file.read_text().startswith("#!/bin/")]
+    files = [DEPLOY / "compose/make-secrets", DEPLOY / "etcd/users.sh", *DEPLOY.glob("checks/*.sh")]
     check("scripts", tool("shellcheck"), *files)
     with tempfile.TemporaryDirectory() as folder:
         first = check("make-secrets", DEPLOY / "compose/make-secrets", folder)
@@ -145,8 +144,9 @@ def documents():
 
 
 def main():
-    schema(compose())
-    grace()
+    file = compose()
+    schema(file)
+    grace(file)
     broker()
     units()
     scripts()

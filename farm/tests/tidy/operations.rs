@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{anchors, assert_none, commands_of, files, read};
+use super::{anchors, assert_none, commands_of, files, options, read};
 
 const ALERTS: &str = "dashboards/alerts.yml";
 const RUNBOOK: &str = "deploy/RUNBOOK.md";
@@ -14,9 +14,6 @@ const TESTS: [&str; 2] = ["dashboards/alerts.test.yml", "dashboards/objectives.t
 const PROGRAMS: [&str; 2] = ["farm_worker_", "farm_coordinator_"];
 /// What a section of the runbook says, in this order.
 const PARTS: [&str; 3] = ["**What it means.**", "**Look here.**", "**Do this.**"];
-
-/// Metrics that nothing shows, and why.
-const NOT_SHOWN: [(&str, &str); 0] = [];
 
 fn dashboards() -> Vec<Value> {
     let paths = files(".json").into_iter().filter(|path| path.starts_with("dashboards/grafana"));
@@ -54,15 +51,13 @@ fn every_metric_is_shown_or_watched() {
             true => vec![name.to_owned()],
             false => PROGRAMS.map(|program| format!("{program}{name}")).to_vec(),
         };
-        let exempt = NOT_SHOWN.iter().any(|(other, _)| *other == name);
-        if full.iter().any(|name| asked.contains(name)) == exempt {
-            complaints
-                .push(format!("{name} is {}", if exempt { "exempt and shown" } else { "neither shown nor watched" }));
+        if !full.iter().any(|name| asked.contains(name)) {
+            complaints.push(format!("{name} is neither shown nor watched"));
         }
         known.extend(full);
     }
     complaints.extend(asked.difference(&known).map(|name| format!("{name} is asked for and not in deploy/METRICS.md")));
-    assert_none(complaints, "dashboards/src has the dashboards and alerts; NOT_SHOWN is for what neither needs");
+    assert_none(complaints, "what nobody is shown nobody needs: dashboards/src has the dashboards and alerts");
 }
 
 /// Names of alerts, each once.
@@ -107,7 +102,7 @@ fn every_alert_has_a_test_and_a_section_that_says_what_to_do() {
 }
 
 #[test]
-fn the_runbook_names_panels_and_commands_that_are_there() {
+fn the_runbook_names_panels_that_are_there() {
     let runbook = read(Path::new(RUNBOOK));
     let dashboards = dashboards();
     let titles: BTreeSet<&str> = panels(&dashboards).iter().filter_map(|panel| panel["title"].as_str()).collect();
@@ -119,20 +114,46 @@ fn the_runbook_names_panels_and_commands_that_are_there() {
         let missing = named.filter(|title| !titles.contains(title));
         complaints.extend(missing.map(|title| format!("{heading}: no panel {title:?}")));
     }
+    assert_none(complaints, "who reads this is in a hurry");
+}
+
+/// What people are told to run: `farm …` in sentences, and in examples.
+fn commands(text: &str) -> BTreeSet<String> {
+    let examples = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let parts = examples.flat_map(|line| line.split(" #").next().unwrap_or_default().split([';', '&', '|']));
+    let shown = parts.filter_map(|part| part.trim().trim_start_matches("do ").strip_prefix("farm ")).map(str::to_owned);
+    let sentences = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let named = sentences.split("`farm ").skip(1).filter_map(|rest| rest.split('`').next()).map(str::to_owned);
+    shown.chain(named).collect()
+}
+
+#[test]
+fn what_operators_are_told_to_run_is_there() {
+    let folders = ["deploy", "dashboards"];
+    let texts = [files(".md"), files(".json"), vec![ALERTS.into()]].concat();
+    let texts = texts.into_iter().filter(|path| folders.iter().any(|folder| path.starts_with(folder)));
+    let told: BTreeSet<String> = texts.flat_map(|path| commands(&read(&path))).collect();
+    assert!(told.len() > 20, "documents show commands in another way: {told:?}");
     let help = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_farm")).args(arguments).arg("--help").output().unwrap();
-        commands_of(&String::from_utf8(output.stdout).unwrap())
+        String::from_utf8(output.stdout).unwrap()
     };
     let known: BTreeMap<String, Vec<String>> =
-        help(&[]).into_iter().map(|name| (name.clone(), help(&[&name]))).collect();
-    let told = runbook.clone() + &read(Path::new(ALERTS));
-    for command in told.split("`farm ").skip(1).filter_map(|rest| rest.split('`').next()) {
+        commands_of(&help(&[])).into_iter().map(|name| (name.clone(), commands_of(&help(&[&name])))).collect();
+    let mut complaints = Vec::new();
+    for command in told {
         let mut words = command.split_whitespace();
         let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let fits = |parts: &Vec<String>| parts.is_empty() || parts.iter().any(|part| part == second);
-        if !known.get(first).is_some_and(fits) {
-            complaints.push(format!("no command `farm {command}`"));
-        }
+        let whole = match known.get(first) {
+            Some(parts) if parts.is_empty() => vec![first],
+            Some(parts) if parts.iter().any(|part| part == second) => vec![first, second],
+            _ => {
+                complaints.push(format!("no command `farm {command}`"));
+                continue;
+            }
+        };
+        let missing: Vec<String> = options(&command).difference(&options(&help(&whole))).cloned().collect();
+        complaints.extend(missing.iter().map(|option| format!("`farm {command}`: there is no {option}")));
     }
     assert_none(complaints, "who reads this is in a hurry");
 }
