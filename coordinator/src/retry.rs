@@ -46,8 +46,9 @@ pub const IMPLAUSIBLE: &str = "implausible";
 pub const FAMILY_MISFIT: &str = "family_misfit";
 /// Code of an attempt on a worker that has no encoder of a family that a rendition is pinned to.
 pub const FAMILY_UNAVAILABLE: &str = "family_unavailable";
-/// Times that a chunk may not fit.
-pub const MOST_MISFITS: usize = 3;
+/// Times that a chunk may not fit. Most times a rendition is pinned for good, so more can't come of encoders that do as they
+/// are told.
+pub const MOST_MISFITS: usize = 12;
 /// Workers that may be lost over one task: beyond that, the task is what kills them.
 pub const MOST_LOST: usize = 20;
 /// Retries where another worker may be able to do what one could not.

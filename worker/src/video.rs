@@ -230,18 +230,18 @@ impl Rung {
         task: &VideoTask,
         feeds: &Receiver<Feed>,
     ) -> Result<TrackPart, TaskError> {
-        let mut look = Look::new(task, rendition);
+        let mut look = Look::new(task, rendition, self.encoder.family());
         while let Ok(feed) = feeds.recv() {
             match feed {
                 Feed::Picture(picture, idr) => {
                     look.goes_in(&picture)?;
                     let packets = self.encode.time(|| self.encoder.push(picture, idr))?;
-                    look.comes_out(&packets, self.encoder.decoder_config());
+                    look.comes_out(&packets, self.encoder.decoder_config())?;
                     self.cut(packets)?;
                 }
                 Feed::End(end) => {
                     let packets = self.encode.time(|| self.encoder.finish())?;
-                    look.comes_out(&packets, self.encoder.decoder_config());
+                    look.comes_out(&packets, self.encoder.decoder_config())?;
                     self.cut(packets)?;
                     let last = self.segmenter.finish(end)?;
                     self.hand_out(last);

@@ -69,11 +69,8 @@ impl ActiveJob {
             }
         }
         if let Receipt::Video(video) = &receipt
-            && let Some(misfit) = self.misfit(video)
+            && !self.fits((name, attempt), worker, video, now_ms, out)
         {
-            if self.is_current(name, attempt) {
-                self.pin(name, worker, misfit, now_ms, out);
-            }
             return Claim::Misfit;
         }
         if let Receipt::Index(index) = &receipt {
@@ -139,7 +136,7 @@ impl ActiveJob {
     }
 
     /// Whether it is the attempt that the task waits for.
-    fn is_current(&self, name: TaskName, attempt: AttemptId) -> bool {
+    pub(super) fn is_current(&self, name: TaskName, attempt: AttemptId) -> bool {
         let waits = |task: &ActiveTask| task.record.attempt == attempt && task.record.state == TaskState::Out;
         self.tasks.get(&name).is_some_and(waits)
     }
@@ -151,7 +148,10 @@ impl ActiveJob {
             let unable: Vec<&WorkerId> =
                 failures.filter_map(|failure| failure.worker.as_ref()).chain([worker]).collect();
             let others = workers.others_differ(&unable);
-            let elsewhere = others || (code == retry::FAMILY_UNAVAILABLE && self.pin_to_software());
+            let unavailable = code == retry::FAMILY_UNAVAILABLE;
+            // One other is asked for a family; then software makes it.
+            let asked = task.record.failures.iter().any(|failure| failure.code == code);
+            let elsewhere = if unavailable && (asked || !others) { self.pin_to_software(name) } else { others };
             self.tasks.entry(name).and_modify(|task| task.elsewhere = elsewhere);
         }
     }

@@ -148,8 +148,10 @@ impl ActiveJob {
         if let Some(index) = self.tasks.get_mut(&TaskName::Index).filter(|_| again) {
             index.wait_until(0);
             index.record.handed_out_ms = None;
-            let error =
-                TaskError::transient(retry::PARTS_MISSING, "packet lists or packets that it had written are gone");
+            let error = TaskError::transient(
+                retry::PARTS_MISSING,
+                "packet lists or packets that tasks need are not there any more",
+            );
             self.count_failure(TaskName::Index, error, None, now_ms, out);
         }
         again

@@ -70,7 +70,7 @@ fn master_means_done() {
 /// What never fits: see also `families.rs`.
 #[test]
 fn one_decoder_config_a_track() {
-    let source = Source::default();
+    let source = Source { length_ms: 600_000, ..Source::default() };
     let mut world = indexed(&source);
     for name in [TaskName::Video(0), TaskName::Audio(0)] {
         let task = world.take(name);

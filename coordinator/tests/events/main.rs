@@ -5,6 +5,7 @@ mod classes;
 mod counting;
 mod families;
 mod fleet;
+mod giving_way;
 mod invariants;
 mod looping;
 mod requests;

@@ -106,7 +106,9 @@ impl EncoderPlan {
         match self.rendition.codec {
             VideoCodec::H264 => {
                 let level = level::h264(*width_px, *height_px, fps, rate.maxrate_bps, rate.bufsize_bits);
-                let gop = "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0:stitchable=1:threads=1";
+                // x264 writes the lowest profile that has the tools in use: without 8 × 8 transforms (`ultrafast`) that is
+                // not the High of GPUs, and no track could have both.
+                let gop = "keyint=infinite:min-keyint=1:scenecut=0:open-gop=0:stitchable=1:threads=1:8x8dct=1";
                 // Other ids, fewer reference frames and no reordering: as unlike as one track bears.
                 let stand_in = format!(":sps-id={}:ref=1:bframes=0", Family::StandIn.parameter_set_id());
                 let family = if self.pin == Some(Family::StandIn) { &stand_in } else { "" };
@@ -267,6 +269,8 @@ impl Encoder for Libav {
 
 #[cfg(test)]
 mod tests {
+    use shared::rendition::RateControl;
+
     use super::*;
 
     #[test]
@@ -279,5 +283,35 @@ mod tests {
             assert!(b * (1.0 + INITIAL_FILL) <= buffer + 2000.0);
         }
         assert_eq!(Vbv::of_chunk(5_000_000, 10_000_000, None).maxrate_kbps, 5_000);
+    }
+
+    /// Whatever a card began, software goes on with, so its sets say what those of cards do.
+    #[test]
+    fn every_speed_has_the_profile_and_level_of_gpus() {
+        let presets = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"];
+        for (codec, told) in [(VideoCodec::H264, "avc1.64001f"), (VideoCodec::Hevc, "hvc1.1.6.L93.90")] {
+            for preset in presets {
+                let rate = RateControl { crf: 23.0, maxrate_bps: 3_000_000, bufsize_bits: 6_000_000 };
+                let rendition = VideoRendition {
+                    name: "720".into(),
+                    codec,
+                    width_px: 1280,
+                    height_px: 720,
+                    rate,
+                    preset: preset.into(),
+                };
+                let plan = EncoderPlan {
+                    vbv: Vbv::of_chunk(rate.maxrate_bps, rate.bufsize_bits, Some(6.0)),
+                    rendition,
+                    pin: None,
+                    timescale: 12_800,
+                    frames_per_second: 25.0,
+                    frame_rate: (25, 1),
+                    color: (1, 1, 1),
+                };
+                let software = Libav::open(&plan).unwrap();
+                assert_eq!(software.decoder_config().codecs().unwrap(), told, "{preset}");
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, error_span, info, warn};
 
 use super::Shared;
 use super::attempt::{Attempt, Stop};
+use super::gpus::Seat;
 use super::ladder::{Fall, Ladder};
 use super::trace::Recording;
 use crate::slot::Slot;
@@ -234,7 +235,7 @@ impl SlotLoop {
         let task = attempt.task();
         let seat = shared.gpus.seat(task, self.class());
         let mut ladder = Ladder::new(seat.as_ref().map_or(Placement::SOFTWARE, |seat| seat.placement));
-        let mut fallbacks = Vec::new();
+        let (mut fallbacks, mut blamed) = (Vec::new(), None);
         attempt.begin().await?;
         loop {
             let seat = seat.as_ref().filter(|_| ladder.now().needs_gpu());
@@ -250,6 +251,8 @@ impl SlotLoop {
             };
             let error = match attempt.run(slot, order).await {
                 Ok(mut receipt) => {
+                    // Once for each attempt, and only now: what fails without the card too is the input's fault.
+                    blamed.into_iter().for_each(Seat::blame);
                     receipt.fell_back(fallbacks);
                     return Ok(receipt);
                 }
@@ -259,9 +262,7 @@ impl SlotLoop {
             let (Some(seat), Some(fall)) = (seat, Fall::of(&error)) else { return Err(error.into()) };
             let TaskError { code, message, .. } = &error;
             warn!(task = %task.id, gpu = seat.card.uuid, placement = %ladder.now(), code, text = message, "falls back");
-            if fall.blamed {
-                seat.blame();
-            }
+            blamed = blamed.or(fall.blamed.then_some(seat));
             let fallback = Fallback::new(fall.stage, format!("{message} ({code})"));
             recording.iter_mut().for_each(|recording| recording.fell_back(&fallback));
             fallbacks.push(fallback);
