@@ -95,6 +95,8 @@ pub struct Farm {
     await_gpu_ms: u64,
     /// The highest attempt number of jobs that are gone.
     forgotten: AttemptId,
+    /// When it was last looked what can be handed out.
+    handed_out_ms: u64,
     /// Of the last view.
     sequence: u64,
     /// How long jobs that have ended are kept here; `None`: for ever.
@@ -116,6 +118,7 @@ impl Farm {
             gpu_seen_ms: 0,
             await_gpu_ms: 0,
             forgotten,
+            handed_out_ms: 0,
             sequence: 0,
             keep_finished_ms: None,
             look_ms: 0,

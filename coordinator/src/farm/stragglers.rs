@@ -16,6 +16,8 @@ use crate::retry;
 
 /// Chunks that tell how long a chunk takes.
 const ENOUGH_CHUNKS: usize = 3;
+/// Chunks that tell it as well as all of them.
+const MOST_CHUNKS: usize = 99;
 /// How much slower than nearly all others an attempt is that gets a rival, in percent.
 const SLOW_PERCENT: u64 = 150;
 /// An attempt younger than this is no straggler.
@@ -87,7 +89,7 @@ impl ActiveJob {
             }
             _ => None,
         });
-        let mut paces: Vec<u64> = others.collect();
+        let mut paces: Vec<u64> = others.take(MOST_CHUNKS).collect();
         if paces.len() < ENOUGH_CHUNKS {
             return None;
         }

@@ -68,6 +68,21 @@ fn a_job_of_a_thousand_tasks_is_not_shown_at_every_step_of_one() {
 }
 
 #[test]
+fn a_farm_of_a_thousand_tasks_is_not_looked_through_at_the_end_of_each() {
+    let source = Source { length_ms: 8 * 3_600_000, ..Source::default() };
+    let mut world = indexed(&source);
+    world.wait(500);
+    let queued = world.names().len();
+    for number in 0..2 {
+        let chunk = world.take(TaskName::Video(number));
+        world.reports(source.work(&chunk));
+    }
+    assert_eq!(world.names().len(), queued - 2);
+    world.wait(500);
+    assert_eq!(world.names().len(), queued);
+}
+
+#[test]
 fn the_queue_is_kept_short_and_starts_with_what_can_be_played() {
     let world = indexed(&Source::default());
     assert_eq!(world.names(), ["video-000000", "video-000001", "video-000002", "audio-000000"]);
