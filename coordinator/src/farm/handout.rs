@@ -15,12 +15,12 @@ const TASKS_A_MS: usize = 512;
 impl Farm {
     /// Hands out what fits into the queue: all saves first, so that they are one transaction.
     pub(super) fn hand_out(&mut self, now_ms: u64, out: &mut Vec<Command>) {
-        self.place(now_ms, out);
         let tasks: usize = self.jobs.values().map(|job| job.tasks.len()).sum();
         if now_ms.saturating_sub(self.handed_out_ms) < (tasks / TASKS_A_MS) as u64 {
             return; // the next tick will do
         }
         self.handed_out_ms = now_ms;
+        self.place(now_ms, out);
         let mut tasks = Vec::new();
         for class in Class::ALL {
             self.hand_out_to(class, now_ms, out, &mut tasks);
