@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What can be said of the files in deploy/ without starting a farm: compose.yml and the schema of its kind, the Dockerfile, the
-brokers' configuration, units, shell scripts, links in documents. `make deploy-check` runs it with the tools that it takes."""
+brokers' configuration, units, shell scripts. `make deploy-check` runs it with the tools that it takes."""
 
 import json
 import os
@@ -136,13 +136,6 @@ def scripts():
         complaints.extend(f"make-secrets: {file} is readable by others" for file in others)
 
 
-def documents():
-    for document in DEPLOY.glob("*.md"):
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
-            if not (document.parent / link).exists():
-                complaints.append(f"{document.name}: {link} is not there")
-
-
 def main():
     file = compose()
     schema(file)
@@ -150,7 +143,6 @@ def main():
     broker()
     units()
     scripts()
-    documents()
     check("Dockerfile", tool("hadolint"), "--failure-threshold", "info", compose_file.DOCKERFILE)
     for complaint in complaints:
         print(complaint)

@@ -12,6 +12,7 @@ mod declare;
 mod otlp;
 mod queue;
 mod renditions;
+mod sender;
 mod storage;
 mod traces;
 

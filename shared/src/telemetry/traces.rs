@@ -1,14 +1,10 @@
-//! Sending spans to a collector: OTLP over gRPC.
-//!
-//! Nothing that works waits for it: spans wait in a queue of [`MOST_WAITING`], what finds no room there is lost, and lost
-//! spans are counted. A collector that is away is asked again and again, and the log says so once.
+//! Where spans are sent to, and whether any are.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounterVec, Registry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -16,28 +12,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Status};
 use tracing::{info, warn};
 
 use super::declare::{Declare, each};
-use super::otlp::{Teller, resource_spans};
+use super::otlp::Teller;
+use super::sender::Sender;
 use crate::config::Secret;
-use crate::trace::{Span, Tracer};
+use crate::trace::Tracer;
 
-/// Spans that may wait to be sent: some minutes of a busy coordinator.
+/// Spans that may wait to be sent: some minutes of a busy coordinator. What finds no room is lost.
 const MOST_WAITING: usize = 8_192;
-/// Spans of one request.
-const MOST_TOGETHER: usize = 512;
-/// For so long spans wait for others to be sent with.
-const GATHER: Duration = Duration::from_secs(1);
 /// Time for one request.
 const ANSWER: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
-/// Before a collector that is away is asked again; doubled each time, up to the second.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Time for what is left when the program ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Where the headers are, as OpenTelemetry has it: `name=value`, separated by commas, `%XX` for what has another meaning.
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
@@ -122,7 +109,7 @@ impl TelemetryConfig {
         let told = "Spans that were to be sent to the collector, by what became of them.";
         let declare = Declare::new(registry, &program);
         let counted: IntCounterVec = declare.counters("spans_total", told, ["outcome"], &each(["sent", "lost"]));
-        let [sent, lost] = ["sent", "lost"].map(|outcome| counted.with_label_values(&[outcome]));
+        let counts = ["sent", "lost"].map(|outcome| counted.with_label_values(&[outcome]));
         if self.otlp_endpoint.is_empty() {
             return Ok((Tracer::default(), None));
         }
@@ -132,17 +119,8 @@ impl TelemetryConfig {
         }
         let (way, spans) = mpsc::channel(MOST_WAITING);
         let tracer = Tracer::new(self.sample_percent, way);
-        let sender = Sender {
-            collector: TraceServiceClient::new(self.channel()?),
-            headers,
-            teller,
-            spans,
-            batch: Vec::new(),
-            tracer: tracer.clone(),
-            sent,
-            lost,
-            away: false,
-        };
+        let collector = TraceServiceClient::new(self.channel()?);
+        let sender = Sender::new(collector, headers, teller, tracer.clone(), spans, counts);
         info!(endpoint = self.otlp_endpoint, sample_percent = self.sample_percent, "traces are sent");
         Ok((tracer, Some(tasks.spawn(sender.run(ended)))))
     }
@@ -187,116 +165,6 @@ fn percent_decoded(text: &str) -> Option<String> {
         bytes.extend(&part.as_bytes()[2..]);
     }
     String::from_utf8(bytes).ok()
-}
-
-/// The way to the collector.
-struct Sender {
-    collector: TraceServiceClient<Channel>,
-    headers: MetadataMap,
-    teller: Teller,
-    spans: mpsc::Receiver<Span>,
-    /// Taken from the queue, and neither sent nor given up.
-    batch: Vec<Span>,
-    tracer: Tracer,
-    sent: IntCounter,
-    lost: IntCounter,
-    /// The collector has not taken what it was sent last, and the log says so.
-    away: bool,
-}
-
-impl Sender {
-    async fn run(mut self, ended: CancellationToken) {
-        ended.run_until_cancelled(self.send_as_they_come()).await;
-        self.spans.close();
-        // Whether all is sent can be seen by what is left.
-        let _ = tokio::time::timeout(LAST_WORDS, self.send_the_rest()).await;
-        let left = self.batch.len() + self.spans.len();
-        if left > 0 {
-            self.lost.inc_by(left as u64);
-            warn!(spans = left, "the collector has not taken the last spans");
-        }
-    }
-
-    async fn send_as_they_come(&mut self) {
-        loop {
-            self.gather().await;
-            let mut pause = FIRST_PAUSE;
-            while !self.send().await {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-    }
-
-    async fn send_the_rest(&mut self) {
-        loop {
-            if !self.batch.is_empty() && !self.send().await {
-                return;
-            }
-            if self.spans.recv_many(&mut self.batch, MOST_TOGETHER).await == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Waits for a span, and a moment for others.
-    async fn gather(&mut self) {
-        self.spans.recv_many(&mut self.batch, MOST_TOGETHER).await;
-        let more = async {
-            while self.batch.len() < MOST_TOGETHER {
-                let room = MOST_TOGETHER - self.batch.len();
-                self.spans.recv_many(&mut self.batch, room).await;
-            }
-        };
-        // What has come by then is in the batch.
-        let _ = tokio::time::timeout(GATHER, more).await;
-    }
-
-    /// Says whether the batch is done with: the collector has taken it, or will never.
-    async fn send(&mut self) -> bool {
-        self.lost.inc_by(self.tracer.take_lost());
-        let resource_spans = vec![resource_spans(&self.teller, &self.batch)];
-        let mut request = Request::new(ExportTraceServiceRequest { resource_spans });
-        *request.metadata_mut() = self.headers.clone();
-        let count = self.batch.len() as u64;
-        match self.collector.export(request).await {
-            Ok(answer) => {
-                let refused = answer.into_inner().partial_success.map_or(0, |partial| partial.rejected_spans);
-                let refused = u64::try_from(refused).unwrap_or(0).min(count);
-                self.lost.inc_by(refused);
-                self.sent.inc_by(count - refused);
-                if std::mem::take(&mut self.away) {
-                    info!("traces are sent again");
-                }
-            }
-            Err(status) => {
-                let (code, message, again) = (status.code(), status.message(), may_pass(&status));
-                if !std::mem::replace(&mut self.away, true) {
-                    warn!(?code, message, again, "the collector does not take spans");
-                }
-                if again {
-                    return false;
-                }
-                self.lost.inc_by(count);
-            }
-        }
-        self.batch.clear();
-        true
-    }
-}
-
-/// Whether the same spans may be sent again (OTLP, "Failures").
-fn may_pass(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss
-    )
 }
 
 #[cfg(test)]
