@@ -11,6 +11,7 @@ use proto::v1;
 mod support;
 
 use support::cluster::{Cluster, LEASE_S, Parts};
+use support::right::assert_judged_right;
 use support::{Presentation, clip, run, transcode};
 
 /// What fail-over may take beyond the lease.
@@ -86,17 +87,6 @@ fn farm(cluster: &Cluster, coordinator: usize, args: &[&str]) -> Output {
     output
 }
 
-/// Says what the judge of the project says, where it is at hand.
-fn assert_right(source: &Path, made: &Path) {
-    let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/tools/check_presentation.py");
-    if !judge.is_file() {
-        eprintln!("SKIPPED: {} is not here", judge.display());
-        return;
-    }
-    let said = run(Command::new("python3").arg(judge).args([source, made]));
-    assert!(said.contains("right"), "{said}");
-}
-
 #[tokio::test]
 async fn three_of_everything_make_the_bytes_of_one_machine_by_the_command_line() {
     let parts = Parts { coordinators: 3, workers: 3, nats: 3, s3: true, ..Parts::default() };
@@ -115,6 +105,6 @@ async fn three_of_everything_make_the_bytes_of_one_machine_by_the_command_line()
     assert_eq!(got["state"], "JOB_STATE_SUCCEEDED", "{got}");
     let made = cluster.fetch("made").await;
     assert_same(&source, &made);
-    assert_right(&source, &made);
+    assert_judged_right(&source, &made);
     assert_eq!(cluster.list("work").await, [""; 0], "what lay there is gone with the job");
 }

@@ -1,93 +1,21 @@
 //! `farm serve` and the commands that ask it.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proto::v1;
-use proto::v1::job_service_client::JobServiceClient;
 use serde_json::Value;
-use tempfile::TempDir;
 use tonic::transport::Channel;
 
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 mod support;
 
-use support::{Presentation, clip, folder};
+use support::served::Served;
+use support::{Presentation, clip};
 
 /// Far beyond the slowest job of these tests.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// A farm being served, and a folder for what it makes.
-struct Served {
-    child: Child,
-    address: String,
-    folder: TempDir,
-}
-
-impl Served {
-    fn start() -> Self {
-        let folder = folder();
-        let (child, address) = serve(folder.path());
-        Self { child, address, folder }
-    }
-
-    /// `farm ARGS` against it.
-    fn farm(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
-        command.args(args).env("FARM_SERVER", &self.address).env_remove("RUST_LOG").env_remove("FARM_KEY");
-        command.output().unwrap()
-    }
-
-    /// What it prints as JSON, a value a line; the command must succeed.
-    fn json(&self, args: &[&str]) -> Vec<Value> {
-        let output = self.farm(&[args, &["--json"]].concat());
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn submit(&self, source: &str, options: &[&str]) -> String {
-        let source = clip(source);
-        let job = self.json(&[&["job", "submit", source.to_str().unwrap()], options].concat());
-        job[0]["id"].as_str().unwrap().to_owned()
-    }
-
-    fn out(&self, job: &str) -> PathBuf {
-        self.folder.path().join("data/out").join(job)
-    }
-
-    /// Kills it as the kernel would, and serves the same folder again.
-    fn kill_and_start(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.child, self.address) = serve(self.folder.path());
-    }
-
-    async fn jobs(&self) -> JobServiceClient<Channel> {
-        JobServiceClient::connect(self.address.clone()).await.unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts `farm serve` in a folder; returns its address once it answers.
-fn serve(folder: &Path) -> (Child, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--slots", "2", "--data"]).arg(folder.join("data"));
-    let mut child = command.env_remove("RUST_LOG").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first = lines.next().unwrap().unwrap();
-    let address = first.split_whitespace().nth(1).unwrap().to_owned();
-    (child, address)
-}
 
 /// Looks until it is so.
 async fn until(what: &str, limit: Duration, so: impl Fn() -> bool) {
@@ -151,7 +79,7 @@ fn killed_in_the_middle_it_goes_on_and_the_watcher_notices_nothing() {
     let mut farm = Served::start();
     let source = clip("bunny_720p25.mp4");
     let options = ["--segment", "2s", "--rungs", "360", "--preset", "ultrafast"];
-    let job = farm.submit("bunny_720p25.mp4", &options);
+    let job = farm.submit(&source, &options);
     let begin = Instant::now();
     let done = |farm: &Served| farm.json(&["job", "get", &job])[0]["progress"]["chunks_done"].as_u64().unwrap();
     while done(&farm) == 0 {
@@ -168,7 +96,7 @@ fn killed_in_the_middle_it_goes_on_and_the_watcher_notices_nothing() {
 #[tokio::test]
 async fn called_off_it_leaves_nothing_within_five_seconds() {
     let farm = Served::start();
-    let job = farm.submit("bunny_720p25.mp4", &["--segment", "2s"]);
+    let job = farm.submit(&clip("bunny_720p25.mp4"), &["--segment", "2s"]);
     let playable = farm.json(&["job", "get", &job, "--wait-for", "running"]);
     assert_ne!(playable[0]["state"], "JOB_STATE_FAILED");
     assert!(farm.farm(&["job", "cancel", &job]).status.success());

@@ -1,165 +1,55 @@
 //! Index and encode real clips chunk by chunk, in this process, and let FFmpeg judge the joined track.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use shared::cmaf::{InitKind, InitSegment, reorder_delay};
-use shared::error::{ErrorKind, TaskError};
+use shared::error::ErrorKind;
 use shared::family::Family;
-use shared::index::{Gop, ListRef, PacketList, Place, packed_key};
-use shared::rendition::{RateControl, VideoCodec, VideoRendition};
-use shared::source::{Color, SourceInfo};
-use shared::task::{IndexReport, IndexTask, Transform, VideoReceipt, VideoTask};
-use shared::time::{MediaTime, SegmentGrid};
-use worker::index::index_source;
-use worker::source::ByteSource;
-use worker::task::{Emission, Inputs, Objects};
+use shared::rendition::RateControl;
+use shared::task::{VideoReceipt, VideoTask};
+use shared::time::SegmentGrid;
+use worker::task::Emission;
 use worker::video::encode_chunk;
 
-fn clip(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../farm/tests/media").join(name)
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/indexed.rs"]
+mod indexed;
+
+use indexed::{Indexed, clip, index};
+
+/// A chunk of one segment; `family` has to make the large rendition.
+fn segment(indexed: &Indexed, number: u64, cut: (SegmentGrid, u64), family: Family) -> VideoTask {
+    VideoTask { pins: BTreeMap::from([("large".into(), family)]), ..indexed.segment(number, cut) }
 }
 
-/// An indexed source with what the index task stored.
-struct Indexed {
-    source: PathBuf,
-    stored: tempfile::TempDir,
-    info: SourceInfo,
-    gops: Vec<Gop>,
-    rate: RateControl,
-    /// Who makes the large rendition of every second chunk.
-    second: Family,
-}
-
-fn index(source: &Path) -> Result<Indexed, TaskError> {
-    let stored = tempfile::tempdir().unwrap();
-    let (mut info, mut gops) = (None, Vec::new());
-    let mut emit = |emission| {
-        match emission {
-            Emission::Object { key, bytes, .. } => {
-                let path = stored.path().join(key);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, bytes).unwrap();
+/// All chunks, a segment each, of which `second` makes every second; returns the receipts and the joined track of each
+/// rendition.
+fn encode(indexed: &Indexed, segment_ms: u32, second: Family) -> (Vec<VideoReceipt>, Vec<Vec<u8>>) {
+    let grid = SegmentGrid::new(segment_ms).unwrap();
+    let cut = (grid, indexed.segments(grid));
+    let mut receipts = Vec::new();
+    let mut tracks: Vec<Vec<u8>> = vec![Vec::new(); 2];
+    for number in 0..cut.1 {
+        let family = if number % 2 == 1 { second } else { Family::default() };
+        let task = segment(indexed, number, cut, family);
+        let mut emit = |emission| {
+            if let Emission::Object { key, bytes, .. } = emission {
+                let rung = task.renditions.iter().position(|rendition| key.starts_with(&rendition.name)).unwrap();
+                tracks[rung].extend(bytes);
             }
-            Emission::Index(IndexReport::Source(found)) => info = Some(found),
-            Emission::Index(IndexReport::Gops(mut more)) => gops.append(&mut more),
-            Emission::Index(IndexReport::Audio { .. }) | Emission::Progress(_) => {}
-        }
-        Ok(())
-    };
-    index_source(
-        &IndexTask { max_pixels: 8192 * 8192, growing_ms: None },
-        &ByteSource::of_file(File::open(source).unwrap()).unwrap(),
-        &mut emit,
-    )?;
-    let rate = RateControl { crf: 23.0, maxrate_bps: 5_000_000, bufsize_bits: 10_000_000 };
-    Ok(Indexed {
-        source: source.to_owned(),
-        stored,
-        info: info.expect("a source"),
-        gops,
-        rate,
-        second: Family::default(),
-    })
-}
-
-impl Indexed {
-    fn read(&self, list: ListRef) -> PacketList {
-        let bytes = std::fs::read(self.stored.path().join(list.key())).unwrap();
-        PacketList::decode(&bytes[list.offset as usize..][..list.len as usize]).unwrap()
-    }
-
-    fn inputs(&self, lists: &[ListRef]) -> Inputs {
-        let lists: Vec<PacketList> = lists.iter().map(|list| self.read(*list)).collect();
-        let stream = self.info.video.as_ref().unwrap().index;
-        let mut files = HashMap::from([(Place::Source, File::open(&self.source).unwrap())]);
-        for place in lists.iter().flat_map(|list| &list.packets).map(|packet| packet.place) {
-            if let Place::Packed(number) = place {
-                let path = self.stored.path().join(packed_key(stream, number));
-                files.entry(place).or_insert_with(|| File::open(path).unwrap());
-            }
-        }
-        Inputs { lists, objects: Objects(files), ..Inputs::default() }
-    }
-
-    /// A chunk of every segment: the hardest case.
-    fn task(&self, segment: u64, count: u64, grid: SegmentGrid) -> VideoTask {
-        let stream = self.info.video.clone().unwrap();
-        let start = grid.start_of(segment, stream.timescale);
-        let end = (segment + 1 < count).then(|| grid.start_of(segment + 1, stream.timescale));
-        let from = self.gops.iter().rposition(|gop| gop.start <= start).unwrap_or(0);
-        let to = end.and_then(|end| self.gops.iter().position(|gop| gop.frames > 0 && gop.last >= end));
-        let lists = self.gops[from..to.map_or(self.gops.len(), |to| to + 1)].iter().map(|gop| gop.list).collect();
-        let (width, height) = stream.display_size();
-        let rendition = |name: &str, scale: u32| VideoRendition {
-            name: name.into(),
-            codec: VideoCodec::H264,
-            width_px: (width / scale) & !1,
-            height_px: (height / scale) & !1,
-            rate: self.rate,
-            preset: "veryfast".into(),
+            Ok(())
         };
-        VideoTask {
-            lists,
-            start,
-            end,
-            grid,
-            segment_count: Some(count),
-            transform: Transform {
-                rotation: stream.rotation,
-                mirror: stream.mirrored,
-                deinterlace: stream.interlaced,
-                tone_map: false,
-            },
-            color: Color { full_range: false, ..stream.color },
-            renditions: vec![rendition("large", 1), rendition("small", 2)],
-            images: None,
-            pins: BTreeMap::from([("large".into(), if segment % 2 == 1 { self.second } else { Family::default() })]),
-            stream,
-        }
+        receipts.push(encode_chunk(&task, &indexed.inputs(&task.lists), &mut emit).unwrap());
     }
-
-    /// All chunks; returns the receipts and the joined track of each rendition.
-    fn encode(&self, segment_ms: u32) -> (Vec<VideoReceipt>, Vec<Vec<u8>>) {
-        let grid = SegmentGrid::new(segment_ms).unwrap();
-        let timescale = self.info.video.as_ref().unwrap().timescale;
-        let end = self.gops.iter().map(|gop| gop.end).max().unwrap();
-        let count = if self.info.video.as_ref().unwrap().timing != shared::source::Timing::Packets {
-            1
-        } else {
-            grid.count_until(MediaTime::new(end, timescale))
-        };
-        let mut receipts = Vec::new();
-        let mut tracks: Vec<Vec<u8>> = vec![Vec::new(); 2];
-        for segment in 0..count {
-            let task = self.task(segment, count, grid);
-            let mut emit = |emission| {
-                if let Emission::Object { key, bytes, .. } = emission {
-                    let rung = task.renditions.iter().position(|rendition| key.starts_with(&rendition.name)).unwrap();
-                    tracks[rung].extend(bytes);
-                }
-                Ok(())
-            };
-            receipts.push(encode_chunk(&task, &self.inputs(&task.lists), &mut emit).unwrap());
-        }
-        for (rung, track) in tracks.iter_mut().enumerate() {
-            let rendition = &self.task(0, count, grid).renditions[rung];
-            let kind = InitKind::Video {
-                width_px: rendition.width_px,
-                height_px: rendition.height_px,
-                color: self.info.video.as_ref().unwrap().color,
-                delay: reorder_delay(timescale, self.info.video.as_ref().unwrap().frame_rate),
-            };
-            let configs = receipts.iter().map(|receipt| receipt.parts[rung].config.clone());
-            let config = configs.reduce(|one, other| one.union(&other).unwrap()).unwrap();
-            let init = InitSegment { kind, timescale, config, language: "und".into() }.write().unwrap();
-            track.splice(0..0, init.iter().copied());
-        }
-        (receipts, tracks)
+    let task = indexed.segment(0, cut);
+    for (rung, track) in tracks.iter_mut().enumerate() {
+        let configs = receipts.iter().map(|receipt| receipt.parts[rung].config.clone());
+        let config = configs.reduce(|one, other| one.union(&other).unwrap()).unwrap();
+        track.splice(0..0, indexed.init(&task, rung, config));
     }
+    (receipts, tracks)
 }
 
 /// Seconds of each frame, as ffprobe sees them.
@@ -182,9 +72,9 @@ fn frame_times(path: &Path) -> Vec<f64> {
     text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
 }
 
-fn judge(indexed: &Indexed, segment_ms: u32) -> Vec<VideoReceipt> {
+fn judge(indexed: &Indexed, segment_ms: u32, second: Family) -> Vec<VideoReceipt> {
     let source = &indexed.source;
-    let (receipts, tracks) = indexed.encode(segment_ms);
+    let (receipts, tracks) = encode(indexed, segment_ms, second);
     let expected = frame_times(source);
     for receipt in &receipts {
         assert_eq!(receipt.frames, receipt.frames_expected, "{}", source.display());
@@ -243,15 +133,14 @@ fn every_frame_is_made_once_at_its_time() {
         "vfr_slow_motion.mp4",
         "vp9_opus.webm",
     ];
-    clips.iter().for_each(|name| drop(judge(&index(&clip(name)).unwrap(), 2000)));
+    clips.iter().for_each(|name| drop(judge(&index(&clip(name)).unwrap(), 2000, Family::default())));
 }
 
 /// x264 changes its ids, reference frames and reordering from chunk to chunk; the init segment has the sets of both.
 #[test]
 fn chunks_of_two_families_are_one_track() {
     for name in ["bunny_720p25.mp4", "open_gop_2997.mp4"] {
-        let indexed = Indexed { second: Family::StandIn, ..index(&clip(name)).unwrap() };
-        let receipts = judge(&indexed, 2000);
+        let receipts = judge(&index(&clip(name)).unwrap(), 2000, Family::StandIn);
         let [software, both] = [&receipts[0], &receipts[1]].map(|receipt| &receipt.parts[0].config);
         assert_eq!(both.union(software).unwrap(), *both, "software's sets are there before it has to step in");
         let families = receipts.iter().map(|receipt| receipt.parts[0].family);
@@ -262,8 +151,8 @@ fn chunks_of_two_families_are_one_track() {
 
 #[test]
 fn a_family_that_is_not_here_is_said_to_be_missing() {
-    let indexed = Indexed { second: Family::NvencAda, ..index(&clip("bunny_720p25.mp4")).unwrap() };
-    let task = indexed.task(1, 3, SegmentGrid::new(2000).unwrap());
+    let indexed = index(&clip("bunny_720p25.mp4")).unwrap();
+    let task = segment(&indexed, 1, (SegmentGrid::new(2000).unwrap(), 3), Family::NvencAda);
     let error = encode_chunk(&task, &indexed.inputs(&task.lists), &mut |_| Ok(())).unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unsupported, "family_unavailable"));
     assert_eq!(error.message, "large has to be made by nvenc-ada, and no such h264 encoder is here");
@@ -274,13 +163,13 @@ fn a_family_that_is_not_here_is_said_to_be_missing() {
 fn the_joined_track_keeps_the_declared_buffer() {
     let mut indexed = index(&clip("bunny_720p25.mp4")).unwrap();
     indexed.rate = RateControl { crf: 10.0, maxrate_bps: 1_500_000, bufsize_bits: 3_000_000 };
-    let (receipts, tracks) = indexed.encode(2000);
+    let (receipts, tracks) = encode(&indexed, 2000, Family::default());
     let rate = indexed.rate;
     let mut file = tempfile::NamedTempFile::with_suffix(".mp4").unwrap();
     file.write_all(&tracks[0]).unwrap();
     let sizes = packet_sizes(file.path());
     assert_eq!(sizes.len() as u64, receipts.iter().map(|receipt| receipt.frames).sum::<u64>());
-    let per_frame = f64::from(rate.maxrate_bps) / indexed.info.video.as_ref().unwrap().frame_rate.per_second();
+    let per_frame = f64::from(rate.maxrate_bps) / indexed.stream().frame_rate.per_second();
     let (buffer, mut fill) = (f64::from(rate.bufsize_bits), 0.9 * f64::from(rate.bufsize_bits) / 1.9);
     let total: u64 = sizes.iter().sum();
     assert!(total as f64 * 8.0 > per_frame * sizes.len() as f64 * 0.6, "the ceiling is not reached: nothing is tested");
@@ -322,7 +211,7 @@ fn a_recording_that_begins_long_before_a_key_frame_keeps_its_picture() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[whole.len() / 188 / 12 * 188..]).unwrap();
     let indexed = index(&path).unwrap();
-    let video = indexed.info.video.expect("a video stream");
+    let video = indexed.stream();
     assert_eq!((video.width_px, video.height_px), (160, 120));
     assert_eq!(indexed.gops.iter().map(|gop| gop.frames).sum::<u32>(), 90);
     let seconds = indexed.gops[0].first / i64::from(video.timescale.get());

@@ -16,7 +16,7 @@ use shared::testing::{Server, free_port, servers};
 use tempfile::TempDir;
 
 use client::Client;
-pub use program::{Program, Settings, children};
+pub use program::{Program, Settings};
 
 /// No part takes longer to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,6 +6,9 @@ pub mod cluster;
 pub mod players;
 pub mod presentation;
 pub mod probe;
+pub mod processes;
+pub mod right;
+pub mod served;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,18 +1,22 @@
 //! Chunks in every placement: frames right, and where the receipt says.
 
+use std::path::Path;
 use std::process::Command;
 
+use shared::family::Family;
 use shared::fleet::Class;
 use shared::rendition::VideoCodec;
 use shared::task::{Outcome, Receipt, VideoReceipt, VideoTask};
 
-use crate::scene::{Crew, Machine, Source};
+use crate::indexed::{Indexed, clip, index};
+use crate::pictures::{hdr, made, turned};
+use crate::scene::{Crew, Machine, track};
 
 /// FFmpeg decodes every promised frame of each rendition, without a word.
-fn judge(source: &Source, task: &VideoTask, receipt: &VideoReceipt) {
+fn judge(source: &Indexed, task: &VideoTask, receipt: &VideoReceipt) {
     assert_eq!(receipt.frames, receipt.frames_expected);
     for rung in 0..task.renditions.len() {
-        let file = source.track(task, receipt, rung);
+        let file = track(source, task, receipt, rung);
         let decode = ["-v", "warning", "-xerror", "-i"];
         let said = Command::new("ffmpeg").args(decode).arg(file.path()).args(["-f", "null", "-"]).output().unwrap();
         let complaints = String::from_utf8_lossy(&said.stderr);
@@ -27,11 +31,11 @@ fn judge(source: &Source, task: &VideoTask, receipt: &VideoReceipt) {
     }
 }
 
-async fn make(machine: &Machine, clip: &str, codec: VideoCodec, class: Class) -> VideoReceipt {
-    let (source, crew) = (Source::new(clip), Crew::start(machine));
+async fn make(machine: &Machine, name: &str, codec: VideoCodec, class: Class) -> VideoReceipt {
+    let (source, crew) = (index(&clip(name)).unwrap(), Crew::start(machine));
     let ready = crew.heartbeat(|heartbeat| class == Class::Cpu || heartbeat.classes.contains(&class)).await;
     assert_eq!(ready.worker.as_str(), "tester");
-    let task = source.task(codec);
+    let task = source.whole(codec);
     let outcome = crew.make(&source, 0, task.clone(), class).await;
     crew.stop().await;
     let Outcome::Done(Receipt::Video(receipt)) = outcome else { panic!("{outcome:?}") };
@@ -42,10 +46,10 @@ async fn make(machine: &Machine, clip: &str, codec: VideoCodec, class: Class) ->
 #[tokio::test]
 async fn a_chunk_that_never_leaves_the_card_is_right() {
     let machine = Machine::new("l4", "");
-    for (clip, codec) in [("edit_list.mp4", VideoCodec::H264), ("hevc_bframes.mp4", VideoCodec::Hevc)] {
-        let receipt = make(&machine, clip, codec, Class::Gpu).await;
+    for (name, codec) in [("edit_list.mp4", VideoCodec::H264), ("hevc_bframes.mp4", VideoCodec::Hevc)] {
+        let receipt = make(&machine, name, codec, Class::Gpu).await;
         let hardware = &receipt.hardware;
-        assert_eq!(hardware.placement.as_str(), "nvdec+cuda+nvenc", "{clip}");
+        assert_eq!(hardware.placement.as_str(), "nvdec+cuda+nvenc", "{name}");
         assert_eq!((hardware.fallbacks.as_slice(), hardware.uploaded_bytes), (&[][..], 0));
         // One picture of each of two renditions is compared with what came out.
         assert!(hardware.downloaded_bytes < 2 * 854 * 480 * 3 / 2, "{}", hardware.downloaded_bytes);
@@ -53,6 +57,56 @@ async fn a_chunk_that_never_leaves_the_card_is_right() {
         assert!(hardware.gpu.starts_with("GPU-"));
     }
     assert_eq!(machine.complaints(), "");
+}
+
+/// 10 bit, brighter than SDR, and on its side: all three are seen to on the card.
+#[tokio::test]
+async fn an_hdr_recording_that_was_turned_never_leaves_the_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings =
+        ["-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", &hdr("smpte2084")];
+    let source = index(&turned(&made(folder.path(), "pq.mp4", &settings), 90)).unwrap();
+    let (machine, task) = (Machine::new("l4", ""), source.whole(VideoCodec::Hevc));
+    assert!(task.transform.tone_map && task.transform.rotation != 0 && task.renditions[0].width_px < 300);
+    let crew = Crew::start(&machine);
+    crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+    let mut tracks = Vec::new();
+    for (number, class) in [(0, Class::Gpu), (1, Class::Cpu)] {
+        let outcome = crew.make(&source, number, task.clone(), class).await;
+        let Outcome::Done(Receipt::Video(receipt)) = outcome else { panic!("{outcome:?}") };
+        judge(&source, &task, &receipt);
+        let placement = if class == Class::Gpu { "nvdec+cuda+nvenc" } else { "software" };
+        assert_eq!(receipt.hardware.placement.as_str(), placement);
+        tracks.push(track(&source, &task, &receipt, 0));
+    }
+    crew.stop().await;
+    let worst = psnr_db(tracks[0].path(), tracks[1].path()).into_iter().fold(f64::INFINITY, f64::min);
+    assert!(worst > 32.0, "{worst:.1} dB between what the card and what software has made");
+    assert_eq!(machine.complaints(), "");
+}
+
+/// What FFmpeg says of the luma of each picture of two tracks.
+fn psnr_db(one: &Path, other: &Path) -> Vec<f64> {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-nostdin", "-v", "error", "-i"]).arg(one).arg("-i").arg(other);
+    let said = ffmpeg.args(["-lavfi", "psnr=stats_file=-", "-f", "null", "-"]).output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let values = text.lines().filter_map(|line| line.split("psnr_y:").nth(1)?.split_whitespace().next());
+    values.map(|value| value.parse::<f64>().unwrap().min(99.0)).collect()
+}
+
+/// It takes pictures from the host's memory, which the card's own way does not.
+#[tokio::test]
+async fn where_our_way_to_nvenc_is_closed_ffmpeg_goes_its_own() {
+    let machine = Machine::new("t4", "NvEncRegisterResource@1+=8");
+    let receipt = make(&machine, "edit_list.mp4", VideoCodec::H264, Class::Gpu).await;
+    assert_eq!(receipt.hardware.placement.as_str(), "nvdec+cuda+ffmpeg_nvenc", "{:?}", receipt.hardware);
+    assert_eq!(receipt.hardware.fallbacks, []);
+    assert!(
+        receipt.parts.iter().all(|part| part.encoder.starts_with("h264_nvenc") && part.family == Family::FfmpegNvenc)
+    );
+    assert!(receipt.hardware.downloaded_bytes > 0);
 }
 
 #[tokio::test]
@@ -71,9 +125,9 @@ async fn what_the_card_does_not_decode_is_uploaded_once() {
 #[tokio::test]
 async fn a_card_that_only_decodes_helps_x264() {
     let machine = Machine::new("h200", "");
-    let source = Source::new("edit_list.mp4");
+    let source = index(&clip("edit_list.mp4")).unwrap();
     let crew = Crew::start(&machine);
-    let task = source.task(VideoCodec::H264);
+    let task = source.whole(VideoCodec::H264);
     // It has no class of its own, so it can't be told from outside when the card has proven itself: until then, software.
     for number in 0.. {
         let Outcome::Done(Receipt::Video(receipt)) = crew.make(&source, number, task.clone(), Class::Cpu).await else {

@@ -5,31 +5,16 @@ use shared::placement::Stage;
 use shared::rendition::VideoCodec;
 use shared::task::{Outcome, Receipt, VideoReceipt};
 
-use crate::scene::{Crew, Machine, Source};
+use crate::indexed::{clip, index};
+use crate::scene::{Crew, Machine};
 
 /// Lets a card prove itself in good health; then it has a fault.
 async fn make(fault: &str) -> VideoReceipt {
-    let mut machine = Machine::new("l4", "");
-    let ill = Machine::new("l4", fault);
-    let healthy = machine.config.slot_program.clone();
-    // The slots that try out the card are well; those of attempts are told by a file which appears afterwards.
-    let switch = tempfile::tempdir().unwrap();
-    let script = switch.path().join("slot");
-    let line = |args: &[String]| args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
-    let text = format!(
-        "#!/bin/sh\nif [ -e {0}/ill ]; then exec env {1}; else exec env {2}; fi\n",
-        switch.path().display(),
-        line(&ill.config.slot_program.args),
-        line(&healthy.args)
-    );
-    std::fs::write(&script, text).unwrap();
-    machine.config.slot_program =
-        worker::config::SlotProgram { path: "/bin/sh".into(), args: vec![script.to_str().unwrap().into()] };
-
-    let (source, crew) = (Source::new("edit_list.mp4"), Crew::start(&machine));
+    let (machine, source) = (Machine::new("l4", ""), index(&clip("edit_list.mp4")).unwrap());
+    let crew = Crew::start(&machine);
     crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
-    std::fs::write(switch.path().join("ill"), "").unwrap();
-    let outcome = crew.make(&source, 0, source.task(VideoCodec::H264), Class::Gpu).await;
+    machine.play("l4", fault);
+    let outcome = crew.make(&source, 0, source.whole(VideoCodec::H264), Class::Gpu).await;
     crew.stop().await;
     let Outcome::Done(Receipt::Video(receipt)) = outcome else { panic!("{fault}: {outcome:?}") };
     assert_eq!(receipt.frames, receipt.frames_expected, "{fault}");
@@ -88,4 +73,22 @@ async fn a_card_that_is_lost_leaves_software() {
     let receipt = make("device_lost@300").await;
     assert_eq!(receipt.hardware.placement.as_str(), "software", "{:?}", receipt.hardware);
     assert!(!receipt.hardware.fallbacks.is_empty());
+}
+
+/// What the first attempt has read is there for the next, though the store has lost it.
+#[tokio::test]
+async fn inputs_are_fetched_once() {
+    let (mut machine, source) = (Machine::new("l4", ""), index(&clip("hevc_bframes.mp4")).unwrap());
+    machine.config.progress_interval_ms = 0;
+    let crew = Crew::start(&machine);
+    crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+    machine.play("l4", "cuvidDecodePicture@29:hang=1500,cuvidDecodePicture@30=999");
+    crew.begin(&source, 0, source.whole(VideoCodec::H264), Class::Gpu).await;
+    crew.hears(|outcome| matches!(outcome, Outcome::Progress(_))).await;
+    std::fs::remove_dir_all(source.folder.path().join("work")).unwrap();
+    let outcome = crew.hears(|outcome| matches!(outcome, Outcome::Done(_) | Outcome::Failed(_))).await;
+    crew.stop().await;
+    let Outcome::Done(Receipt::Video(receipt)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(receipt.hardware.placement.as_str(), "software+cuda+nvenc");
+    assert_eq!(receipt.frames, receipt.frames_expected);
 }

@@ -5,6 +5,10 @@
 
 mod chunks;
 mod faults;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "../support/indexed.rs"]
+mod indexed;
+mod pictures;
 mod proof;
 mod scene;
 

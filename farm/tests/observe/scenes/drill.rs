@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::load::{profile, spec};
 use crate::scene::Scene;
 use crate::stage::{POISON, ROOM_BYTES, Stage};
-use crate::support::cluster::{Program, children};
+use crate::support::cluster::Program;
+use crate::support::processes::children;
 
 /// Jobs with poisonous files, of which a part is enough to be noticed.
 const MOST_POISON: usize = 8;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::testing::{page, signal};
 
+use super::super::processes::children;
 use super::build::program;
 use super::{PATIENCE, pause};
 
@@ -149,18 +150,4 @@ impl Drop for Program {
 fn spawn(command: &mut Command, log: &Path) -> Child {
     let said = fs::File::options().create(true).append(true).open(log).unwrap();
     command.stderr(said).spawn().unwrap()
-}
-
-/// Processes that a process has started and that live.
-pub fn children(process: u32) -> Vec<u32> {
-    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    ids.filter(|id| parent(*id) == Some(process)).collect()
-}
-
-/// `None` once the process is gone, or is only waited for. Its name, in brackets, may hold anything.
-fn parent(id: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let alive = fields.next()? != "Z";
-    fields.next()?.parse().ok().filter(|_| alive)
 }

@@ -11,6 +11,7 @@
 //!          | "throttled=" number                     clocks are low for these of NVML's reasons, by their bits
 //!          | "encode:corrupt"                        pictures are coded that are not those given
 //!          | "encode:header"                         parameter sets are those of another generation of cards
+//!          | "encode:plain"                          B-frames and look-ahead are refused, though the card says it has them
 //!          | "encode:burst"                          a group of pictures comes out when its last one is in
 //!          | "encode:late"                           a picture is read until its own packet is, not until its output is
 //!          | "decode:corrupt"                        every 8th picture is wrong, and its status says so
@@ -47,6 +48,8 @@ pub struct Faults {
     pub encode_corrupt: bool,
     /// Parameter sets differ from those that the settings lead to.
     pub encode_header: bool,
+    /// What the card says of B-frames and look-ahead is not so.
+    pub encode_plain: bool,
     /// Packets come in groups, as from a card, and not one for each picture.
     pub encode_burst: bool,
     /// An input is the card's until the packet of its own picture is read.
@@ -105,6 +108,7 @@ impl Faults {
         match fault {
             "encode:corrupt" => self.encode_corrupt = true,
             "encode:header" => self.encode_header = true,
+            "encode:plain" => self.encode_plain = true,
             "encode:burst" => self.encode_burst = true,
             "encode:late" => self.encode_late = true,
             "decode:corrupt" => self.decode_corrupt = true,
@@ -199,7 +203,7 @@ mod tests {
         let written = "NvEncEncodePicture@20=20, NvEncLockBitstream@5:hang,cuvidDecodePicture@7+=999,\
                        cuLaunchKernel@2:hang=50,device_lost@30,sessions=1,memory=256,encode:corrupt,encode:header,\
                        encode:burst,encode:late,decode:corrupt,decode:wrong,decode:reuse,lazy_streams,\
-                       xid=79@3,throttled=32";
+                       xid=79@3,throttled=32,encode:plain";
         let faults: Faults = written.parse().unwrap();
         assert_eq!(faults.calls.len(), 4);
         assert_eq!(faults.ending("NvEncEncodePicture", 20), Some(Ending::Status(20)));
@@ -211,6 +215,7 @@ mod tests {
         assert_eq!((faults.device_lost, faults.sessions, faults.memory_mib), (Some(30), Some(1), Some(256)));
         assert!(faults.encode_corrupt && faults.encode_header && faults.encode_burst && faults.lazy_streams);
         assert!(faults.decode_corrupt && faults.decode_wrong && faults.encode_late && faults.decode_reuse);
+        assert!(faults.encode_plain);
         assert_eq!((faults.xids.as_slice(), faults.throttled), (&[(3, 79)][..], Some(32)));
         let full: Faults = "sessions=2:21".parse().unwrap();
         assert_eq!((full.sessions, full.no_session), (Some(2), Some(21)));

@@ -169,6 +169,9 @@ unsafe fn asked(
             Settings::of_config(encodes.codec, init, config, &defaults)
         }
     };
+    if card::faults().encode_plain && (settings.interval > 1 || settings.ahead > 0) {
+        return Err(Refusal::saying(UNSUPPORTED_PARAM, "B-frames and look-ahead are not done here."));
+    }
     note_odd_settings(function, init, &settings, encodes);
     let most = |offset, at_least| init.u32(offset).max(at_least);
     let largest = (
