@@ -3,7 +3,7 @@
 
 mod ffmpeg_nvenc;
 
-use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, picture};
+use ffmpeg_next::{Dictionary, Error, Packet as AvPacket, codec, encoder, format, frame, picture};
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
 use shared::family::Family;
@@ -16,6 +16,9 @@ use crate::task::ffmpeg_error;
 
 /// Share of the decoder buffer that is full when a chunk begins.
 pub(super) const INITIAL_FILL: f64 = 0.9;
+
+/// What libavcodec calls it.
+const SVT_AV1: &str = "libsvtav1";
 
 /// What every chunk's encoder of a rendition is opened with.
 #[derive(Debug, Clone)]
@@ -91,7 +94,7 @@ impl EncoderPlan {
         match self.rendition.codec {
             VideoCodec::H264 => "libx264",
             VideoCodec::Hevc => "libx265",
-            VideoCodec::Av1 => "libsvtav1",
+            VideoCodec::Av1 => SVT_AV1,
         }
     }
 
@@ -139,6 +142,8 @@ pub struct Libav {
     encoder: encoder::Video,
     config: DecoderConfig,
     name: String,
+    /// A picture has gone in.
+    begun: bool,
 }
 
 /// Which of libavcodec's encoders, for messages and for what an error means.
@@ -215,7 +220,7 @@ impl Libav {
         };
         let config = config.map_err(|error| TaskError::bug(format!("{} headers: {error}", driven.library)))?;
         let name = format!("{} (libavcodec {})", driven.library, av::codec_version());
-        Ok(Self { driven, encoder, config, name })
+        Ok(Self { driven, encoder, config, name, begun: false })
     }
 
     fn receive(&mut self) -> Result<Vec<Packet>, TaskError> {
@@ -246,6 +251,7 @@ impl Encoder for Libav {
         let mut frame = picture.to_host()?;
         frame.set_kind(if idr { picture::Type::I } else { picture::Type::None });
         self.encoder.send_frame(&frame).map_err(|error| self.driven.error("encode", error))?;
+        self.begun = true;
         self.receive()
     }
 
@@ -267,11 +273,55 @@ impl Encoder for Libav {
     }
 }
 
+/// SVT-AV1 (1.4) never comes back when it is closed before its first picture, as in a chunk that can't be decoded: it gets one.
+impl Drop for Libav {
+    fn drop(&mut self) {
+        if self.begun || self.driven.library != SVT_AV1 {
+            return;
+        }
+        let mut grey = frame::Video::new(format::Pixel::YUV420P, self.encoder.width(), self.encoder.height());
+        (0..grey.planes()).for_each(|plane| grey.data_mut(plane).fill(128));
+        grey.set_pts(Some(0));
+        // Nothing is left to try where it is refused.
+        let _ = self.encoder.send_frame(&grey);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use shared::rendition::RateControl;
 
     use super::*;
+
+    fn plan(codec: VideoCodec, preset: &str) -> EncoderPlan {
+        let rate = RateControl { crf: 23.0, maxrate_bps: 3_000_000, bufsize_bits: 6_000_000 };
+        let (name, preset) = ("720".into(), preset.into());
+        EncoderPlan {
+            vbv: Vbv::of_chunk(rate.maxrate_bps, rate.bufsize_bits, Some(6.0)),
+            rendition: VideoRendition { name, codec, width_px: 1280, height_px: 720, rate, preset },
+            pin: None,
+            timescale: 12_800,
+            frames_per_second: 25.0,
+            frame_rate: (25, 1),
+            color: (1, 1, 1),
+        }
+    }
+
+    #[test]
+    fn an_encoder_that_no_picture_has_come_to_is_closed_all_the_same() {
+        for codec in [VideoCodec::H264, VideoCodec::Hevc, VideoCodec::Av1] {
+            let plan = plan(codec, if codec == VideoCodec::Av1 { "12" } else { "ultrafast" });
+            let (closed, wait) = mpsc::channel();
+            std::thread::spawn(move || {
+                drop(Libav::open(&plan).unwrap());
+                closed.send(()).unwrap();
+            });
+            assert_eq!(wait.recv_timeout(Duration::from_secs(30)), Ok(()), "{codec:?}");
+        }
+    }
 
     #[test]
     fn joined_chunks_keep_the_declared_buffer() {
@@ -291,25 +341,7 @@ mod tests {
         let presets = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"];
         for (codec, told) in [(VideoCodec::H264, "avc1.64001f"), (VideoCodec::Hevc, "hvc1.1.6.L93.90")] {
             for preset in presets {
-                let rate = RateControl { crf: 23.0, maxrate_bps: 3_000_000, bufsize_bits: 6_000_000 };
-                let rendition = VideoRendition {
-                    name: "720".into(),
-                    codec,
-                    width_px: 1280,
-                    height_px: 720,
-                    rate,
-                    preset: preset.into(),
-                };
-                let plan = EncoderPlan {
-                    vbv: Vbv::of_chunk(rate.maxrate_bps, rate.bufsize_bits, Some(6.0)),
-                    rendition,
-                    pin: None,
-                    timescale: 12_800,
-                    frames_per_second: 25.0,
-                    frame_rate: (25, 1),
-                    color: (1, 1, 1),
-                };
-                let software = Libav::open(&plan).unwrap();
+                let software = Libav::open(&plan(codec, preset)).unwrap();
                 assert_eq!(software.decoder_config().codecs().unwrap(), told, "{preset}");
             }
         }
