@@ -68,8 +68,7 @@ async fn an_hdr_recording_that_was_turned_never_leaves_the_card() {
     let source = index(&turned(&made(folder.path(), "pq.mp4", &settings), 90)).unwrap();
     let (machine, task) = (Machine::new("l4", ""), source.whole(VideoCodec::Hevc));
     assert!(task.transform.tone_map && task.transform.rotation != 0 && task.renditions[0].width_px < 300);
-    let crew = Crew::start(&machine);
-    crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+    let crew = Crew::well(&machine).await;
     let mut tracks = Vec::new();
     for (number, class) in [(0, Class::Gpu), (1, Class::Cpu)] {
         let outcome = crew.make(&source, number, task.clone(), class).await;

@@ -11,8 +11,7 @@ use crate::scene::{Crew, Machine};
 /// Lets a card prove itself in good health; then it has a fault.
 async fn make(fault: &str) -> VideoReceipt {
     let (machine, source) = (Machine::new("l4", ""), index(&clip("edit_list.mp4")).unwrap());
-    let crew = Crew::start(&machine);
-    crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+    let crew = Crew::well(&machine).await;
     machine.play("l4", fault);
     let outcome = crew.make(&source, 0, source.whole(VideoCodec::H264), Class::Gpu).await;
     crew.stop().await;
@@ -80,8 +79,7 @@ async fn a_card_that_is_lost_leaves_software() {
 async fn inputs_are_fetched_once() {
     let (mut machine, source) = (Machine::new("l4", ""), index(&clip("hevc_bframes.mp4")).unwrap());
     machine.config.progress_interval_ms = 0;
-    let crew = Crew::start(&machine);
-    crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+    let crew = Crew::well(&machine).await;
     machine.play("l4", "cuvidDecodePicture@29:hang=1500,cuvidDecodePicture@30=999");
     crew.begin(&source, 0, source.whole(VideoCodec::H264), Class::Gpu).await;
     crew.hears(|outcome| matches!(outcome, Outcome::Progress(_))).await;

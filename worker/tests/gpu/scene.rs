@@ -1,8 +1,9 @@
 //! A machine with a card that is played, a worker on it, and a chunk to make.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use card::{Library, folder, settings};
 use shared::fleet::{Class, Heartbeat, Lane, Urgency};
@@ -64,13 +65,34 @@ impl Machine {
         self.folder.path()
     }
 
-    fn ledger(&self) -> std::path::PathBuf {
+    fn ledger(&self) -> PathBuf {
         self.folder.path().join("ledger")
     }
 
     /// What the stand-ins have complained of; only whoever gave a library back in order has none.
     pub fn complaints(&self) -> String {
         std::fs::read_to_string(self.ledger()).unwrap_or_default()
+    }
+}
+
+/// Where proofs of cards that are well are kept for other tests of this build, of the program and of what plays the cards.
+fn proofs() -> PathBuf {
+    let built = card::folder::built().unwrap();
+    let libraries = Library::ALL.iter().map(|library| built.join(library.built_as()));
+    let parts = libraries.chain([std::env::current_exe().unwrap()]);
+    let newest = parts.map(|part| part.metadata().unwrap().modified().unwrap()).max().unwrap();
+    let name = format!("proofs-{}", newest.duration_since(UNIX_EPOCH).unwrap().as_nanos());
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Each whole at any moment; other tests do the same.
+fn copy_proofs(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let Ok(files) = std::fs::read_dir(from) else { return };
+    for path in files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "json")) {
+        let new = to.join(format!("{}.copy", std::process::id()));
+        std::fs::copy(&path, &new).unwrap();
+        std::fs::rename(new, to.join(path.file_name().unwrap())).unwrap();
     }
 }
 
@@ -119,6 +141,16 @@ impl Crew {
         let id = WorkerId::new("tester").unwrap();
         let worker = Worker::new(machine.config.clone(), queue.clone(), id, draining.clone()).without_proof();
         Self { queue, worker: JoinSet::from_iter([worker.run(CancellationToken::new())]), draining }
+    }
+
+    /// One whose card is well: it proves that here, or has in another test of this build.
+    pub async fn well(machine: &Machine) -> Self {
+        let (known, scratch) = (proofs(), &machine.config.scratch);
+        copy_proofs(&known, scratch);
+        let crew = Self::start(machine);
+        crew.heartbeat(|heartbeat| heartbeat.classes.contains(&Class::Gpu)).await;
+        copy_proofs(scratch, &known);
+        crew
     }
 
     /// Waits for a heartbeat of which this is true.
