@@ -55,6 +55,18 @@ pub enum Quarantined {
     Failures,
 }
 
+/// A process that has the name of another which started later and lives as well. It is not listened to: two that are would
+/// count as one that begins anew each time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// On which host.
+    pub host: String,
+    /// When it started, in milliseconds of UNIX time by its own clock.
+    pub started_ms: u64,
+    /// When it was heard last, in milliseconds of UNIX time.
+    pub heard_ms: u64,
+}
+
 /// A worker as the coordinator knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerView {
@@ -70,9 +82,16 @@ pub struct WorkerView {
     pub done: u64,
     /// Attempts that failed there.
     pub failed: u64,
+    /// Another process of its name.
+    pub twin: Option<Twin>,
 }
 
 impl WorkerView {
+    /// Of a worker of which nothing else is known.
+    fn new(heartbeat: Heartbeat, heard_ms: u64) -> Self {
+        Self { heartbeat, heard_ms, lost: false, hold: None, done: 0, failed: 0, twin: None }
+    }
+
     /// Whether it takes tasks of this class.
     pub fn takes(&self, class: Class) -> bool {
         self.works() && self.heartbeat.classes.contains(&class)
@@ -178,10 +197,8 @@ impl Workers {
     /// A worker has spoken. Returns what it must be told again: a directive may have been lost.
     pub fn beat(&mut self, heartbeat: Heartbeat, now_ms: u64) -> Option<Directive> {
         let id = heartbeat.worker.clone();
-        let known = self.known.entry(id.clone()).or_insert_with(|| {
-            let heartbeat = heartbeat.clone();
-            Known::new(WorkerView { heartbeat, heard_ms: now_ms, lost: false, hold: None, done: 0, failed: 0 })
-        });
+        let known =
+            self.known.entry(id.clone()).or_insert_with(|| Known::new(WorkerView::new(heartbeat.clone(), now_ms)));
         let view = &mut known.view;
         (view.heard_ms, view.lost, view.heartbeat) = (now_ms, false, heartbeat);
         for class in Class::ALL.into_iter().filter(|class| view.takes(*class)) {
@@ -196,6 +213,19 @@ impl Workers {
             (Standing::Holding, None) => Some(Directive::Release(id)),
             _ => None,
         }
+    }
+
+    /// Whether a process that started later has the same name and lives; `true`: that is news.
+    pub fn is_twin(&mut self, heartbeat: &Heartbeat, now_ms: u64) -> Option<bool> {
+        let view = &mut self.known.get_mut(&heartbeat.worker)?.view;
+        let lives = !view.lost && now_ms < view.heard_ms + LOST_AFTER_MS;
+        if !lives || heartbeat.started_ms >= view.heartbeat.started_ms {
+            return None;
+        }
+        let Heartbeat { host, started_ms, .. } = heartbeat;
+        let twin = Twin { host: host.clone(), started_ms: *started_ms, heard_ms: now_ms };
+        let before = view.twin.replace(twin);
+        Some(before.is_none_or(|before| before.started_ms != *started_ms))
     }
 
     /// Whether it is another process than the one that spoke before: returns what that one ran.
@@ -219,6 +249,7 @@ impl Workers {
         };
         let mut lost = Vec::new();
         for (id, Known { view, .. }) in &mut self.known {
+            view.twin.take_if(|twin| twin.heard_ms + LOST_AFTER_MS <= now_ms);
             if !view.lost && silent(view) {
                 view.lost = true;
                 lost.push((id.clone(), std::mem::take(&mut view.heartbeat.running)));
@@ -399,7 +430,7 @@ impl Workers {
             speed_ms_per_s: 0,
             started_ms: 0,
         };
-        let view = WorkerView { heartbeat, heard_ms: now_ms, lost: true, hold: Some(hold), done: 0, failed: 0 };
+        let view = WorkerView { lost: true, hold: Some(hold), ..WorkerView::new(heartbeat, now_ms) };
         self.known.insert(worker, Known::new(view));
     }
 

@@ -102,6 +102,9 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
         let counts = format!("{slots:>5}  {gpu_slots:>4}  {running:>7}  {done:>6}  {failed:>6}");
         let _ = writeln!(text, "{id:24}  {state:11}  {counts}  {host}");
     }
+    for worker in workers.iter().filter(|worker| !worker.warning.is_empty()) {
+        let _ = writeln!(text, "{}: {}", worker.id, worker.warning);
+    }
     print_text(if workers.is_empty() { "no workers\n" } else { &text })?;
     Ok(Exit::Done)
 }
@@ -122,6 +125,9 @@ fn show(remote: &Remote, worker: &v1::Worker) -> Result<(), Failure> {
         }
         if !worker.hold_reason.is_empty() {
             let _ = writeln!(text, "held      {}", worker.hold_reason);
+        }
+        if !worker.warning.is_empty() {
+            let _ = writeln!(text, "warning   {}", worker.warning);
         }
         for ability in &worker.abilities {
             let lack = Some(ability.lack.as_str()).filter(|lack| !lack.is_empty());

@@ -118,7 +118,12 @@ fn message(view: &WorkerView) -> v1::Worker {
         abilities: beat.abilities.iter().map(ability).collect(),
         gpu_slots: beat.slots_of(Class::Gpu),
         gpu_speed_ms_per_s: beat.speed_of(Class::Gpu),
+        warning: view.twin.as_ref().map(|twin| warning(&twin.host)).unwrap_or_default(),
     }
+}
+
+fn warning(host: &str) -> String {
+    format!("another worker of this name runs on {host}, and nobody listens to it: give it a name of its own")
 }
 
 /// What does not work, if anything was tried.

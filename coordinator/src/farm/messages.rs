@@ -126,6 +126,8 @@ pub enum Command {
     Archive(Box<Archived>),
     /// Tell people.
     Notify(Box<JobView>),
+    /// Tell people that two processes of one name live, by host: the one that is listened to, and the other.
+    WarnOfTwin(WorkerId, [String; 2]),
     /// Count it. It comes after what is saved of it, and never from what is restored: nothing is counted twice.
     Count(Count),
 }

@@ -12,6 +12,11 @@ use crate::workers::{WorkerView, Workers};
 impl Farm {
     /// A worker is alive, and so is what it runs; what it runs in vain is stopped.
     pub(super) fn heartbeat(&mut self, heartbeat: Heartbeat, now_ms: u64, out: &mut Vec<Command>) {
+        if let Some(news) = self.workers.is_twin(&heartbeat, now_ms) {
+            let Heartbeat { worker, host, .. } = heartbeat;
+            let other = self.workers.get(&worker).map(|view| view.heartbeat.host.clone()).unwrap_or_default();
+            return out.extend(news.then_some(Command::WarnOfTwin(worker, [other, host])));
+        }
         if let Some(ran) = self.workers.began_anew(&heartbeat) {
             self.worker_gone(&heartbeat.worker, ran, now_ms, out);
         }

@@ -198,6 +198,10 @@ impl Outbox {
             Command::SaveJob(_) | Command::SaveTask(_) | Command::SaveHold(..) => {}
             Command::ForgetTasks(_) | Command::Enqueue(..) => {}
             Command::ForgetJob(job) => self.views.forget(&job),
+            Command::WarnOfTwin(worker, [host, other]) => {
+                let text = "two workers of one name: only the one that started last is listened to, give each its own";
+                warn!(%worker, host, other, text);
+            }
             Command::Count(count) => (self.counter)(count),
             Command::Direct(directive) => {
                 if let Err(error) = self.queue.direct(directive).await {

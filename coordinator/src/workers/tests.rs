@@ -41,6 +41,27 @@ fn a_lost_directive_is_said_again_with_the_next_heartbeat() {
     assert_eq!(workers.beat(holding, 3), Some(Directive::Release(a)));
 }
 
+#[test]
+fn of_two_processes_of_one_name_the_one_that_started_last_is_listened_to() {
+    let mut workers = Workers::default();
+    let process = |host: &str, started_ms| Heartbeat { host: host.into(), started_ms, ..heartbeat("a") };
+    let (old, new) = (process("attic", 1), process("cellar", 2));
+    assert_eq!(workers.is_twin(&old, 0), None);
+    workers.beat(old.clone(), 0);
+    assert_eq!(workers.is_twin(&new, 1_000), None, "it may have been started again");
+    assert!(workers.began_anew(&new).is_some());
+    workers.beat(new.clone(), 1_000);
+    assert_eq!(workers.is_twin(&old, 2_000), Some(true));
+    assert_eq!(workers.is_twin(&old, 4_000), Some(false), "that is known");
+    let view = workers.views().next().unwrap();
+    let hosts = (view.heartbeat.host.as_str(), view.twin.as_ref().map(|twin| twin.host.as_str()));
+    assert_eq!(hosts, ("cellar", Some("attic")));
+    workers.beat(new.clone(), 3_000);
+    workers.lose_silent(4_000 + LOST_AFTER_MS);
+    assert_eq!(workers.views().next().unwrap().twin, None, "it has gone");
+    assert_eq!(workers.is_twin(&old, 3_000 + LOST_AFTER_MS), None, "the other has gone");
+}
+
 fn task_of(job: &str, chunk: u32) -> TaskId {
     TaskId { job: JobId::new(job).unwrap(), name: TaskName::Video(chunk) }
 }

@@ -129,6 +129,28 @@ fn a_worker_that_comes_back_as_another_process_has_lost_what_it_ran() {
 }
 
 #[test]
+fn two_workers_of_one_name_lose_nothing_again_and_again_and_people_are_told_of_both() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    let process = |host: &str, started_ms| Heartbeat { host: host.into(), started_ms, ..heartbeat() };
+    let task = world.take(TaskName::Video(0));
+    let first = process("attic", 1);
+    let second = Heartbeat { running: vec![reference(&task)], ..process("cellar", 2) };
+    for _ in 0..20 {
+        world.worker = Some(first.clone());
+        world.wait(1_000);
+        world.worker = Some(second.clone());
+        world.wait(1_000);
+    }
+    assert_eq!(world.task(TaskName::Video(0)).failures, [], "both live");
+    assert_eq!(world.twins, [(heartbeat().worker, ["cellar".to_owned(), "attic".to_owned()])], "once");
+    world.worker = Some(first);
+    world.wait(workers::LOST_AFTER_MS + HEARTBEAT_MS);
+    assert_eq!(world.task(TaskName::Video(0)).failures.last().unwrap().code, retry::WORKER_LOST, "that one has ended");
+    assert!(world.run(&source));
+}
+
+#[test]
 fn an_attempt_that_nobody_wants_is_stopped_at_its_first_word() {
     let source = Source::default();
     let mut world = indexed(&source);

@@ -49,6 +49,8 @@ pub struct World {
     pub directives: Vec<Directive>,
     pub holds: BTreeMap<WorkerId, Option<Hold>>,
     pub counts: Vec<Count>,
+    /// Workers of one name, with their hosts.
+    pub twins: Vec<(WorkerId, [String; 2])>,
     /// What the only worker says of itself; `None`: it is gone.
     pub worker: Option<Heartbeat>,
     pub now_ms: u64,
@@ -92,6 +94,7 @@ impl World {
             directives: Vec::new(),
             holds: BTreeMap::new(),
             counts: Vec::new(),
+            twins: Vec::new(),
             worker: Some(heartbeat()),
             now_ms: 900, // before the first second is over, so that attempts count from 1
             answers: VecDeque::new(),
@@ -168,6 +171,7 @@ impl World {
                 self.answers.push_back(Event::Archived(job, true));
             }
             Command::Notify(view) => self.views.push(*view),
+            Command::WarnOfTwin(worker, hosts) => self.twins.push((worker, hosts)),
             Command::Count(count) => self.counts.push(count),
         }
     }

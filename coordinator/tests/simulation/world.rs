@@ -344,7 +344,7 @@ impl World {
                 }
                 self.answers.push_back(Event::CleanedUp(order.job, result));
             }
-            Command::Count(_) => {}
+            Command::Count(_) | Command::WarnOfTwin(..) => {}
             Command::Notify(view) => {
                 if view.settled {
                     self.settled.insert(view.id)
