@@ -21,6 +21,10 @@ use crate::recipe::Recipe;
 use plan::{Demand, Nodes, Plan, Speed};
 use speeds::{CARDS, Card, Origin, core_ms_per_megapixel};
 
+/// How to find out what nobody has measured.
+const MEASURE: &str = "measure it: `farm transcode` ten minutes of what comes, with the same --profile, --preset and --rungs, on \
+    the kind of CPU that is meant; the `x real time` that it ends with, divided by the cores, is --speed. Or ask a farm that has \
+    made such chunks with --server";
 /// Cores of a node, if nothing is said.
 const CORES: u32 = 16;
 
@@ -159,7 +163,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     };
     let units = args.per_node.unwrap_or(if card.is_some() { 1 } else { CORES }).max(1);
     let nodes = Nodes { units, price: args.node_price, storage_price: args.storage_price };
-    let codec = format!("{:?}", first.codec).to_lowercase();
+    let codec = first.codec.as_str();
     let encoder = card.map_or_else(|| format!("{codec} {preset}"), |card| format!("{codec} on {}", card.name));
     let plan = demand.plan(nodes, &speed);
     let rungs = made.video.iter().map(|rung| rung.name.clone()).collect();
@@ -206,11 +210,13 @@ fn known(demand: &Demand, card: Option<Card>, codec: VideoCodec, preset: &str) -
     let unknown = |text: String| Failure::new(Exit::Usage, "speed_unknown", text).help("give --speed");
     if let Some(card) = card {
         let encodes = card.encodes_fps(codec);
-        let encodes = encodes.ok_or_else(|| unknown(format!("{} does not encode {codec:?}", card.name)))?;
+        let encodes = encodes.ok_or_else(|| unknown(format!("{} does not encode {}", card.name, codec.as_str())))?;
         return Ok(Speed { times_real_time: demand.card_speed(card, encodes), origin: card.origin() });
     }
-    let (ms, origin) = core_ms_per_megapixel(codec, preset)
-        .ok_or_else(|| unknown(format!("nobody has measured {codec:?} with the preset {preset} yet")))?;
+    let (ms, origin) = core_ms_per_megapixel(codec, preset).ok_or_else(|| {
+        let text = format!("nobody has measured {} with the preset {preset} on a core yet", codec.as_str());
+        Failure::new(Exit::Usage, "speed_unknown", text).help(MEASURE)
+    })?;
     Ok(Speed { times_real_time: demand.core_speed(ms), origin })
 }
 

@@ -345,5 +345,12 @@ fn capacity_is_told_with_where_its_figures_come_from() {
     assert_eq!((&answer["speed"]["origin"]["kind"], &answer["nodes"]["units"]), (&"published".into(), &1.into()));
     let refused = farm(&["capacity", "100", "--profile", "hevc"]);
     assert_eq!(code(&refused), 2);
-    assert!(errors(&refused).contains("error[speed_unknown]"), "{}", errors(&refused));
+    let said = errors(&refused);
+    assert!(said.contains("error[speed_unknown]") && said.contains("hevc with the preset"), "{said}");
+    assert!(
+        ["farm transcode", "divided by the cores", "--speed", "--server"].iter().all(|word| said.contains(word)),
+        "{said}"
+    );
+    let given = last_word(&farm(&["capacity", "100", "--profile", "hevc", "--speed", "0.5", "--json"]));
+    assert_eq!(given["speed"]["origin"]["kind"], "given", "{given}");
 }

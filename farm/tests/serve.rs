@@ -194,3 +194,21 @@ async fn a_probe_says_what_a_source_is_and_leaves_nothing() {
     let gone = v1::ProbeRequest { source: "/nowhere/a.mp4".into() };
     assert_eq!(probes.probe(gone).await.unwrap_err().code(), tonic::Code::FailedPrecondition);
 }
+
+#[tokio::test]
+async fn capacity_is_told_by_what_the_workers_of_a_farm_have_made() {
+    let farm = Served::start();
+    let ask = ["capacity", "1000", "--server", &farm.address];
+    let refused = farm.farm(&ask);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("error[speed_unknown]") && said.contains("no worker at"), "{said}");
+    farm.submit(&clip("odd_size_321x241.mp4"), &[]);
+    let speed = || farm.json(&["worker", "list"])[0]["speed_ms_per_s"].as_f64().unwrap_or(0.0) / 1000.0;
+    until("the worker says how fast it is", LIMIT, || speed() > 0.0).await;
+    let answer = &farm.json(&ask)[0];
+    assert_eq!(answer["speed"]["origin"], serde_json::json!({ "kind": "farm", "source": farm.address }), "{answer}");
+    assert_eq!(answer["speed"]["times_real_time"].as_f64(), Some(speed()), "{answer}");
+    let gpus = farm.farm(&[&ask[..], &["--gpu", "l4"]].concat());
+    assert_eq!(gpus.status.code(), Some(2), "none of them has made anything on a GPU");
+}
