@@ -7,6 +7,7 @@ mod disk;
 mod etcd;
 mod load;
 mod nats;
+mod partition;
 mod storage;
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #[path = "../support/mod.rs"]

@@ -192,7 +192,7 @@ fn gpu_host(props: &Path) -> Host {
     settings.insert("worker.slot_tasks", "1".to_owned());
     settings.insert("worker.gpu.slots_per_device", "1".to_owned());
     let environment = played.into_iter().chain([(variable::FAULTS, COOL.to_owned())]).collect();
-    Host { settings, environment }
+    Host { settings, environment, ..Host::default() }
 }
 
 /// With slots that a file makes end at once, and a scratch disk that can be filled.

@@ -4,6 +4,7 @@
 pub mod build;
 pub mod client;
 mod program;
+pub mod way;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 
 use client::Client;
 pub use program::{Program, Settings};
+use way::Way;
 
 /// No part takes longer to begin or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +51,8 @@ pub struct Host {
     /// More settings, or other ones.
     pub settings: Settings,
     pub environment: Vec<(&'static str, String)>,
+    /// By which it reaches NATS; none: it does by itself.
+    pub way: Option<Way>,
 }
 
 impl Default for Parts {
@@ -135,6 +139,10 @@ impl Parts {
         }
         settings.extend(self.worker_settings.clone());
         let host = self.hosts.get(&number).cloned().unwrap_or_default();
+        if let Some(way) = &host.way {
+            way.lead_to(cluster.nats[0].port());
+            settings.insert("nats.urls", format!("[\"nats://127.0.0.1:{}\"]", way.port()));
+        }
         settings.extend(host.settings);
         let environment = host.environment.iter().map(|(name, value)| (*name, value.as_str()));
         let environment: Vec<(&str, &str)> = KEYS.into_iter().chain(environment).collect();
