@@ -94,6 +94,20 @@ fn later_chunks_know_the_pin_over_restarts() {
     }
 }
 
+#[test]
+fn a_chunk_that_knows_a_pin_is_of_the_same_plan_when_the_source_is_read_again() {
+    let source = Source::default();
+    let mut world = begun(&source);
+    let task = world.take(TaskName::Video(1));
+    world.report(made_by(Family::FfmpegNvenc, SAME_IDS, &source, &task));
+    world.come_round(&source);
+    let again = world.take(TaskName::Video(1));
+    assert_eq!(pins(&again).len(), 1);
+    world.report(report(&again, Outcome::Failed(TaskError::transient("store_missing", "its packets are gone"))));
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}
+
 /// Two drivers of one GPU generation write different bytes under the same ids.
 #[test]
 fn a_family_that_does_not_fit_itself_gives_way_to_software() {
