@@ -6,7 +6,7 @@
 //! | `FARM_CARD` | the cards of the machine, by their [profile](profile::named)s: `l4`, `t4,t4`, `none` | `l4` |
 //! | `FARM_CARD_FAULTS` | what goes wrong, in the [grammar](fault) of faults | nothing |
 //! | `FARM_CARD_VIOLATIONS` | the file that the [ledger] appends to | standard error |
-//! | `FARM_CARD_SEATS` | a folder that processes share to count [encode sessions](seat) together | each counts its own |
+//! | `FARM_CARD_SESSIONS` | a folder that processes share to count [encode sessions](session) together | each counts its own |
 //!
 //! They are read once, when the first stand-in asks, from the environment or else from a [file](settings) beside the
 //! libraries. What is not understood is a violation, never a silent default; a ledger that can't be written ends the process.
@@ -19,7 +19,7 @@ pub mod fault;
 pub mod folder;
 pub mod ledger;
 pub mod profile;
-pub mod seat;
+pub mod session;
 pub mod settings;
 mod visible;
 
@@ -29,7 +29,7 @@ pub use fault::{Faults, strike};
 pub use folder::{Library, folder, play};
 pub use ledger::{leaked, write_violation};
 pub use profile::{Card, Codec, Decodes, Encodes};
-pub use seat::Seat;
+pub use session::Session;
 
 /// Names of the variables that a test sets for its child.
 pub mod variable {
@@ -40,7 +40,7 @@ pub mod variable {
     /// Where the ledger lies.
     pub const VIOLATIONS: &str = "FARM_CARD_VIOLATIONS";
     /// Where processes count sessions together.
-    pub const SEATS: &str = "FARM_CARD_SEATS";
+    pub const SESSIONS: &str = "FARM_CARD_SESSIONS";
 }
 
 /// The cards that CUDA shows this process, in the order of their ordinals.

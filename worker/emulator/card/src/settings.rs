@@ -59,6 +59,6 @@ mod tests {
         assert_eq!(read(variable::VIOLATIONS).as_deref(), Some("/tmp/ledger"));
         set(folder.path(), "l4", "", Path::new("/tmp/ledger")).unwrap();
         assert_eq!((read(variable::CARD).as_deref(), read(variable::FAULTS)), (Some("l4"), None));
-        assert_eq!(read(variable::SEATS), None);
+        assert_eq!(read(variable::SESSIONS), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What several processes share: the ledger, and the seats of a system.
+//! What several processes share: the ledger, and the sessions of a system.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use card::{Seat, variable, violation};
+use card::{Session, variable, violation};
 
 /// Runs one of the ignored tests as a child with a variable set; its standard input is held open.
 fn child(test: &str, name: &str, value: &Path) -> Child {
@@ -18,26 +18,26 @@ fn child(test: &str, name: &str, value: &Path) -> Child {
 }
 
 #[test]
-fn a_seat_that_another_process_has_is_taken_until_it_dies() {
+fn a_session_that_another_process_has_is_taken_until_it_dies() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = child("sits", variable::SEATS, folder.path());
+    let mut first = child("holds_one", variable::SESSIONS, folder.path());
     let mut said = [0; 4];
     while &said != b"sat!" {
         said.rotate_left(1);
         first.stdout.as_mut().unwrap().read_exact(&mut said[3..]).unwrap();
     }
-    let second = child("sits", variable::SEATS, folder.path()).wait_with_output().unwrap();
-    assert!(!second.status.success(), "the one seat is taken");
+    let second = child("holds_one", variable::SESSIONS, folder.path()).wait_with_output().unwrap();
+    assert!(!second.status.success(), "the one session is taken");
     first.kill().unwrap();
     first.wait().unwrap();
-    let third = child("sits", variable::SEATS, folder.path()).wait_with_output().unwrap();
-    assert!(third.status.success(), "the one seat is free again");
+    let third = child("holds_one", variable::SESSIONS, folder.path()).wait_with_output().unwrap();
+    assert!(third.status.success(), "the one session is free again");
 }
 
 #[test]
 #[ignore = "run as a child"]
-fn sits() {
-    let _seat = Seat::take(1).unwrap();
+fn holds_one() {
+    let _session = Session::take(1).unwrap();
     println!("sat!");
     // Until the parent closes it, or ends this.
     stdin().read_to_end(&mut Vec::new()).unwrap();

@@ -7,7 +7,7 @@ use std::mem::offset_of as at;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use card::{Card, Seat, violation};
+use card::{Card, violation};
 use nvidia_video_codec_sdk::sys::nvEncodeAPI::NV_ENC_OPEN_ENCODE_SESSION_EX_PARAMS as Open;
 
 use crate::buffers::{Input, Output};
@@ -39,7 +39,7 @@ pub struct Session {
     /// An output was filled.
     pub filled: Condvar,
     state: Mutex<State>,
-    _seat: Seat,
+    _counted: card::Session,
 }
 
 /// What changes.
@@ -158,7 +158,7 @@ impl Session {
         })?;
         let card = card::cards().get(device).filter(|card| !card.encodes.is_empty()).ok_or(UNSUPPORTED_DEVICE)?;
         let most = card::faults().sessions.or(card.sessions).unwrap_or(MANY_SESSIONS);
-        let seat = Seat::take(most).ok_or(card::faults().no_session.unwrap_or(OUT_OF_MEMORY))?;
+        let counted = card::Session::take(most).ok_or(card::faults().no_session.unwrap_or(OUT_OF_MEMORY))?;
         Ok(Self {
             handle: registry::hand_out(Kind::Session, None),
             context,
@@ -168,7 +168,7 @@ impl Session {
             encoding: AtomicBool::new(false),
             filled: Condvar::new(),
             state: Mutex::default(),
-            _seat: seat,
+            _counted: counted,
         })
     }
 }

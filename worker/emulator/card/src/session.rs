@@ -8,7 +8,7 @@ use crate::variable;
 
 /// The right to one session. Dropping it gives it back, and so does the death of the process.
 #[derive(Debug)]
-pub struct Seat(Place);
+pub struct Session(Place);
 
 #[derive(Debug)]
 enum Place {
@@ -20,23 +20,23 @@ enum Place {
 
 static OWN: AtomicU32 = AtomicU32::new(0);
 
-impl Seat {
-    /// A seat among `most`, or none if all are taken.
+impl Session {
+    /// One of `most`, or none if all are taken.
     pub fn take(most: u32) -> Option<Self> {
-        let Some(folder) = crate::variable_text(variable::SEATS) else {
+        let Some(folder) = crate::variable_text(variable::SESSIONS) else {
             let take = |taken| (taken < most).then_some(taken + 1);
             return OWN.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).ok().map(|_| Self(Place::Own));
         };
         let folder = PathBuf::from(folder);
         (0..most).find_map(|number| {
             let file = File::create(folder.join(number.to_string()));
-            let file = file.inspect_err(|error| crate::violation!(variable::SEATS, "{error}")).ok()?;
+            let file = file.inspect_err(|error| crate::violation!(variable::SESSIONS, "{error}")).ok()?;
             file.try_lock().ok().map(|()| Self(Place::Shared(file)))
         })
     }
 }
 
-impl Drop for Seat {
+impl Drop for Session {
     fn drop(&mut self) {
         if let Place::Own = self.0 {
             OWN.fetch_sub(1, Ordering::SeqCst);
@@ -49,11 +49,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seat_is_free_again_when_it_was_given_back() {
-        let first = Seat::take(2).unwrap();
-        let _second = Seat::take(2).unwrap();
-        assert!(Seat::take(2).is_none());
+    fn a_session_is_free_again_when_it_was_given_back() {
+        let first = Session::take(2).unwrap();
+        let _second = Session::take(2).unwrap();
+        assert!(Session::take(2).is_none());
         drop(first);
-        assert!(Seat::take(2).is_some());
+        assert!(Session::take(2).is_some());
     }
 }
