@@ -4,6 +4,7 @@
 //! This test program is its own slot program.
 
 mod chunks;
+mod corruption;
 mod faults;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../support/indexed.rs"]
