@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
-use shared::storage::{Fault, Storage, StorageConfig, StorageError};
+use shared::storage::{Storage, StorageConfig, StorageError};
 use shared::task::{JobId, TenantId};
 use tracing::{info, warn};
 
@@ -85,11 +85,7 @@ impl Archive {
     pub async fn get(&self, tenant: &TenantId, job: &JobId) -> Result<Option<Archived>, ArchiveError> {
         let key = key(tenant, job);
         let Some(place) = Storage::open_existing(&self.place, &self.storage)? else { return Ok(None) };
-        let bytes = match place.get(&key).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.fault() == Fault::Missing => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(bytes) = place.find(&key).await? else { return Ok(None) };
         let archived = serde_json::from_slice(&bytes);
         archived.map(Some).map_err(|reason| ArchiveError::Damaged { key, reason })
     }

@@ -288,7 +288,7 @@ function trouble(name: string, errors: Omit<Sign, 'sign' | 'severity'>, late: Om
 
 function storage(clock: Clock): Alert {
   const lasting = clock.duration('2m');
-  // Each has been made again for a while. What is missing is often only asked about.
+  // Each has been made again for a while. What is missing fails its job alone.
   const failed = (kinds: string): string => `sum by (kind) (farm:storage_errors:increase10m{kind=~"${kinds}"}) > ${FEW}`;
   const alert = trouble(
     'FarmStorageTrouble',

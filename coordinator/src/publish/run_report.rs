@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use shared::placement::Hardware;
-use shared::storage::{Fault, Storage, StorageError};
+use shared::storage::{Storage, StorageError};
 use shared::task::{JobId, Spent, TaskName, WorkerId};
 
 /// Key of the report below the target prefix.
@@ -59,14 +59,9 @@ impl Owner {
     /// # Errors
     /// It can't be known.
     pub async fn find(target: &Storage, job: &JobId) -> Result<Self, StorageError> {
-        match target.get(RUN_REPORT).await {
-            Ok(bytes) => {
-                let claim = serde_json::from_slice::<Claim>(&bytes).ok();
-                Ok(if claim.is_some_and(|claim| claim.job == *job) { Self::ThisJob } else { Self::Other })
-            }
-            Err(error) if error.fault() == Fault::Missing => Ok(Self::Nobody),
-            Err(error) => Err(error),
-        }
+        let Some(bytes) = target.find(RUN_REPORT).await? else { return Ok(Self::Nobody) };
+        let claim = serde_json::from_slice::<Claim>(&bytes).ok();
+        Ok(if claim.is_some_and(|claim| claim.job == *job) { Self::ThisJob } else { Self::Other })
     }
 }
 

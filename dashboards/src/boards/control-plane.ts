@@ -141,9 +141,8 @@ export const controlPlane: Board = {
         {
           kind: 'graph',
           title: 'Requests to storage that failed',
-          shows: '`missing` can be usual: somebody asks whether something is there.',
-          good: '`missing` alone.',
-          otherwise: '`unavailable`: the store is away. `denied`, `credentials`: keys. `full`: no room. FarmStorageTrouble.',
+          good: 'none.',
+          otherwise: '`unavailable`: the store is away. `denied`, `credentials`: keys. `full`: no room. `missing`: written, and gone. FarmStorageTrouble.',
           unit: 'suffix: /min',
           queries: [{ expr: `60 * ${rateOfBoth('storage_errors_total', ['kind'])}`, legend: '{{kind}}' }],
         },

@@ -161,6 +161,13 @@ impl Storage {
         self.watch.time(StoreCall::Read, whole).await.map_err(StorageError::of(key))
     }
 
+    /// Reads an object whole; `None` if there is none of that key, which is no failure of the store.
+    pub async fn find(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
+        let path = Path::from(key);
+        let whole = async { if_there(async { self.store.get(&path).await?.bytes().await }.await) };
+        self.watch.time(StoreCall::Read, whole).await.map_err(StorageError::of(key))
+    }
+
     /// Reads `len` bytes from `offset`, all of them.
     pub async fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, StorageError> {
         let short = || StorageError::Short { key: key.to_owned(), offset, len };
@@ -177,14 +184,9 @@ impl Storage {
     /// The size of an object; `None` if there is none of that key.
     pub async fn size(&self, key: &str) -> Result<Option<u64>, StorageError> {
         let path = Path::from(key);
-        let look = async {
-            match self.store.head(&path).await {
-                Ok(meta) => Ok(Some(meta.size)),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(source) => Err(StorageError::of(key)(source)),
-            }
-        };
-        self.watch.time(StoreCall::Look, look).await
+        let look = async { if_there(self.store.head(&path).await) };
+        let found = self.watch.time(StoreCall::Look, look).await.map_err(StorageError::of(key))?;
+        Ok(found.map(|meta| meta.size))
     }
 
     /// `Content-Type` and `Cache-Control` of an object, where the store keeps such: a folder does not.
@@ -242,6 +244,15 @@ impl Storage {
     /// Where an object is a file of this host; `None` in an object store.
     pub fn local_file(&self, key: &str) -> Option<PathBuf> {
         self.folder.as_ref().map(|folder| folder.join(key))
+    }
+}
+
+/// That something is not there is an answer, and no failure of the store.
+fn if_there<T>(found: Result<T, object_store::Error>) -> Result<Option<T>, object_store::Error> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error::fault(&error) == Fault::Missing => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

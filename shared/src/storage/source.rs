@@ -65,7 +65,9 @@ impl RemoteSource {
             Place::Bucket { kind, bucket, prefix: path } => {
                 let store = config.client(kind, &bucket)?;
                 let watch = config.live.watch.clone();
-                let meta = watch.time(StoreCall::Look, store.head(&path)).await.map_err(|error| failed(uri, error))?;
+                let look = async { super::if_there(store.head(&path).await) };
+                let found = watch.time(StoreCall::Look, look).await.map_err(|error| failed(uri, error))?;
+                let meta = found.ok_or_else(|| missing(uri))?;
                 (uri.to_owned(), meta.size, Origin::Store { store, watch, path, mark: StoreMark::of(&meta) })
             }
             #[cfg(feature = "https")]
@@ -155,7 +157,11 @@ fn digits(size: u64, version: &str) -> String {
 fn failed(name: &str, error: object_store::Error) -> TaskError {
     let error = StorageError::of(name)(error);
     match error.fault() {
-        Fault::Missing => TaskError::input("source_missing", format!("{name} does not exist; check the source's URI")),
+        Fault::Missing => missing(name),
         _ => error.into(),
     }
+}
+
+fn missing(name: &str) -> TaskError {
+    TaskError::input("source_missing", format!("{name} does not exist; check the source's URI"))
 }

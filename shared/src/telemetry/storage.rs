@@ -63,17 +63,19 @@ mod tests {
         storage.get("a").await.unwrap();
         storage.get_range("b", 0, 1).await.unwrap();
         storage.get("c").await.unwrap_err();
+        assert_eq!(storage.find("c").await.unwrap(), None);
+        assert_eq!(storage.find("a").await.unwrap().unwrap(), "1");
         assert_eq!(storage.size("c").await.unwrap(), None);
         storage.delete("c").await.unwrap();
         storage.clear().await.unwrap();
         let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
             "farm_test_storage_seconds_count{call=\"look\"} 1",
-            "farm_test_storage_seconds_count{call=\"read\"} 3",
+            "farm_test_storage_seconds_count{call=\"read\"} 5",
             "farm_test_storage_seconds_count{call=\"write\"} 4", // one whole; begin, part and end of the other
             "farm_test_storage_seconds_count{call=\"list\"} 1",
             "farm_test_storage_seconds_count{call=\"remove\"} 2",
-            "farm_test_storage_errors_total{kind=\"missing\"} 1",
+            "farm_test_storage_errors_total{kind=\"missing\"} 1", // what was to be there, and not what was looked for
             "farm_test_storage_errors_total{kind=\"unavailable\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
