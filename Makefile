@@ -19,7 +19,8 @@
 #   make images-check
 #                 every image of deploy/docker, with docker or buildah, without a registry if need be (a release build)
 #   make observe  a farm under load, watched by a real Prometheus, in which one thing after another goes wrong: every alert
-#                 fires when it should, every panel shows something, every metric moves (some 10 minutes)
+#                 fires when it should, every panel shows something, every metric moves (7 minutes).
+#                 FARM_SCENES='a slow store,NATS' plays those scenes alone that have such words in their names
 #   make bench-autoscale
 #                 a simulated day of workers that come and go: what they cost, how long work waits (seconds)
 #   make corpus   every clip of ../shared/media, where that folder exists
@@ -246,7 +247,8 @@ bench-control: packages servers
 	cargo build --release --locked -p benches -p coordinator --bins
 	target/release/control all $(ARGS)
 
-# Alerts with a twentieth of their times, and every query of every panel.
+# Alerts with a twentieth of their times, and every query of every panel. FARM_OBSERVED=1 looks at panels and metrics of the last
+# time again and plays nothing.
 OBSERVE := target/observe
 observe: packages servers node prometheus
 	$(MAKE) --no-print-directory $(DASHBOARDS)/build/made

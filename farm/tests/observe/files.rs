@@ -9,19 +9,22 @@ pub fn path(name: &str) -> PathBuf {
 }
 
 /// The text of a committed file.
-pub fn read(name: &str) -> String {
-    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+pub fn committed(name: &str) -> String {
+    read(path(name))
+}
+
+fn read(path: PathBuf) -> String {
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}: run `make observe`", path.display()))
 }
 
 /// What `make observe` has made of the typed source of the dashboards.
 pub fn made(name: &str) -> String {
-    let file = root().join("target/observe/made").join(name);
-    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}: run `make observe`", file.display()))
+    read(leaving("made").join(name))
 }
 
 /// An empty folder below `target/observe`.
 pub fn emptied(name: &str) -> PathBuf {
-    let folder = root().join("target/observe").join(name);
+    let folder = leaving(name);
     if let Err(error) = fs::remove_dir_all(&folder) {
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", folder.display());
     }
@@ -31,7 +34,17 @@ pub fn emptied(name: &str) -> PathBuf {
 
 /// Leaves a file for whoever wants to know more.
 pub fn leave(name: &str, text: &str) {
-    fs::write(root().join("target/observe").join(name), text).unwrap();
+    fs::write(leaving(name), text).unwrap();
+}
+
+/// What was left there.
+pub fn left(name: &str) -> String {
+    read(leaving(name))
+}
+
+/// Where something of this name is left.
+pub fn leaving(name: &str) -> PathBuf {
+    root().join("target/observe").join(name)
 }
 
 fn root() -> &'static Path {

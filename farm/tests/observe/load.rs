@@ -1,5 +1,6 @@
 //! Jobs that follow one another while scenes are played.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::v1;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::support::cluster::Cluster;
 use crate::support::run;
@@ -17,6 +19,9 @@ use crate::support::run;
 pub const SOURCE: &str = "source.mp4";
 /// One that is hardly any work.
 pub const SHORT_SOURCE: &str = "short.mp4";
+/// One with more chunks.
+pub const LONG_SOURCE: &str = "long.mp4";
+const LONG_SECONDS: u32 = 80;
 /// Of the source, in several chunks.
 const SECONDS: u32 = 20;
 /// Of the short one.
@@ -27,8 +32,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Lanes of jobs: one that GPUs can make, one that they can't.
 pub struct Load {
     enough: CancellationToken,
-    lanes: JoinSet<()>,
+    lanes: Vec<JoinHandle<()>>,
     done: Arc<AtomicUsize>,
+    /// Of each lane.
+    under_way: Arc<Mutex<BTreeMap<&'static str, String>>>,
     failed: Arc<Mutex<Vec<String>>>,
 }
 
@@ -53,27 +60,27 @@ pub fn spec(source: String, target: String, profile: v1::job_spec::Profile) -> v
 impl Load {
     /// Keeps a job of each lane going until it has been enough.
     pub async fn start(cluster: &Cluster) -> Self {
-        for (name, seconds) in [(SOURCE, SECONDS), (SHORT_SOURCE, SHORT_SECONDS)] {
+        for (name, seconds) in [(SOURCE, SECONDS), (SHORT_SOURCE, SHORT_SECONDS), (LONG_SOURCE, LONG_SECONDS)] {
             cluster.put(name, &source(cluster.folder.path(), name, seconds)).await;
         }
-        let (enough, done, failed) =
-            (CancellationToken::new(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (enough, done) = (CancellationToken::new(), Arc::<AtomicUsize>::default());
+        let under_way = Arc::<Mutex<BTreeMap<&str, String>>>::default();
+        let failed = Arc::<Mutex<Vec<String>>>::default();
         let lane = |(name, profile): (&'static str, v1::job_spec::Profile)| {
             let (client, enough) = (cluster.client(), enough.clone());
-            let (done, failed) = (done.clone(), failed.clone());
+            let (done, under_way, failed) = (done.clone(), under_way.clone(), failed.clone());
             let (source, out) = (cluster.uri(SOURCE), cluster.uri("out"));
             async move {
                 for number in 0.. {
                     let job = format!("{name}-{number}");
                     let spec = spec(source.clone(), format!("{out}/{job}"), profile.clone());
                     let job = client.submit(&job, spec).await;
+                    under_way.lock().unwrap().insert(name, job.clone());
                     let ended = client.wait_for(&job, v1::JobState::Succeeded).await;
                     if ended.state() != v1::JobState::Succeeded {
                         let code = ended.problems.iter().rfind(|problem| problem.fatal).map(|problem| &problem.code);
-                        failed
-                            .lock()
-                            .unwrap()
-                            .push(format!("a job of the load ended as {:?}: {code:?}", ended.state()));
+                        let complaint = format!("a job of the load ended as {:?}: {code:?}", ended.state());
+                        failed.lock().unwrap().push(complaint);
                     }
                     done.fetch_add(1, Ordering::Relaxed);
                     if enough.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
@@ -83,12 +90,19 @@ impl Load {
             }
         };
         let lanes = [("h264", profile("h264", "superfast")), ("av1", profile("av1", "13"))];
-        Self { lanes: lanes.into_iter().map(lane).collect(), enough, done, failed }
+        let tasks = TaskTracker::new();
+        let lanes = lanes.into_iter().map(|what| tasks.spawn(lane(what))).collect();
+        Self { lanes, enough, done, under_way, failed }
     }
 
     /// Jobs that have ended.
     pub fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// Jobs that are being made, or have just been.
+    pub fn under_way(&self) -> Vec<String> {
+        self.under_way.lock().unwrap().values().cloned().collect()
     }
 
     /// Waits until so many more have ended.
@@ -100,17 +114,17 @@ impl Load {
     }
 
     /// What has not ended well since it was asked for last; fails if a lane has ended.
-    pub fn failed(&mut self) -> Vec<String> {
-        if let Some(ended) = self.lanes.try_join_next() {
-            panic!("a lane of jobs has ended: {ended:?}");
-        }
+    pub fn failed(&self) -> Vec<String> {
+        assert!(!self.lanes.iter().any(JoinHandle::is_finished), "a lane of jobs has ended");
         std::mem::take(&mut *self.failed.lock().unwrap())
     }
 
     /// Lets the last jobs end. Returns how many there were.
     pub async fn finish(self) -> usize {
         self.enough.cancel();
-        self.lanes.join_all().await;
+        for lane in self.lanes {
+            lane.await.unwrap();
+        }
         self.done.load(Ordering::Relaxed)
     }
 }

@@ -9,13 +9,17 @@
 //! | every metric of `deploy/METRICS.md` was recorded, and moved | `metrics` |
 //!
 //! `FARM_SCENES` plays those scenes alone that have these words in their names, and leaves out what all of them have to show.
-//! What Prometheus has seen is left in `target/observe`, with the table that is printed.
+//! What Prometheus has seen is left in `target/observe`, with the table that is printed; `FARM_OBSERVED=1` looks at it again,
+//! panels and metrics, and plays nothing.
 
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod alerts;
+#[allow(dead_code, reason = "spans are taken here, and not looked at")]
+#[path = "../support/collector.rs"]
+mod collector;
 mod files;
 mod load;
 mod metrics;
@@ -36,6 +40,8 @@ use emulated_cuvid as _;
 use emulated_encode as _;
 use emulated_ml as _;
 
+use panels::Query;
+use prometheus::{Prometheus, Since};
 use report::Report;
 use stage::Stage;
 
@@ -47,6 +53,8 @@ fn pause(time: Duration) {
 
 /// Words in the names of scenes that are to be played, with commas between them; without, all are.
 const SCENES: &str = "FARM_SCENES";
+/// Set where nothing is to be played.
+const AGAIN: &str = "FARM_OBSERVED";
 /// Set where the test may mount things that nobody else sees.
 const INSIDE: &str = "FARM_TEST_INSIDE";
 const TEST: &str = "every_fault_is_seen_where_it_should_be_and_nowhere_else";
@@ -88,19 +96,29 @@ fn every_fault_is_seen_where_it_should_be_and_nowhere_else() {
 }
 
 async fn watch() {
-    let Some(mut stage) = Stage::set().await else { return };
+    if std::env::var_os(AGAIN).is_some() {
+        let Some((prometheus, began)) = Prometheus::again() else { return };
+        let complaints = complaints(&prometheus, &panels::all(), began);
+        return assert!(complaints.is_empty(), "{complaints:#?}");
+    }
+    let Some(stage) = Stage::set().await else { return };
     let words = std::env::var_os(SCENES).unwrap_or_default();
     let (mut report, words) = (Report::default(), words.to_str().expect("names of scenes are text"));
-    scenes::play(&mut stage, words, &mut report).await;
-    let (metrics, complaints) = metrics::complaints(&stage.prometheus, stage.began);
-    let (alerts, queries) = (stage.prometheus.alerts(), stage.queries.len());
+    scenes::play(&stage, words, &mut report).await;
+    let alerts = stage.prometheus.alerts();
     if words.is_empty() {
-        report.complain(complaints);
-        report.complain(panels::empty(stage.queries.iter(), &stage.prometheus, stage.began));
+        report.complain(complaints(&stage.prometheus, &stage.queries, stage.began));
         report.complain(alerts::complaints(&alerts, &report.fired()));
     }
+    let [took_s, queries] = [stage.began.elapsed_s() as usize, stage.queries.len()];
     let jobs = stage.load.finish().await;
-    report.note(format!("{metrics} metrics, {queries} queries, {} alerts, {jobs} jobs, none lost", alerts.len()));
+    report.note(format!("{took_s} s, {queries} queries, {} alerts, {jobs} jobs, none lost", alerts.len()));
     let complaints = report.finish();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// What is wrong with all that was seen since then.
+fn complaints(prometheus: &Prometheus, queries: &[Query], since: Since) -> Vec<String> {
+    let empty = panels::empty(queries.iter(), prometheus, since);
+    empty.chain(metrics::complaints(prometheus, since)).collect()
 }

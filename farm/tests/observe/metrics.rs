@@ -3,8 +3,12 @@
 use crate::files;
 use crate::prometheus::{Prometheus, Since};
 
-/// What can't be seen here, and why.
+/// What does not move here, and why.
 const EXEMPT: [(&str, &str); 0] = [];
+
+const LIST: &str = "deploy/METRICS.md";
+/// All that both programs tell.
+const OURS: &str = "count by (__name__) ({__name__=~\"farm_.+\", job=~\"farm-.+\"})";
 
 /// A metric that should be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,9 +17,17 @@ struct Listed {
     kind: String,
 }
 
+impl Listed {
+    /// Of its series.
+    fn names(&self) -> Vec<String> {
+        let ends: &[&str] = if self.kind == "histogram" { &["_bucket", "_count", "_sum"] } else { &[""] };
+        ends.iter().map(|end| format!("{}{end}", self.name)).collect()
+    }
+}
+
 /// Names and kinds in the tables, those of both programs once for each.
 fn listed() -> Vec<Listed> {
-    let table = files::read("deploy/METRICS.md");
+    let table = files::committed(LIST);
     let rows = table.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split('|');
         Some((cells.next()?.trim().trim_end_matches('`').to_owned(), cells.next()?.trim().to_owned()))
@@ -27,27 +39,26 @@ fn listed() -> Vec<Listed> {
     .collect()
 }
 
-/// What is wrong with what was seen: metrics that were not recorded or have never moved. And how many there are.
-pub fn complaints(prometheus: &Prometheus, since: Since) -> (usize, Vec<String>) {
+/// What is wrong with what was seen: metrics that were not recorded, have never moved, or are not listed.
+pub fn complaints(prometheus: &Prometheus, since: Since) -> Vec<String> {
     let listed = listed();
-    assert!(listed.len() > 40, "deploy/METRICS.md lists metrics in another way: {listed:?}");
+    assert!(listed.len() > 40, "{LIST} lists metrics in another way: {listed:?}");
     let mut complaints = Vec::new();
     for metric in &listed {
-        let wrong = complaint(prometheus, since, metric);
-        let exempt = EXEMPT.iter().find(|(name, _)| *name == metric.name);
-        match (wrong, exempt) {
-            (Some(wrong), None) => complaints.push(wrong),
-            (None, Some((_, reason))) => {
-                complaints.push(format!("{}: it is there; not exempt ({reason})", metric.name))
-            }
-            _ => {}
-        }
+        let exempt = EXEMPT.iter().any(|(name, _)| *name == metric.name);
+        complaints.extend(complaint(prometheus, since, metric, !exempt));
     }
-    (listed.len(), complaints)
+    let named = |name: &str| listed.iter().any(|metric| metric.name == name);
+    complaints.extend(EXEMPT.iter().filter(|(name, _)| !named(name)).map(|(name, _)| format!("there is no {name}")));
+    let known = |name: &str| listed.iter().any(|metric| metric.names().contains(&name.to_owned()));
+    let seen = prometheus.since(since, OURS).into_iter().filter_map(|mut series| series.labels.remove("__name__"));
+    complaints.extend(seen.filter(|name| !known(name)).map(|name| format!("{name} is not in {LIST}")));
+    complaints
 }
 
-fn complaint(prometheus: &Prometheus, since: Since, Listed { name, kind }: &Listed) -> Option<String> {
-    let (series, moves) = match kind.as_str() {
+/// `moves`: one that counts must have counted something.
+fn complaint(prometheus: &Prometheus, since: Since, Listed { name, kind }: &Listed, moves: bool) -> Option<String> {
+    let (series, counts) = match kind.as_str() {
         "histogram" => (format!("{name}_count"), true),
         "counter" => (name.clone(), true),
         "gauge" => (name.clone(), false),
@@ -57,7 +68,7 @@ fn complaint(prometheus: &Prometheus, since: Since, Listed { name, kind }: &List
     let values = || most.iter().flat_map(|series| &series.values);
     match values().count() {
         0 => Some(format!("{name} was never seen")),
-        _ if moves && !values().any(|value| *value > 0.0) => Some(format!("{name} has never moved")),
+        _ if counts && moves && !values().any(|value| *value > 0.0) => Some(format!("{name} has never moved")),
         _ => None,
     }
 }

@@ -16,8 +16,10 @@ const FIRING: &str = "ALERTS{alertname=~\"Farm.+\", alertstate=\"firing\"}";
 const SETTINGS: &str = "dashboards/prometheus.yml";
 /// How often targets are asked and rules looked at, instead of what the settings say.
 const EVERY: &str = "1s";
-/// Between two points of a curve, in seconds.
-const STEP_S: u64 = 2;
+/// Between two points of a curve, in seconds: a series may be seen but once.
+const STEP_S: u64 = 1;
+/// So long an alert may be out between two moments that belong together.
+const ALERT_GAP_S: f64 = 4.0;
 /// Nothing takes Prometheus longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
@@ -34,6 +36,15 @@ pub struct Series {
     pub values: Vec<f64>,
 }
 
+/// An alert that fired for a while.
+#[derive(Debug, Clone)]
+pub struct Spell {
+    /// As `NAME/SIGN`.
+    pub alert: String,
+    /// In seconds of UNIX time.
+    pub from: f64,
+}
+
 /// From a moment to now.
 #[derive(Debug, Clone, Copy)]
 pub struct Since(SystemTime);
@@ -42,9 +53,42 @@ impl Since {
     pub fn now() -> Self {
         Self(SystemTime::now())
     }
+
+    /// Seconds since then.
+    pub fn elapsed_s(self) -> f64 {
+        self.0.elapsed().unwrap_or_default().as_secs_f64()
+    }
+
+    /// The moment in seconds of UNIX time.
+    pub fn unix_s(self) -> f64 {
+        self.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    }
 }
 
+/// Where it keeps what it sees, below `target/observe`, and where the test leaves when it began.
+pub const FOLDER: &str = "prometheus";
+const BEGAN: &str = "began";
+
 impl Prometheus {
+    /// Looks again at what was seen the last time, and since when; `None` if it is not installed.
+    pub fn again() -> Option<(Self, Since)> {
+        let began = files::left(BEGAN).parse().expect("the test should have left when it began");
+        let began = Since(UNIX_EPOCH + Duration::from_millis(began));
+        Some((Self::start(&BTreeMap::new(), &files::leaving(FOLDER))?, began))
+    }
+
+    /// What counts begins when nothing fires any more, as before the first leader.
+    pub fn begin(&self) -> Since {
+        let began = Instant::now();
+        while !self.firing().is_empty() {
+            assert!(began.elapsed() < PATIENCE, "{:?} fire from the beginning", self.firing());
+            crate::pause(PAUSE);
+        }
+        let now = Since::now();
+        files::leave(BEGAN, &format!("{:.0}", now.unix_s() * 1000.0));
+        now
+    }
+
     /// Starts it on these targets, ports of this host by their jobs, and waits until all were seen. What it sees is kept in
     /// `folder`. `None` if it is not installed.
     pub fn start(targets: &BTreeMap<&str, Vec<u16>>, folder: &Path) -> Option<Self> {
@@ -66,7 +110,7 @@ impl Prometheus {
         }
         let prometheus = Self { server };
         let all = targets.values().map(Vec::len).sum::<usize>() as f64;
-        while prometheus.now("sum(up)").first().and_then(|series| series.values.last()) != Some(&all) {
+        while all > 0.0 && prometheus.now("sum(up)").first().and_then(|series| series.values.last()) != Some(&all) {
             assert!(began.elapsed() < PATIENCE, "not all of {targets:?} are up: {:?}", prometheus.now("up"));
             crate::pause(PAUSE);
         }
@@ -85,13 +129,18 @@ impl Prometheus {
 
     /// What a query gave from a moment on.
     pub fn since(&self, since: Since, query: &str) -> Vec<Series> {
-        let (from, to, step) = (unix(since.0), unix(SystemTime::now()), STEP_S.to_string());
-        let answer = self.get("query_range", &[("query", query), ("start", &from), ("end", &to), ("step", &step)]);
         let curve = |series: &Value| Series {
             labels: labels(series),
             values: series["values"].as_array().into_iter().flatten().map(|value| number(&value[1])).collect(),
         };
-        answer["result"].as_array().into_iter().flatten().map(curve).collect()
+        self.curves(since, query).iter().map(curve).collect()
+    }
+
+    fn curves(&self, since: Since, query: &str) -> Vec<Value> {
+        let [from, to] = [since, Since::now()].map(|moment| format!("{:.3}", moment.unix_s()));
+        let step = STEP_S.to_string();
+        let answer = self.get("query_range", &[("query", query), ("start", &from), ("end", &to), ("step", &step)]);
+        answer["result"].as_array().cloned().unwrap_or_default()
     }
 
     /// Alerts that fire now.
@@ -104,12 +153,29 @@ impl Prometheus {
         named(self.since(since, FIRING).iter().map(|series| &series.labels))
     }
 
+    /// When alerts fired, from a moment on, in order of time.
+    pub fn spells(&self, since: Since) -> Vec<Spell> {
+        let mut spells = Vec::new();
+        for series in self.curves(since, FIRING) {
+            let alert = name(&labels(&series));
+            let mut before = f64::NEG_INFINITY;
+            for at in series["values"].as_array().into_iter().flatten().filter_map(|value| value[0].as_f64()) {
+                if at > before + ALERT_GAP_S {
+                    spells.push(Spell { alert: alert.clone(), from: at });
+                }
+                before = at;
+            }
+        }
+        spells.sort_by(|one, other| one.from.total_cmp(&other.from));
+        spells
+    }
+
     /// All alerts that are looked at.
     pub fn alerts(&self) -> BTreeSet<String> {
         let groups = self.get("rules", &[("type", "alert")]);
         let rules = groups["groups"].as_array().into_iter().flatten().flat_map(|group| group["rules"].as_array());
-        let name = |rule: &Value| Some(format!("{}/{}", rule["name"].as_str()?, rule["labels"]["sign"].as_str()?));
-        rules.flatten().filter_map(name).collect()
+        let named = |rule: &Value| Some(format!("{}/{}", rule["name"].as_str()?, rule["labels"]["sign"].as_str()?));
+        rules.flatten().filter_map(named).collect()
     }
 
     fn get(&self, what: &str, parameters: &[(&str, &str)]) -> Value {
@@ -145,7 +211,11 @@ fn settings(folder: &Path, targets: &BTreeMap<&str, Vec<u16>>) -> PathBuf {
 
 /// Alerts by their names, and by the sign that lets each fire.
 fn named<'a>(alerts: impl Iterator<Item = &'a BTreeMap<String, String>>) -> BTreeSet<String> {
-    alerts.map(|labels| format!("{}/{}", labels["alertname"], labels["sign"])).collect()
+    alerts.map(name).collect()
+}
+
+fn name(alert: &BTreeMap<String, String>) -> String {
+    format!("{}/{}", alert["alertname"], alert["sign"])
 }
 
 fn labels(series: &Value) -> BTreeMap<String, String> {
@@ -156,10 +226,6 @@ fn labels(series: &Value) -> BTreeMap<String, String> {
 /// `NaN` and infinities are numbers too.
 fn number(text: &Value) -> f64 {
     text.as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
-}
-
-fn unix(moment: SystemTime) -> String {
-    format!("{:.3}", moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
 }
 
 fn encode(text: &str) -> String {

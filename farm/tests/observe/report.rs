@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use crate::files;
 
+/// Where the five faults of the drill are told of, with a table like the one that is printed.
+const DRILL: &str = "deploy/DRILL.md";
+
 /// One scene.
 #[derive(Debug, Default)]
 pub struct Row {
-    pub name: String,
+    pub name: &'static str,
     pub drill: bool,
+    /// Alerts that had to fire.
+    pub must_fire: &'static [&'static str],
     /// Why it was not played.
     pub skipped: String,
     pub fired: BTreeSet<String>,
@@ -24,6 +29,38 @@ pub struct Row {
     pub took: Duration,
 }
 
+impl Row {
+    fn cells(&self) -> [String; 6] {
+        let alerts: Vec<&str> = self.fired.iter().map(String::as_str).collect();
+        let panels: Vec<String> = self.panels.iter().map(|(panel, value)| format!("{panel}: {value:.2}")).collect();
+        let after = self.fired_after.map_or(String::new(), |after| format!("{:.0} s", after.as_secs_f64()));
+        let explained = if self.skipped.is_empty() { &self.explained } else { &self.skipped };
+        let name = format!("{}{}", self.name, if self.drill { " (drill)" } else { "" });
+        let took = format!("{:.0} s", self.took.as_secs_f64());
+        [name, took, alerts.join(", "), after, panels.join(", "), explained.clone()]
+    }
+
+    /// What `deploy/DRILL.md` says otherwise.
+    fn untold(&self, drill: &str) -> Vec<String> {
+        let Some(line) = drill.lines().find(|line| line.starts_with(&format!("| [{}]", self.name))) else {
+            return vec![format!("it is not in the table of {DRILL}")];
+        };
+        let alerts = self.must_fire.iter().map(|alert| alert.split('/').next().unwrap_or_default());
+        let panels = self.panels.iter().map(|(panel, _)| panel.as_str());
+        let missing = alerts.chain(panels).filter(|name| !line.contains(name));
+        let mut wrong: Vec<String> = missing.map(|name| format!("{DRILL} does not speak of {name}")).collect();
+        let told = line.rsplit('"').nth(1).unwrap_or_default();
+        let mut rest = self.explained.as_str();
+        for part in told.split('…').map(str::trim) {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => wrong.push(format!("{DRILL} says {told:?}, and not {:?}", self.explained)),
+            }
+        }
+        wrong
+    }
+}
+
 /// All scenes, and what else was found.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -33,14 +70,15 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn add(&mut self, row: Row) {
-        eprintln!("  {:.0?}: {:?}, complaints: {:#?}", row.took, row.fired, row.complaints);
+    pub fn add(&mut self, mut row: Row) {
+        if row.drill && row.skipped.is_empty() {
+            row.complaints.extend(row.untold(&files::committed(DRILL)));
+        }
         self.rows.push(row);
     }
 
     /// Something worth knowing.
     pub fn note(&mut self, what: String) {
-        eprintln!("{what}");
         self.notes.push(what);
     }
 
@@ -56,37 +94,22 @@ impl Report {
 
     /// Prints the table, leaves it in a file, and says what is wrong.
     pub fn finish(self) -> Vec<String> {
+        let head = ["scene", "played", "alerts", "after", "panels", "`farm job explain`"].map(str::to_owned);
         let mut text = String::new();
-        for row in &self.rows {
-            let fired: Vec<&str> = row.fired.iter().map(String::as_str).collect();
-            let fired = if fired.is_empty() { "no alert".to_owned() } else { fired.join(", ") };
-            let after = row.fired_after.map(|after| format!(" after {:.0} s", after.as_secs_f64())).unwrap_or_default();
-            let drill = if row.drill { " (drill)" } else { "" };
-            let _ = writeln!(text, "{}{drill}, {:.0} s", row.name, row.took.as_secs_f64());
-            if !row.skipped.is_empty() {
-                let _ = writeln!(text, "    SKIPPED  {}", row.skipped);
-            }
-            let _ = writeln!(text, "    alerts   {fired}{after}");
-            for (panel, value) in &row.panels {
-                let _ = writeln!(text, "    panel    {panel}: {value:.3}");
-            }
-            if !row.explained.is_empty() {
-                let _ = writeln!(text, "    explain  {}", row.explained);
-            }
-            for complaint in &row.complaints {
-                let _ = writeln!(text, "    WRONG    {complaint}");
-            }
+        for cells in [head, ["---"; 6].map(str::to_owned)].into_iter().chain(self.rows.iter().map(Row::cells)) {
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
         for note in &self.notes {
-            let _ = writeln!(text, "{note}");
+            let _ = writeln!(text, "\n{note}");
         }
-        for complaint in &self.complaints {
+        let in_scenes = self.rows.iter().flat_map(|row| row.complaints.iter().map(|what| (row.name, what)));
+        let in_scenes = in_scenes.map(|(name, what)| format!("{name}: {what}"));
+        let complaints: Vec<String> = in_scenes.chain(self.complaints.iter().cloned()).collect();
+        for complaint in &complaints {
             let _ = writeln!(text, "WRONG {complaint}");
         }
         eprintln!("\n{text}");
-        files::leave("report.txt", &text);
-        let in_scenes =
-            self.rows.iter().flat_map(|row| row.complaints.iter().map(|what| format!("{}: {what}", row.name)));
-        in_scenes.chain(self.complaints.iter().cloned()).collect()
+        files::leave("report.md", &text);
+        complaints
     }
 }

@@ -5,23 +5,25 @@ use std::time::{Duration, Instant};
 
 use crate::alerts::counts;
 use crate::panels;
-use crate::prometheus::Since;
-use crate::report::{Report, Row};
+use crate::prometheus::{Since, Spell};
+use crate::report::Row;
 use crate::stage::Stage;
 
 /// How long an alert may take to fire, or to end when its cause has.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(500);
+pub const PAUSE: Duration = Duration::from_millis(250);
+/// So long after its cause is gone, an alert may still begin to fire, in seconds.
+const AFTER_S: f64 = 60.0;
 
 /// What is expected of a scene.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
     pub name: &'static str,
     /// Alerts that must fire.
-    fires: &'static [&'static str],
+    pub fires: &'static [&'static str],
     /// It is part of `deploy/DRILL.md`.
-    drill: bool,
+    pub drill: bool,
     /// Alerts that follow from the same fault if it lasts; they may fire too.
     may_fire: &'static [&'static str],
 }
@@ -41,21 +43,31 @@ impl Expected {
     pub const fn perhaps(self, may_fire: &'static [&'static str]) -> Self {
         Self { may_fire, ..self }
     }
+
+    fn knows(&self, alert: &str) -> bool {
+        self.fires.contains(&alert) || self.may_fire.contains(&alert)
+    }
 }
 
-/// A scene that is being played.
+/// A scene that is being played, or has been.
 pub struct Scene {
     expected: Expected,
     since: Since,
     began: Instant,
+    /// When its cause was gone.
+    over: Option<Since>,
     row: Row,
 }
 
 impl Scene {
-    /// Nothing is wrong yet.
-    pub fn begin(expected: Expected) -> Self {
-        eprintln!("· {}", expected.name);
-        Self { expected, since: Since::now(), began: Instant::now(), row: Row::default() }
+    /// Nothing is wrong yet. What it lets fire must be silent.
+    pub async fn begin(expected: Expected, stage: &Stage) -> Self {
+        let silent = silence(stage, |alert| expected.fires.contains(&alert)).await;
+        eprintln!("{:>4.0} s · {}", stage.began.elapsed_s(), expected.name);
+        let row = Row { name: expected.name, drill: expected.drill, ..Row::default() };
+        let mut scene = Self { expected, since: Since::now(), began: Instant::now(), over: None, row };
+        silent.unwrap_or_else(|firing| scene.complain(format!("{firing:?} fire before it begins")));
+        scene
     }
 
     /// Waits until all alerts fire that must.
@@ -98,39 +110,36 @@ impl Scene {
         let series = queries.iter().flat_map(|query| stage.prometheus.since(self.since, &query.text));
         let values: Vec<f64> = series.flat_map(|series| series.values).filter(|value| value.is_finite()).collect();
         match values.iter().rfind(|value| right(**value)) {
-            Some(value) => self.row.panels.push((format!("{dashboard}: {panel}"), *value)),
+            Some(value) => self.row.panels.push((panel.to_owned(), *value)),
             None => self.complain(format!("{dashboard}: {panel} shows {values:?}")),
         }
     }
 
     /// What the farm says of a job must have these words in it.
-    pub fn explains(&mut self, stage: &Stage, job: &str, words: &str) {
-        let told = stage.farm(&["job", "explain", job]);
+    pub async fn explains(&mut self, stage: &Stage, job: &str, words: &str) {
+        let told = stage.farm(&["job", "explain", job]).await;
         match told.lines().find(|line| line.contains(words)) {
             Some(line) => self.row.explained = line.trim().to_owned(),
             None => self.complain(format!("no {words:?} in what is told of the job:\n{told}")),
         }
     }
 
-    /// Asks for jobs, until the farm says these words of one while it is made.
+    /// Waits until the farm says these words of a job of the load.
     pub async fn tells(&mut self, stage: &Stage, words: &str) {
         let began = Instant::now();
-        let mut told = String::new();
-        for number in 0.. {
-            let name = format!("{}-{number}", self.expected.name.replace(' ', "-"));
-            let job = stage.submit(&name).await;
-            while stage.client.get(&job).await.end_time.is_none() && began.elapsed() < PATIENCE {
-                told = stage.farm(&["job", "explain", &job]);
-                if let Some(line) = told.lines().find(|line| line.contains(words)) {
-                    self.row.explained = line.trim().to_owned();
-                    return;
-                }
-                tokio::time::sleep(PAUSE).await;
+        let mut told = Vec::new();
+        while began.elapsed() < PATIENCE {
+            told.clear();
+            for job in stage.load.under_way() {
+                told.push(stage.farm(&["job", "explain", &job]).await);
             }
-            if began.elapsed() >= PATIENCE {
-                return self.complain(format!("no {words:?} in what is told of jobs:\n{told}"));
+            if let Some(line) = told.iter().flat_map(|told| told.lines()).rfind(|line| line.contains(words)) {
+                self.row.explained = line.trim().to_owned();
+                return;
             }
+            tokio::time::sleep(PAUSE).await;
         }
+        self.complain(format!("no {words:?} in what is told of jobs:\n{}", told.join("\n")));
     }
 
     /// It can't be played here, and nothing is expected of it.
@@ -140,35 +149,47 @@ impl Scene {
     }
 
     pub fn complain(&mut self, what: String) {
+        eprintln!("       WRONG {what}");
         self.row.complaints.push(what);
     }
 
-    /// The cause is gone: waits until nothing fires any more, and says what fired that should not have, or did not.
-    pub async fn end(mut self, stage: &mut Stage, report: &mut Report) {
-        let began = Instant::now();
-        loop {
-            self.row.complaints.extend(stage.load.failed());
-            let firing: BTreeSet<String> = stage.prometheus.firing().into_iter().filter(|name| counts(name)).collect();
-            if firing.is_empty() {
-                break;
-            }
-            if began.elapsed() > PATIENCE {
-                self.complain(format!("{firing:?} fire still"));
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        let fired: BTreeSet<String> =
-            stage.prometheus.fired(self.since).into_iter().filter(|name| counts(name)).collect();
-        for name in self.expected.fires.iter().filter(|name| !fired.contains(**name)) {
+    /// The cause is gone.
+    pub fn over(&mut self, stage: &Stage) {
+        self.over = Some(Since::now());
+        self.row.took = self.began.elapsed();
+        eprintln!("{:>4.0} s   over: {}", stage.began.elapsed_s(), self.expected.name);
+    }
+
+    /// Whether an alert may have fired because of this.
+    pub fn explains_spell(&self, Spell { alert, from }: &Spell) -> bool {
+        let until = self.over.map_or(f64::INFINITY, |over| over.unix_s() + AFTER_S);
+        self.expected.knows(alert) && (self.since.unix_s()..until).contains(from)
+    }
+
+    /// What came of it, by all that fired while scenes were played.
+    pub fn judged(mut self, spells: &[Spell]) -> Row {
+        let fired = spells.iter().filter(|spell| self.explains_spell(spell)).map(|spell| spell.alert.clone());
+        self.row.fired = fired.collect();
+        self.row.must_fire = self.expected.fires;
+        for name in self.expected.fires.iter().filter(|name| !self.row.fired.contains(**name)) {
             self.row.complaints.push(format!("{name} did not fire"));
         }
-        let Expected { fires, may_fire, .. } = self.expected;
-        let known = |name: &str| fires.contains(&name) || may_fire.contains(&name);
-        for name in fired.iter().filter(|name| !known(name)) {
-            self.row.complaints.push(format!("{name} fired"));
+        self.row
+    }
+}
+
+/// Waits until none of these alerts fires; those that still do, if it takes too long.
+pub async fn silence(stage: &Stage, of: impl Fn(&str) -> bool) -> Result<(), BTreeSet<String>> {
+    let began = Instant::now();
+    loop {
+        let firing = stage.prometheus.firing();
+        let firing: BTreeSet<String> = firing.into_iter().filter(|alert| counts(alert) && of(alert)).collect();
+        if firing.is_empty() {
+            return Ok(());
         }
-        let Expected { name, drill, .. } = self.expected;
-        report.add(Row { name: name.to_owned(), drill, fired, took: self.began.elapsed(), ..self.row });
+        if began.elapsed() > PATIENCE {
+            return Err(firing);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -1,23 +1,27 @@
 //! The farm that is watched: two coordinators, three workers of which one has a GPU, NATS, etcd, SeaweedFS behind a network
 //! that can be bad, and Prometheus.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use card::variable;
 use shared::testing::proxy::Proxy;
 use shared::testing::s3::BUCKET;
 use tempfile::TempDir;
 
+use crate::collector::Collector;
 use crate::files;
-use crate::load::{Load, SHORT_SOURCE, SOURCE, profile, spec};
+use crate::load::{Load, SHORT_SOURCE, profile, spec};
 use crate::panels::{self, Query};
-use crate::prometheus::{Prometheus, Since};
+use crate::prometheus::{self, Prometheus, Since};
+use crate::scene::{PATIENCE, PAUSE};
 use crate::support::cluster::client::Client;
-use crate::support::cluster::{Cluster, Host, Parts, Settings, build};
-use crate::support::run;
+use crate::support::cluster::{Cluster, Host, Parts, Program, Settings, build};
+use crate::support::processes::children;
 
 /// The worker with the GPU; the others have none.
 pub const GPU_WORKER: usize = 0;
@@ -26,8 +30,8 @@ pub const BREAKABLE: usize = 2;
 /// Whose certificate can be near its end.
 pub const CERTIFIED: usize = 1;
 const WORKERS: usize = 3;
-/// What names of files begin with that crash whatever opens them.
-pub const POISON: &str = "poisonous-";
+/// Below this the store lets nobody read.
+pub const FORBIDDEN: &str = "forbidden/";
 /// Of the scratch disk that can be filled.
 pub const ROOM_BYTES: usize = 32 << 20;
 /// The GPU that is played: it encodes H.264 and HEVC, and no AV1.
@@ -39,9 +43,9 @@ const RETRIES_MS: u32 = 1_000;
 /// Of certificates that are good for long, in days.
 const LONG: u32 = 400;
 
-/// What scenes are played on.
+/// What scenes are played on. Several may be at once: each changes what is its own.
 pub struct Stage {
-    pub cluster: Cluster,
+    cluster: RefCell<Cluster>,
     pub client: Client,
     /// In front of the object store.
     pub proxy: Proxy,
@@ -53,6 +57,8 @@ pub struct Stage {
     pub began: Since,
     /// Switches of slots, the libraries of the card, certificates.
     props: TempDir,
+    /// Takes the spans of all programs.
+    _collector: Collector,
 }
 
 impl Stage {
@@ -65,17 +71,24 @@ impl Stage {
         }
         card::folder(props.path(), &card::folder::built().unwrap(), &LIBRARIES).unwrap();
         certify(props.path(), LONG);
-        let proxy = Proxy::start();
-        let mut cluster = parts(&proxy, props.path()).start()?;
+        let (proxy, collector) = (Proxy::start(), Collector::start().await);
+        let mut cluster = parts(&proxy, &collector, props.path()).start()?;
         proxy.lead_to(cluster.s3.as_mut()?.server().port());
+        proxy.forbid(FORBIDDEN);
         let targets = BTreeMap::from([
             ("farm-coordinator", cluster.coordinators.iter().map(|program| program.pages).collect()),
             ("farm-worker", cluster.workers.iter().map(|program| program.pages).collect()),
             ("farm-etcd", cluster.etcd.iter().map(|member| member.port()).collect::<Vec<u16>>()),
         ]);
-        let prometheus = Prometheus::start(&targets, &files::emptied("prometheus"))?;
-        let (began, client, load) = (Since::now(), cluster.client(), Load::start(&cluster).await);
-        Some(Self { cluster, client, proxy, prometheus, load, queries: panels::all(), began, props })
+        let prometheus = Prometheus::start(&targets, &files::emptied(prometheus::FOLDER))?;
+        let (began, client, load) = (prometheus.begin(), cluster.client(), Load::start(&cluster).await);
+        let (cluster, queries, _collector) = (RefCell::new(cluster), panels::all(), collector);
+        Some(Self { cluster, client, proxy, prometheus, load, queries, began, props, _collector })
+    }
+
+    /// All processes, for a moment: nobody else has them until this is dropped.
+    pub fn cluster(&self) -> RefMut<'_, Cluster> {
+        self.cluster.borrow_mut()
     }
 
     /// Faults of the GPU from the next attempt on, as `card::fault` writes them.
@@ -84,13 +97,19 @@ impl Stage {
     }
 
     /// The worker with the GPU begins anew, with this card and a driver that tells of these faults of it.
-    pub fn restart_gpu_worker(&mut self, card: &str, faults: &str) {
-        let worker = &mut self.cluster.workers[GPU_WORKER];
-        worker.terminate();
-        worker.set(variable::CARD, card);
-        worker.set(variable::FAULTS, faults);
-        worker.restart();
-        worker.wait_until_ready();
+    pub async fn restart_gpu_worker(&self, card: &str, faults: &str) {
+        self.restart(GPU_WORKER, &[(variable::CARD, card), (variable::FAULTS, faults)]).await;
+    }
+
+    /// A worker ends what it does and begins anew, with these variables in its environment.
+    async fn restart(&self, worker: usize, environment: &[(&'static str, &str)]) {
+        self.cluster().workers[worker].ask_to_end();
+        until("a worker ends", || self.cluster().workers[worker].has_ended()).await;
+        for (variable, value) in environment {
+            self.cluster().workers[worker].set(variable, value);
+        }
+        self.cluster().workers[worker].restart();
+        until("a worker is ready", || self.cluster().workers[worker].is_ready()).await;
     }
 
     /// Slots of a worker end at once, or work again.
@@ -100,17 +119,14 @@ impl Stage {
     }
 
     /// A certificate of a worker is good for so many days, and the worker starts again with it.
-    pub fn certify(&mut self, days: u32) {
+    pub async fn certify(&self, days: u32) {
         certify(self.props.path(), days);
-        let worker = &mut self.cluster.workers[CERTIFIED];
-        worker.terminate();
-        worker.restart();
-        worker.wait_until_ready();
+        self.restart(CERTIFIED, &[]).await;
     }
 
     /// The one that was made at first.
-    pub fn certify_for_long(&mut self) {
-        self.certify(LONG);
+    pub async fn certify_for_long(&self) {
+        self.certify(LONG).await;
     }
 
     /// The scratch disk of a worker which is so small that it can be filled; `None`: nothing may be mounted here.
@@ -118,30 +134,77 @@ impl Stage {
         crate::inside().then(|| self.props.path().join("scratch"))
     }
 
-    /// The URI of a file that crashes whatever opens it.
-    pub fn poison(&self, name: &str) -> String {
-        let file = self.props.path().join(format!("{POISON}{name}.mp4"));
-        fs::copy(self.cluster.folder.path().join(SOURCE), &file).unwrap();
+    /// The URI of a copy of a source that slots open as a file of this host, under a name that tells them.
+    pub fn copy(&self, source: &str, name: &str) -> String {
+        let file = self.props.path().join(format!("{name}.mp4"));
+        fs::copy(self.cluster().folder.path().join(source), &file).unwrap();
         format!("file:{}", file.display())
     }
 
-    /// Asks for a job of the clip that all jobs are made of.
-    pub async fn submit(&self, name: &str) -> String {
-        let (source, target) = (self.cluster.uri(SOURCE), self.cluster.uri(&format!("out/{name}")));
-        self.client.submit(name, spec(source, target, profile("h264", "superfast"))).await
+    /// Slots that have a file open with this in its name.
+    pub fn readers(&self, name: &str) -> Vec<u32> {
+        let workers: Vec<u32> = self.cluster().workers.iter().map(Program::pid).collect();
+        readers(&workers, name)
     }
 
     /// Asks for a job that is hardly any work.
     pub async fn submit_short(&self, name: &str) -> String {
-        let (source, target) = (self.cluster.uri(SHORT_SOURCE), self.cluster.uri(&format!("out/{name}")));
+        self.submit(SHORT_SOURCE, name).await
+    }
+
+    /// Asks for a job of what has this name in the farm's storage.
+    pub async fn submit(&self, source: &str, name: &str) -> String {
+        let source = self.cluster().uri(source);
+        let target = self.uri_out(name);
         self.client.submit(name, spec(source, target, profile("h264", "superfast"))).await
     }
 
-    /// What `farm ARGS` says.
-    pub fn farm(&self, args: &[&str]) -> String {
-        let server = format!("http://127.0.0.1:{}", self.cluster.coordinators[self.cluster.leader()].api);
-        let mut farm = Command::new(env!("CARGO_BIN_EXE_farm"));
-        run(farm.args(args).args(["--server", &server]).env_remove("RUST_LOG"))
+    /// Where a job of this name is to leave what it makes.
+    pub fn uri_out(&self, name: &str) -> String {
+        self.cluster().uri(&format!("out/{name}"))
+    }
+
+    /// What `farm ARGS` says, asked again until a coordinator answers.
+    pub async fn farm(&self, args: &[&str]) -> String {
+        let apis: Vec<u16> = self.cluster().coordinators.iter().map(|program| program.api).collect();
+        let began = Instant::now();
+        for api in apis.iter().cycle() {
+            let mut farm = Command::new(env!("CARGO_BIN_EXE_farm"));
+            farm.args(args).args(["--server", &format!("http://127.0.0.1:{api}")]).env_remove("RUST_LOG");
+            let said = tokio::task::spawn_blocking(move || farm.output().unwrap()).await.unwrap();
+            if said.status.success() {
+                return String::from_utf8(said.stdout).unwrap();
+            }
+            let complaint = String::from_utf8_lossy(&said.stderr);
+            assert!(began.elapsed() < PATIENCE, "farm {args:?}: {complaint}");
+            tokio::time::sleep(PAUSE).await;
+        }
+        unreachable!("there are coordinators")
+    }
+}
+
+/// Slots of these workers that have a file open with this in its name.
+pub fn readers(workers: &[u32], name: &str) -> Vec<u32> {
+    let reads = |slot: &u32| {
+        let files = fs::read_dir(format!("/proc/{slot}/fd")).into_iter().flatten().flatten();
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|file| file.to_string_lossy().contains(name))
+    };
+    workers.iter().flat_map(|worker| children(*worker)).filter(reads).collect()
+}
+
+/// Sends a signal to a process that may be dead already.
+pub fn send(process: u32, signal: &str) {
+    let mut kill = Command::new("kill");
+    kill.args([&format!("-{signal}"), &process.to_string()]).stderr(Stdio::null());
+    kill.status().expect("kill should be installed");
+}
+
+/// Waits until something is so.
+async fn until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < PATIENCE, "it takes too long until {what}");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -149,7 +212,7 @@ impl Stage {
 const LIBRARIES: [card::Library; 4] =
     [card::Library::Cuda, card::Library::Cuvid, card::Library::Encode, card::Library::Ml];
 
-fn parts(proxy: &Proxy, props: &Path) -> Parts {
+fn parts(proxy: &Proxy, collector: &Collector, props: &Path) -> Parts {
     let endpoint = format!("\"http://127.0.0.1:{}\"", proxy.port());
     let certificate = toml(&props.join("lasting.pem"));
     let sources = format!("[\"s3://{BUCKET}/\", \"file:{}/\"]", props.display());
@@ -161,11 +224,13 @@ fn parts(proxy: &Proxy, props: &Path) -> Parts {
         ("storage.s3_endpoint", endpoint.clone()),
         ("storage.retry_timeout_ms", RETRIES_MS.to_string()),
         ("nats.tls_roots", certificate.clone()),
+        ("telemetry.otlp_endpoint", collector.endpoint()),
     ]);
     let worker_settings = Settings::from([
         ("worker.storage.s3_endpoint", endpoint),
         ("worker.storage.retry_timeout_ms", RETRIES_MS.to_string()),
         ("nats.tls_roots", certificate),
+        ("telemetry.otlp_endpoint", collector.endpoint()),
     ]);
     let hosts = BTreeMap::from([
         (GPU_WORKER, gpu_host(props)),

@@ -60,6 +60,7 @@ struct Sky {
     weather: Mutex<Weather>,
     changed: Condvar,
     server: Mutex<u16>,
+    forbidden: Mutex<Option<String>>,
     requests: AtomicU64,
     faults: AtomicU64,
 }
@@ -76,6 +77,7 @@ impl Proxy {
             weather: Mutex::new(Weather::Fine),
             changed: Condvar::new(),
             server: Mutex::new(0),
+            forbidden: Mutex::new(None),
             requests: AtomicU64::new(0),
             faults: AtomicU64::new(0),
         });
@@ -109,6 +111,11 @@ impl Proxy {
         self.sky.changed.notify_all();
     }
 
+    /// What has this in its path is refused from now on as nothing that one may have, whatever the weather.
+    pub fn forbid(&self, path: &str) {
+        *self.sky.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
+    }
+
     /// Requests that were not served.
     pub fn faults(&self) -> u64 {
         self.sky.faults.load(Ordering::Relaxed)
@@ -118,7 +125,8 @@ impl Proxy {
 impl Sky {
     fn carry(&self, mut client: TcpStream) -> io::Result<()> {
         let request = read_request(&mut client)?;
-        match self.fate() {
+        let fate = if self.forbids(&request) { Fate::Refused("403 Forbidden") } else { self.fate() };
+        match fate {
             Fate::Served(delay) => {
                 pause(delay);
                 io::copy(&mut self.send(&request)?, &mut client)?;
@@ -141,6 +149,12 @@ impl Sky {
             }
         }
         client.shutdown(Shutdown::Both)
+    }
+
+    fn forbids(&self, request: &[u8]) -> bool {
+        let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let forbidden = self.forbidden.lock().unwrap_or_else(PoisonError::into_inner);
+        forbidden.as_ref().is_some_and(|path| String::from_utf8_lossy(line).contains(path))
     }
 
     fn fate(&self) -> Fate {

@@ -1,28 +1,28 @@
 //! The five faults of `deploy/DRILL.md`.
 
-use std::fs::{File, read_dir, read_link};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use proto::v1;
 use shared::testing::proxy::Weather;
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{profile, spec};
+use crate::load::{SOURCE, profile, spec};
 use crate::scene::Scene;
-use crate::stage::{POISON, ROOM_BYTES, Stage};
+use crate::stage::{ROOM_BYTES, Stage, readers, send};
 use crate::support::cluster::Program;
-use crate::support::processes::children;
 
+/// What names of files begin with that crash whatever opens them.
+const POISON: &str = "poisonous-";
 /// Jobs with poisonous files, of which a part is enough to be noticed.
-const MOST_POISON: usize = 8;
+const MOST_POISON: usize = 40;
 /// Of every request to the store that is slow.
 const DELAY: Duration = Duration::from_secs(3);
 
 /// A card that falls off the bus in the middle of each chunk.
-pub async fn gpu_that_fails_fast(scene: &mut Scene, stage: &mut Stage) {
+pub async fn gpu_that_fails_fast(scene: &mut Scene, stage: &Stage) {
     stage.break_gpu("device_lost@100");
     scene.tells(stage, "A GPU did not").await;
     scene.fires(stage).await;
@@ -31,7 +31,7 @@ pub async fn gpu_that_fails_fast(scene: &mut Scene, stage: &mut Stage) {
 }
 
 /// Every request takes three seconds.
-pub async fn slow_store(scene: &mut Scene, stage: &mut Stage) {
+pub async fn slow_store(scene: &mut Scene, stage: &Stage) {
     stage.proxy.set(Weather::Slow(DELAY));
     scene.tells(stage, "waiting for storage").await;
     scene.fires(stage).await;
@@ -40,29 +40,29 @@ pub async fn slow_store(scene: &mut Scene, stage: &mut Stage) {
 }
 
 /// The broker is gone, and comes back.
-pub async fn nats_down(scene: &mut Scene, stage: &mut Stage) {
-    stage.cluster.nats[0].kill();
+pub async fn nats_down(scene: &mut Scene, stage: &Stage) {
+    stage.cluster().nats[0].kill();
     scene.tells(stage, "No worker has been heard").await;
     scene.fires(stage).await;
     let panel = ["farm-control-plane", "Messages that NATS did not take or give"];
     scene.shows(stage, panel, |rate| rate > 0.0);
-    stage.cluster.nats[0].restart();
+    stage.cluster().nats[0].restart();
 }
 
 /// One job after the other of files that crash whatever opens them.
-pub async fn poisonous_input(scene: &mut Scene, stage: &mut Stage) {
+pub async fn poisonous_input(scene: &mut Scene, stage: &Stage) {
     let over = CancellationToken::new();
     let crashing = crash_readers(stage, over.clone());
     for number in 0..MOST_POISON {
-        let name = format!("poison-{number}");
-        let (source, target) = (stage.poison(&name), stage.cluster.uri(&format!("out/{name}")));
+        let name = format!("{POISON}{number}");
+        let (source, target) = (stage.copy(SOURCE, &name), stage.uri_out(&name));
         // On CPUs: crashes beside a GPU count against the GPU too.
         let job = stage.client.submit(&name, spec(source, target, profile("av1", "13"))).await;
         let ended = stage.client.wait_for(&job, v1::JobState::Succeeded).await;
         if ended.state() != v1::JobState::Failed {
             scene.complain(format!("a poisonous job ended as {:?}", ended.state()));
         }
-        scene.explains(stage, &job, "slot_crashed");
+        scene.explains(stage, &job, "slot_crashed").await;
         stage.load.flows(1).await;
         if scene.all_fire(stage) {
             break;
@@ -77,34 +77,25 @@ pub async fn poisonous_input(scene: &mut Scene, stage: &mut Stage) {
 
 /// Kills every slot that has a poisonous file open, as the file would that makes a decoder write where it must not.
 fn crash_readers(stage: &Stage, over: CancellationToken) -> std::thread::JoinHandle<()> {
-    let workers: Vec<u32> = stage.cluster.workers.iter().map(Program::pid).collect();
+    let workers: Vec<u32> = stage.cluster().workers.iter().map(Program::pid).collect();
     std::thread::spawn(move || {
         while !over.is_cancelled() {
-            for slot in workers.iter().flat_map(|worker| children(*worker)).filter(|slot| reads_poison(*slot)) {
-                // It may be dead already.
-                let kill = Command::new("kill").args(["-SEGV", &slot.to_string()]).stderr(Stdio::null()).status();
-                kill.expect("kill should be installed");
-            }
+            readers(&workers, POISON).into_iter().for_each(|slot| send(slot, "SEGV"));
             crate::pause(Duration::from_millis(5));
         }
     })
 }
 
-/// Whether a process has such a file open.
-fn reads_poison(process: u32) -> bool {
-    let files = read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-    files.filter_map(|file| read_link(file.path()).ok()).any(|file| file.to_string_lossy().contains(POISON))
-}
-
 /// No room is left on the disk where a worker keeps what it reads.
-pub async fn full_scratch_disk(scene: &mut Scene, stage: &mut Stage) {
+pub async fn full_scratch_disk(scene: &mut Scene, stage: &Stage) {
     let Some(scratch) = stage.scratch() else {
         return scene.skip("this system lets nobody mount things in a namespace of their own");
     };
     let ballast = scratch.join("ballast");
     fill(&ballast);
-    scene.fires(stage).await;
+    // At first: it rests longer each time.
     scene.tells(stage, "scratch_full").await;
+    scene.fires(stage).await;
     scene.shows(stage, ["farm-workers", "Scratch space that is free"], |share| share < 0.1);
     std::fs::remove_file(&ballast).unwrap();
 }

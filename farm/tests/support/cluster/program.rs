@@ -62,9 +62,13 @@ impl Program {
         (!text.is_empty()).then(|| text.lines().filter(|line| of(line)).map(value).sum())
     }
 
+    pub fn is_ready(&self) -> bool {
+        self.get("/readyz").starts_with("HTTP/1.1 200")
+    }
+
     pub fn wait_until_ready(&self) {
         let began = Instant::now();
-        while !self.get("/readyz").starts_with("HTTP/1.1 200") {
+        while !self.is_ready() {
             assert!(began.elapsed() < PATIENCE, "{}\n{}", self.get("/readyz"), self.said());
             pause();
         }
@@ -119,6 +123,11 @@ impl Program {
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
         self.ask_to_end();
         self.ended()
+    }
+
+    /// Whether it has ended by itself, or because it was asked to.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until it ends by itself; how, and after how long.
