@@ -130,6 +130,7 @@ impl Slot {
             .env_clear()
             .envs(sight.variables())
             .envs([fresh_memory(&sight)])
+            .env("SVT_LOG", "1") // errors alone: what a slot says last should be why it died
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
