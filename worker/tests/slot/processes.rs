@@ -39,7 +39,7 @@ async fn a_slot_has_a_socket_its_files_and_nothing_else() {
     assert_eq!(fds.len(), 4, "{seen}");
     assert!(fds[0].starts_with("fd 0 socket:"), "{seen}");
     assert!(fds[1] == "fd 1 /dev/null" && fds[2].starts_with("fd 2 pipe:") && fds[3] == source, "{seen}");
-    let allowed = ["LD_LIBRARY_PATH", "RUST_BACKTRACE", "GLIBC_TUNABLES"].map(|name| format!("env {name}"));
+    let allowed = ["LD_LIBRARY_PATH", "RUST_BACKTRACE", "GLIBC_TUNABLES", "SVT_LOG"].map(|name| format!("env {name}"));
     assert!(
         seen.lines().filter(|line| line.starts_with("env")).all(|line| allowed.iter().any(|name| name == line)),
         "{seen}"
