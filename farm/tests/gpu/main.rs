@@ -3,6 +3,7 @@
 
 mod cards;
 mod faults;
+mod fleet;
 mod lost;
 mod machine;
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
