@@ -7,6 +7,9 @@ use crate::machine::{Machine, assert_made_right, families, hardware, placements,
 use crate::support::Presentation;
 use crate::support::cluster::{Cluster, Host, Parts, Program};
 
+/// Attempts at chunks that ended well.
+const DONE: &str = "farm_worker_attempts_total{outcome=\"done\",task=\"video\"}";
+
 /// Makes a presentation of a source; it is right.
 async fn make(cluster: &Cluster, source: &Path, target: &str) -> Presentation {
     let client = cluster.client();
@@ -69,4 +72,20 @@ async fn two_generations_of_cards_make_one_track_and_cards_that_hang_are_left() 
     let told = hardware(&third.out)[0]["fallbacks"].as_array().unwrap().len() as f64;
     assert_eq!(told, 2.0, "{:?}", hardware(&third.out));
     assert_eq!((counted(&cluster.workers, by_workers), counted(&cluster.coordinators, by_coordinator)), (told, told));
+}
+
+/// Two cards of one generation whose drivers write different headers: each chunk that does not go into the track's init segment is
+/// made again, so that it does.
+#[tokio::test]
+async fn drivers_that_write_different_headers_end_in_one_track() {
+    let machines = [Machine::new("t4", ""), Machine::new("t4", "encode:header")];
+    let Some(cluster) = start(&machines) else { return };
+    let source = source(cluster.folder.path(), "12");
+    until_tried(|| counted(&cluster.workers, "farm_worker_slots{class=\"gpu\"}") == 2.0);
+    let presentation = make(&cluster, &source, "out").await;
+    // No family could be pinned: both chunks are of one.
+    let both = cluster.workers.iter().all(|worker| counted([worker], DONE) > 0.0);
+    let families = families(&presentation.out);
+    assert_eq!(families.iter().flatten().any(|family| family == "software"), both, "{families:?}");
+    machines.iter().for_each(Machine::assert_content);
 }
