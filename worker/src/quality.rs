@@ -86,7 +86,7 @@ impl<'a> Look<'a> {
             }
         };
         self.psnr_mdb = Some(psnr_mdb(&wanted[0], &found[0]));
-        match strange(&wanted, &found).filter(|_| self.by_gpu) {
+        match self.by_gpu.then(|| strange(&wanted, &found)).flatten() {
             Some(why) => {
                 let text = format!("{name}: the picture at {} came out as another: {why}", packet.pts);
                 Err(Trouble::Fault.error(Stage::Encode, text))
@@ -133,8 +133,8 @@ fn planes(frame: &frame::Video) -> Option<Planes> {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let plane = |number: usize| {
         let (width, height) = if number == 0 { (width, height) } else { (width.div_ceil(2), height.div_ceil(2)) };
-        let rows = frame.data(number).chunks(frame.stride(number)).take(height);
-        rows.flat_map(|row| &row[..width]).copied().collect()
+        let rows = frame.data(number).chunks(frame.stride(number)).take(height).map(|row| &row[..width]);
+        rows.collect::<Vec<_>>().concat()
     };
     matches!(frame.format(), Pixel::YUV420P | Pixel::YUVJ420P).then(|| [0, 1, 2].map(plane))
 }
@@ -147,9 +147,13 @@ fn strange(wanted: &Planes, found: &Planes) -> Option<String> {
         if wanted.len() != found.len() {
             return Some("it can't be decoded".to_owned());
         }
-        let (psnr, even) = (psnr_mdb(wanted, found), likeness_mdb(variance(wanted)));
+        let psnr = psnr_mdb(wanted, found);
+        if psnr >= STRANGE_BELOW_MDB {
+            return None;
+        }
+        let even = likeness_mdb(variance(wanted));
         let decibels = |mdb: u32| f64::from(mdb) / 1000.0;
-        (psnr < STRANGE_BELOW_MDB && psnr + UNEVEN_MDB < even).then(|| {
+        (psnr + UNEVEN_MDB < even).then(|| {
             format!("{plane} is like it to {:.1} dB, an even plane to {:.1} dB", decibels(psnr), decibels(even))
         })
     })
