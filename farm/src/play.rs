@@ -6,6 +6,8 @@ mod page;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use axum::serve::ListenerExt;
+
 use crate::exit::{Exit, Failure};
 use crate::presentation::{HIDDEN, MANIFEST, MULTIVARIANT};
 use crate::progress::print_text;
@@ -41,8 +43,10 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     print_text(&format!(
         "player  http://{bound}/\nHLS     http://{bound}/{MULTIVARIANT}\nDASH    http://{bound}/{MANIFEST}\nCtrl-C ends it.\n"
     ))?;
+    // Without this the end of an object waits for the client to acknowledge its beginning, some 40 ms.
+    let prompt = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     tokio::select! {
-        ended = axum::serve(listener, router(args.out)) => {
+        ended = axum::serve(prompt, router(args.out)) => {
             ended.map_err(|error| Failure::new(Exit::Internal, "serve", error.to_string()))?;
         }
         // Waiting for open connections would wait for the player's tab to be closed.

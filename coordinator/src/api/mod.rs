@@ -40,9 +40,9 @@ use proto::v1;
 use shared::trace::Tracer;
 use tokio::net::TcpListener;
 use tokio::sync::watch as latest;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -195,8 +195,7 @@ impl Api {
             .http2_max_pending_accept_reset_streams(Some(MOST_PENDING_RESETS))
             .http2_max_header_list_size(LARGEST_HEADERS)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .tcp_nodelay(true);
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
         if let Some(tls) = tls {
             server = server.tls_config(tls)?;
         }
@@ -210,6 +209,8 @@ impl Api {
                     .send_compressed(CompressionEncoding::Gzip)
             };
         }
+        // An answer is several writes: without this the last ones wait for the client to acknowledge the first, some 40 ms.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let down = shared.shutdown.clone();
         server
             .layer(door)
@@ -223,7 +224,7 @@ impl Api {
             .add_service(limited!(event_service_server::EventServiceServer, events::Events(shared)))
             .add_service(HealthServer::new(HealthService::from_health_reporter(health)))
             .add_service(reflection)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), down.cancelled_owned())
+            .serve_with_incoming_shutdown(incoming, down.cancelled_owned())
             .await?;
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What is asked for and what is answered.
 
+use std::time::{Duration, Instant};
+
 use coordinator::api::auth::Scope;
 use coordinator::api::{ApiConfig, Leader};
 use proto::v1;
@@ -183,7 +185,7 @@ async fn a_probe_is_never_seen_and_ends_with_its_call() {
     let mut events = EventServiceClient::new(channel(&address).await);
     let mut live = events.subscribe(v1::SubscribeRequest::default()).await.unwrap().into_inner();
     let mut request = tonic::Request::new(v1::ProbeRequest { source: "/in/a.mov".into() });
-    request.set_timeout(std::time::Duration::from_millis(900));
+    request.set_timeout(Duration::from_millis(900));
     let refused = ProbeServiceClient::new(channel(&address).await).probe(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded, "no worker here reads anything");
     let mut client = jobs(&address).await;
@@ -196,7 +198,23 @@ async fn a_probe_is_never_seen_and_ends_with_its_call() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it is taken away");
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it is taken away");
+}
+
+#[tokio::test]
+async fn answers_do_not_wait_to_be_acknowledged() {
+    let mut stand = Stand::new().await;
+    let mut client = jobs(&stand.serve_here(vec![]).await).await;
+    let job = client.create_job(create("r1", "/in/a.mov")).await.unwrap().into_inner();
+    let mut times = Vec::new();
+    for _ in 0..31 {
+        let asked = Instant::now();
+        client.get_job(get(&job.id)).await.unwrap();
+        times.push(asked.elapsed());
+    }
+    times.sort();
+    // A host acknowledges after 40 ms what it has nothing to say to.
+    assert!(times[15] < Duration::from_millis(30), "half of the calls take {:?} and more", times[15]);
 }
 
 #[tokio::test]
