@@ -125,7 +125,14 @@ impl Outbox {
         for command in commands {
             self.journal.read(&command);
             match command {
-                Command::SaveJob(record) => pending.put(format!("job/{}", record.spec.id), json(&record)),
+                Command::SaveJob(record) => {
+                    let job = &record.spec.id;
+                    if pending.removes_below(&tasks_of(job)) {
+                        // What is left of its tasks by a process that dies must not stand beside a new life of the job.
+                        self.save(&mut pending).await?;
+                    }
+                    pending.put(format!("job/{job}"), json(&record));
+                }
                 Command::SaveTask(record) => {
                     let value = json(&record);
                     match value.len() <= self.store.longest_record() {
@@ -141,15 +148,7 @@ impl Outbox {
                         None => pending.remove(key),
                     }
                 }
-                Command::ForgetTasks(job) => {
-                    // A commit of its own: what is left of it by a process that dies, must not stand beside a new life
-                    // of the job.
-                    self.save(&mut pending).await?;
-                    let prefix = format!("task/{job}/");
-                    let stored = self.revisions.range(prefix.clone()..).map(|(key, _)| key);
-                    stored.take_while(|key| key.starts_with(&prefix)).for_each(|key| pending.remove(key.clone()));
-                    self.save(&mut pending).await?;
-                }
+                Command::ForgetTasks(job) => pending.remove_below(&tasks_of(&job), &self.revisions),
                 Command::ForgetJob(job) => {
                     pending.remove(format!("job/{job}"));
                     rest.push(Command::ForgetJob(job)); // people are told of it in order
@@ -310,6 +309,11 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         self.gone.cancel();
     }
+}
+
+/// Prefix of the keys of its tasks' records.
+fn tasks_of(job: &JobId) -> String {
+    format!("task/{job}/")
 }
 
 fn json<T: serde::Serialize>(record: &T) -> Vec<u8> {
