@@ -67,11 +67,14 @@ impl ActiveJob {
 
     /// What of a chunk does not go into the same init segments as all chunks that are done.
     fn misfits(&self, receipt: &VideoReceipt) -> Vec<Misfit> {
+        let Some((_, first)) = self.video_receipts(0).next() else { return Vec::new() };
         let misfit = |(rung, part): (usize, &TrackPart)| {
+            let began = first.parts.get(rung)?;
+            if part.config == began.config {
+                return None; // goes together with whatever that one does
+            }
             let why = self.united(rung)?.and_then(|union| union.union(&part.config)).err()?;
-            let began = self.video_receipts(0).next().and_then(|(_, first)| first.parts.get(rung));
-            let began = began.map_or_else(Family::default, |part| part.family);
-            Some(Misfit { rendition: part.rendition.clone(), family: part.family, began, why })
+            Some(Misfit { rendition: part.rendition.clone(), family: part.family, began: began.family, why })
         };
         receipt.parts.iter().enumerate().filter_map(misfit).collect()
     }
