@@ -6,18 +6,15 @@
  * `--png`: a picture of each page too, made by Chromium. At the end it says which panels showed nothing.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import { type Duration, seconds } from './clock';
+import type { Duration } from './clock';
+import { Answers, committed } from './look/answers';
 import { PAGE_PX, Renderer, height } from './look/page';
-import { Prometheus } from './look/prometheus';
-
-/** Points of a graph. */
-const POINTS = 120;
 
 /** A picture of a page. */
 function picture(page: string, dashboard: Dashboard): void {
@@ -35,15 +32,10 @@ async function main(): Promise<void> {
       png: { type: 'boolean', default: false },
     },
   });
-  const to = Math.floor(Date.now() / 1000);
-  const length = seconds(values.last as Duration);
-  const step = Math.max(1, Math.round(length / POINTS));
-  const renderer = new Renderer(new Prometheus(values.prometheus), { from: to - length, to, step }, `${Math.max(4 * step, 60)}s`);
-  const folder = join(dirname(__dirname), 'grafana');
+  const renderer = new Renderer(Answers.ofLast(values.last as Duration, values.prometheus));
   mkdirSync(values.out, { recursive: true });
-  for (const name of readdirSync(folder).sort()) {
-    const dashboard = JSON.parse(readFileSync(join(folder, name), 'utf8')) as Dashboard;
-    const page = join(values.out, name.replace(/json$/, 'html'));
+  for (const [name, dashboard] of committed()) {
+    const page = join(values.out, `${name}.html`);
     writeFileSync(page, await renderer.page(dashboard));
     if (values.png) {
       picture(page, dashboard);

@@ -1,11 +1,7 @@
 /** Series as lines and areas. */
-import type { Series, Span } from './prometheus';
+import type { Named } from './answers';
+import type { Span } from './prometheus';
 import { spelled } from './unit';
-
-/** A series as its legend calls it. */
-export interface Named extends Series {
-  name: string;
-}
 
 export interface Line extends Named {
   color: string;

@@ -1,11 +1,8 @@
 /** A dashboard as a page: what Grafana would show of the committed JSON, with what each panel says about itself. */
-import type { Dashboard, Panel, RowPanel } from '@grafana/grafana-foundation-sdk/dashboard';
-import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
+import type { Dashboard, Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import type { Duration } from '../clock';
-import { filled } from '../queries';
-import { type Line, type Named, chart, color } from './chart';
-import type { Prometheus, Span } from './prometheus';
+import { type Answers, type Named, colorAt, flat, queriesOf, table } from './answers';
+import { type Line, chart, color } from './chart';
 import { spelled } from './unit';
 
 const ROW_PX = 36;
@@ -31,14 +28,9 @@ pre { white-space: pre-wrap; font: inherit; margin: 0; }`;
 export class Renderer {
   readonly empty: string[] = [];
 
-  constructor(
-    private readonly prometheus: Prometheus,
-    private readonly span: Span,
-    private readonly window: Duration,
-  ) {}
+  constructor(private readonly answers: Answers) {}
 
   async page(dashboard: Dashboard): Promise<string> {
-    const values = new Map((dashboard.templating.list ?? []).map(({ name, type, query }) => [name, type === 'textbox' ? `${query}` : '.*']));
     const links = (dashboard.links ?? []).map(({ title }) => escaped(title)).join(' · ');
     const parts = [];
     for (const panel of flat(dashboard)) {
@@ -49,7 +41,7 @@ export class Renderer {
         parts.push(`<h2 style="${place}">${title}</h2>`);
         continue;
       }
-      const body = await this.body(panel as Panel, values, dashboard.title ?? '');
+      const body = await this.body(panel as Panel, dashboard);
       const said = escaped((panel as Panel).description ?? '').replaceAll('\n\n', ' ').replace(/\*\*(\w+:)\*\*/g, '<b>$1</b>');
       parts.push(`<section style="${place}"><h3>${title}</h3><div class="said">${said}</div>${body}</section>`);
     }
@@ -57,36 +49,27 @@ export class Renderer {
 <h1>${escaped(dashboard.title ?? '')}</h1><nav>${links}</nav><main>${parts.join('\n')}</main>`;
   }
 
-  private async body(panel: Panel, values: Map<string, string>, board: string): Promise<string> {
+  private async body(panel: Panel, dashboard: Dashboard): Promise<string> {
     if (panel.type === 'text') {
       return `<pre>${escaped(panel.options.content)}</pre>`;
     }
-    const asked = (panel.targets ?? []) as (Dataquery & { query?: string })[];
-    if (asked.some(({ expr }) => expr === undefined)) {
-      return `<div class="none">traces: ${escaped(asked[0]?.query ?? '')}</div>`;
+    const answers = await this.answers.of(panel, dashboard);
+    if (answers === undefined) {
+      return `<div class="none">traces: ${escaped(queriesOf(panel)[0]?.query ?? '')}</div>`;
     }
-    const answers = await Promise.all(asked.map((one) => this.answer(one, values)));
     const lines = answers.flat();
     if (lines.length === 0) {
-      this.empty.push(`${board}: ${panel.title ?? ''}`);
+      this.empty.push(`${dashboard.title ?? ''}: ${panel.title ?? ''}`);
       return `<div class="none">${escaped(panel.fieldConfig?.defaults.noValue ?? 'no data')}</div>`;
     }
     switch (panel.type) {
       case 'stat':
         return this.number(panel, lines);
       case 'table':
-        return table(panel, asked, answers);
+        return html(table(panel, answers));
       default:
         return this.graph(panel, lines);
     }
-  }
-
-  private async answer({ expr, legendFormat, instant }: Dataquery, values: Map<string, string>): Promise<Named[]> {
-    const query = filled(expr, values, this.window);
-    const found = instant ? await this.prometheus.now(query, this.span.to) : await this.prometheus.range(query, this.span);
-    const name = (labels: Record<string, string>): string =>
-      (legendFormat ?? '').replace(/\{\{(\w+)\}\}/g, (_, label: string) => labels[label] ?? '');
-    return found.map((series) => ({ ...series, name: name(series.labels) }));
   }
 
   private number(panel: Panel, lines: Named[]): string {
@@ -110,7 +93,7 @@ export class Renderer {
     };
     const fixed = new Map(panel.fieldConfig?.overrides.map(({ matcher, properties }) => [matcher.options, properties[0]?.value?.fixedColor]));
     const colored: Line[] = lines.map((line, place) => ({ ...line, color: fixed.get(line.name) ?? color(place) }));
-    const drawing = chart(colored, this.span, looks);
+    const drawing = chart(colored, this.answers.span, looks);
     const legend = colored.map(({ name, points, color: of }) => {
       const last = spelled(points.at(-1)?.[1] ?? NaN, looks.unit);
       return `<li><span style="color: ${of}">■</span> ${escaped(name)} ${last}</li>`;
@@ -119,44 +102,7 @@ export class Renderer {
   }
 }
 
-/** The panels in the order of the page; those of closed rows too. */
-function flat(dashboard: Dashboard): (Panel | RowPanel)[] {
-  return (dashboard.panels ?? []).flatMap((panel) => [panel, ...(panel.type === 'row' ? (panel as RowPanel).panels : [])]);
-}
-
-/** Which colour thresholds give a number. */
-function colorAt(panel: Panel, value: number): string {
-  const steps = panel.fieldConfig?.defaults.thresholds?.steps ?? [];
-  return steps.filter((step) => step.value === null || value >= step.value).at(-1)?.color ?? 'text';
-}
-
-/** A row for each set of labels, as Grafana's `merge` makes them, or for each series. */
-function table(panel: Panel, asked: Dataquery[], answers: Named[][]): string {
-  const listed = panel.transformations?.find(({ id }) => id === 'filterFieldsByName')?.options.include.names as string[] | undefined;
-  if (listed !== undefined) {
-    const rows = answers.flat().map(({ labels }) => listed.map((name) => labels[name] ?? ''));
-    return html(listed, rows);
-  }
-  const rows = new Map<string, string[]>();
-  answers.forEach((lines, place) => {
-    for (const { labels, points } of lines) {
-      const key = Object.values(labels).join(' ');
-      const row = rows.get(key) ?? Array<string>(asked.length).fill('');
-      row[place] = cell(panel, asked[place]?.legendFormat ?? '', points.at(-1)?.[1] ?? NaN);
-      rows.set(key, row);
-    }
-  });
-  return html(['', ...asked.map(({ legendFormat }) => legendFormat ?? '')], [...rows].map(([key, row]) => [key, ...row]));
-}
-
-function cell(panel: Panel, column: string, value: number): string {
-  const override = panel.fieldConfig?.overrides.find(({ matcher }) => matcher.options === column);
-  const property = (id: string): any => override?.properties.find((one) => one.id === id)?.value;
-  const word = property('mappings')?.[0]?.options[value]?.text as string | undefined;
-  return word ?? spelled(value, (property('unit') as string | undefined) ?? panel.fieldConfig?.defaults.unit ?? '');
-}
-
-function html(head: string[], rows: string[][]): string {
+function html([head = [], ...rows]: string[][]): string {
   const line = (tag: string, cells: string[]): string => `<tr>${cells.map((one) => `<${tag}>${escaped(one)}</${tag}>`).join('')}</tr>`;
   return `<table>${line('th', head)}${rows.map((row) => line('td', row)).join('')}</table>`;
 }

@@ -10,7 +10,7 @@
 //!
 //! `FARM_SCENES` plays those scenes alone that have these words in their names, and leaves out what all of them have to show.
 //! What Prometheus has seen is left in `target/observe`, with the table that is printed; `FARM_OBSERVED=1` looks at it again,
-//! panels and metrics, and plays nothing.
+//! panels and metrics, and plays nothing. `FARM_DRILL` causes one fault that a person is to find, see `person`.
 
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #[path = "../support/mod.rs"]
@@ -24,6 +24,7 @@ mod files;
 mod load;
 mod metrics;
 mod panels;
+mod person;
 mod prometheus;
 mod report;
 mod scene;
@@ -55,6 +56,8 @@ fn pause(time: Duration) {
 const SCENES: &str = "FARM_SCENES";
 /// Set where nothing is to be played.
 const AGAIN: &str = "FARM_OBSERVED";
+/// Words in the name of the fault that a person is to find, or none for any fault.
+const DRILL: &str = "FARM_DRILL";
 /// Set where the test may mount things that nobody else sees.
 const INSIDE: &str = "FARM_TEST_INSIDE";
 const TEST: &str = "every_fault_is_seen_where_it_should_be_and_nowhere_else";
@@ -102,9 +105,12 @@ async fn watch() {
         return assert!(complaints.is_empty(), "{complaints:#?}");
     }
     let Some(stage) = Stage::set().await else { return };
-    let words = std::env::var_os(SCENES).unwrap_or_default();
-    let (mut report, words) = (Report::default(), words.to_str().expect("names of scenes are text"));
-    scenes::play(&stage, words, &mut report).await;
+    if let Some(words) = words(DRILL) {
+        let complaints = person::drill(&stage, &words).await;
+        return assert!(complaints.is_empty(), "{complaints:#?}");
+    }
+    let (mut report, words) = (Report::default(), words(SCENES).unwrap_or_default());
+    scenes::play(&stage, &words, &mut report).await;
     let alerts = stage.prometheus.alerts();
     if words.is_empty() {
         report.complain(complaints(&stage.prometheus, &stage.queries, stage.began));
@@ -115,6 +121,11 @@ async fn watch() {
     report.note(format!("{took_s} s, {queries} queries, {} alerts, {jobs} jobs, none lost", alerts.len()));
     let complaints = report.finish();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// What a variable says of scenes, if it is set.
+fn words(variable: &str) -> Option<String> {
+    Some(std::env::var_os(variable)?.into_string().expect("names of scenes are text"))
 }
 
 /// What is wrong with all that was seen since then.

@@ -117,6 +117,11 @@ impl Prometheus {
         Some(prometheus)
     }
 
+    /// Where people find it.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.server.port())
+    }
+
     /// What a query gives now.
     pub fn now(&self, query: &str) -> Vec<Series> {
         let answer = self.get("query", &[("query", query)]);

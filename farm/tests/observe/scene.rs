@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::alerts::counts;
 use crate::panels;
 use crate::prometheus::{Since, Spell};
@@ -56,16 +58,17 @@ pub struct Scene {
     began: Instant,
     /// When its cause was gone.
     over: Option<Since>,
+    /// Cancelled when its cause need not last any longer.
+    enough: CancellationToken,
     row: Row,
 }
 
 impl Scene {
-    /// Nothing is wrong yet. What it lets fire must be silent.
-    pub async fn begin(expected: Expected, stage: &Stage) -> Self {
+    /// Nothing is wrong yet. What it lets fire must be silent. Its cause lasts until `enough`, and until it is seen.
+    pub async fn begin(expected: Expected, stage: &Stage, enough: CancellationToken) -> Self {
         let silent = silence(stage, |alert| expected.fires.contains(&alert)).await;
-        eprintln!("{:>4.0} s · {}", stage.began.elapsed_s(), expected.name);
         let row = Row { name: expected.name, drill: expected.drill, ..Row::default() };
-        let mut scene = Self { expected, since: Since::now(), began: Instant::now(), over: None, row };
+        let mut scene = Self { expected, since: Since::now(), began: Instant::now(), over: None, enough, row };
         silent.unwrap_or_else(|firing| scene.complain(format!("{firing:?} fire before it begins")));
         scene
     }
@@ -92,11 +95,6 @@ impl Scene {
             tokio::time::sleep(PAUSE).await;
         }
         true
-    }
-
-    /// Whether all alerts have fired that must.
-    pub fn all_fire(&self, stage: &Stage) -> bool {
-        self.have_fired(stage, self.expected.fires)
     }
 
     fn have_fired(&self, stage: &Stage, alerts: &[&str]) -> bool {
@@ -142,6 +140,17 @@ impl Scene {
         self.complain(format!("no {words:?} in what is told of jobs:\n{}", told.join("\n")));
     }
 
+    /// Waits until its cause need not last any longer.
+    pub async fn lasts(&self) {
+        self.enough.cancelled().await;
+    }
+
+    /// Whether its cause need not last any longer, and all alerts have fired that must, or take too long.
+    pub fn is_enough(&self, stage: &Stage) -> bool {
+        let fires = || self.have_fired(stage, self.expected.fires);
+        self.enough.is_cancelled() && (fires() || self.began.elapsed() > PATIENCE)
+    }
+
     /// It can't be played here, and nothing is expected of it.
     pub fn skip(&mut self, why: &str) {
         self.row.skipped = why.to_owned();
@@ -149,15 +158,18 @@ impl Scene {
     }
 
     pub fn complain(&mut self, what: String) {
-        eprintln!("       WRONG {what}");
         self.row.complaints.push(what);
     }
 
     /// The cause is gone.
-    pub fn over(&mut self, stage: &Stage) {
+    pub fn over(&mut self) {
         self.over = Some(Since::now());
         self.row.took = self.began.elapsed();
-        eprintln!("{:>4.0} s   over: {}", stage.began.elapsed_s(), self.expected.name);
+    }
+
+    /// What is wrong with it so far.
+    pub fn complaints(&self) -> &[String] {
+        &self.row.complaints
     }
 
     /// Whether an alert may have fired because of this.

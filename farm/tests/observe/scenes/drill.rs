@@ -1,4 +1,4 @@
-//! The five faults of `deploy/DRILL.md`.
+//! The five faults of `deploy/DRILL.md`. They last until they have been seen, by a person too where one looks for them.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -14,10 +14,8 @@ use crate::scene::Scene;
 use crate::stage::{ROOM_BYTES, Stage, readers, send};
 use crate::support::cluster::Program;
 
-/// What names of files begin with that crash whatever opens them.
-const POISON: &str = "poisonous-";
-/// Jobs with poisonous files, of which a part is enough to be noticed.
-const MOST_POISON: usize = 40;
+/// What names of files begin with that crash whatever opens them. It says nothing to who reads it.
+const POISON: &str = "upload-";
 /// Of every request to the store that is slow.
 const DELAY: Duration = Duration::from_secs(3);
 
@@ -27,6 +25,7 @@ pub async fn gpu_that_fails_fast(scene: &mut Scene, stage: &Stage) {
     scene.tells(stage, "A GPU did not").await;
     scene.fires(stage).await;
     scene.shows(stage, ["farm-workers", "Fallbacks"], |share| share > 0.0);
+    scene.lasts().await;
     stage.break_gpu("");
 }
 
@@ -36,6 +35,7 @@ pub async fn slow_store(scene: &mut Scene, stage: &Stage) {
     scene.tells(stage, "waiting for storage").await;
     scene.fires(stage).await;
     scene.shows(stage, ["farm-control-plane", "Time of requests to storage"], |seconds| seconds > 1.0);
+    scene.lasts().await;
     stage.proxy.set(Weather::Fine);
 }
 
@@ -46,6 +46,7 @@ pub async fn nats_down(scene: &mut Scene, stage: &Stage) {
     scene.fires(stage).await;
     let panel = ["farm-control-plane", "Messages that NATS did not take or give"];
     scene.shows(stage, panel, |rate| rate > 0.0);
+    scene.lasts().await;
     stage.cluster().nats[0].restart();
 }
 
@@ -53,7 +54,7 @@ pub async fn nats_down(scene: &mut Scene, stage: &Stage) {
 pub async fn poisonous_input(scene: &mut Scene, stage: &Stage) {
     let over = CancellationToken::new();
     let crashing = crash_readers(stage, over.clone());
-    for number in 0..MOST_POISON {
+    for number in 0.. {
         let name = format!("{POISON}{number}");
         let (source, target) = (stage.copy(SOURCE, &name), stage.uri_out(&name));
         // On CPUs: crashes beside a GPU count against the GPU too.
@@ -64,7 +65,7 @@ pub async fn poisonous_input(scene: &mut Scene, stage: &Stage) {
         }
         scene.explains(stage, &job, "slot_crashed").await;
         stage.load.flows(1).await;
-        if scene.all_fire(stage) {
+        if scene.is_enough(stage) {
             break;
         }
     }
@@ -97,6 +98,7 @@ pub async fn full_scratch_disk(scene: &mut Scene, stage: &Stage) {
     scene.tells(stage, "scratch_full").await;
     scene.fires(stage).await;
     scene.shows(stage, ["farm-workers", "Scratch space that is free"], |share| share < 0.1);
+    scene.lasts().await;
     std::fs::remove_file(&ballast).unwrap();
 }
 
