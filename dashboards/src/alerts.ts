@@ -101,8 +101,8 @@ function playable(): Alert {
 
 function failing(): Alert {
   const signs = burning('farm:jobs_failed', 'farm:jobs_ended', OBJECTIVES.succeeded.share, 2, {
-    summary: 'Jobs fail, and it is not their sources',
-    description: 'Jobs failed through a fault of the farm; sources that were refused are not counted.',
+    summary: 'Jobs fail that should not',
+    description: 'Jobs failed through a fault of the farm, or crash what decodes them; refused sources are not counted.',
   });
   return { name: 'FarmJobsFailing', dashboard: 'farm', signs };
 }

@@ -9,7 +9,7 @@ use shared::task::{JobId, Receipt, Spent, VideoReceipt};
 
 use super::Farm;
 use super::active::{ActiveJob, ActiveTask};
-use crate::job::{Accepted, JobState, Milestone, TaskState};
+use crate::job::{Accepted, Milestone, TaskState};
 use crate::workers::LOST_AFTER_MS;
 
 /// Milliseconds of waiting for storage that are worth a word, if they were most of an attempt's time.
@@ -112,7 +112,7 @@ impl ActiveJob {
                 say(Some(accepted.at_ms), done(accepted, self.ordinal(accepted.attempt)));
             }
             TaskState::Out => say(None, self.under_way(task, now_ms)),
-            TaskState::Waiting if self.record.state == JobState::Cancelled => {}
+            TaskState::Waiting if self.record.state.is_final() => {}
             TaskState::Waiting => say(None, "It waits to be handed out.".to_owned()),
         }
         lines
@@ -143,14 +143,14 @@ fn done(accepted: &Accepted, attempt: u32) -> String {
     format!("Attempt {attempt} by {worker} {made} in {seconds:.1} s{waited}.")
 }
 
-/// How much of an attempt's time went into waiting for storage, if it was most of it.
+/// How long an attempt waited for storage, if that was most of its time. Requests at once count each, so it may be more.
 fn waited(receipt: &Receipt) -> String {
     let Spent { wall_ms, stages, .. } = receipt.spent();
     let waited_ms = stages.fetch_ms + stages.upload_ms;
     if waited_ms < LONG_WAIT_MS || 2 * waited_ms <= wall_ms {
         return String::new();
     }
-    format!(", {:.1} s of them waiting for storage", waited_ms as f64 / 1000.0)
+    format!(", and spent {:.1} s waiting for storage", waited_ms as f64 / 1000.0)
 }
 
 /// What was to be done on a GPU and was not.
@@ -187,7 +187,7 @@ mod tests {
             (receipt.spent.stages.fetch_ms, receipt.spent.stages.upload_ms) = (fetch_ms, upload_ms);
             waited(&Receipt::Video(receipt.clone()))
         };
-        assert_eq!(told(9_000, 3_000, 4_100), ", 7.1 s of them waiting for storage");
+        assert_eq!(told(9_000, 3_000, 4_100), ", and spent 7.1 s waiting for storage");
         assert_eq!(told(20_000, 3_000, 4_100), "");
         assert_eq!(told(900, 300, 400), "");
     }
