@@ -16,6 +16,9 @@
 #   make compose-check
 #                 the farm of deploy/compose without a container engine: each service as a process with networks, a root and
 #                 rights of its own, and a job through all of them (a minute)
+#   make clouds-check
+#                 gs:// and az:// places, against what stands in for Google's and Azure's stores: the contract of storage, and a
+#                 job whose source, work and target are there (a build with the features gcs and azure)
 #   make images-check
 #                 every image of deploy/docker, with docker or buildah, without a registry if need be (a release build)
 #   make observe  a farm under load, watched by a real Prometheus, in which one thing after another goes wrong: every alert
@@ -34,7 +37,7 @@ SHELL := bash
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
-  dashboards dashboards-check ops-check deploy-check compose-check images-check observe helm-check bench-autoscale
+  dashboards dashboards-check ops-check deploy-check compose-check clouds-check images-check observe helm-check bench-autoscale
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -182,6 +185,19 @@ compose-check: packages node servers prometheus
 	cargo build --locked --workspace --bins
 	root=; [ "$$(id -u)" = 0 ] || root=sudo
 	$$root env PATH="$(CURDIR)/$(PROMETHEUS)/usr/bin:$$PATH" $(DEPLOY)/bin/python deploy/checks/compose.py
+
+# Azure's own stand-in. Google's store is SeaweedFS with a translator: shared/src/testing/clouds.rs says why.
+CLOUDS := target/clouds
+$(CLOUDS)/made:
+	mkdir -p $(CLOUDS)
+	npm install --prefix $(CLOUDS) --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3.37.0
+	touch $@
+
+clouds-check: packages node servers
+	$(MAKE) --no-print-directory $(CLOUDS)/made
+	export FARM_REQUIRE_SERVERS=1 PATH="$(CURDIR)/$(CLOUDS)/node_modules/.bin:$$PATH"
+	cargo test --locked -p shared --features gcs,azure --test storage clouds
+	cargo test --locked -p farm --features gcs,azure --test clouds
 
 images-check:
 	$(call install,binutils buildah debootstrap)

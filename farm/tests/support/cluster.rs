@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use proto::v1;
-use shared::storage::{Storage, StorageConfig};
+use shared::storage::Storage;
+use shared::testing::clouds::{Cloud, CloudServer};
 use shared::testing::s3::{BUCKET, S3Server};
 use shared::testing::{Server, free_port, servers};
 use tempfile::TempDir;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub etcd: usize,
     /// Bytes are in SeaweedFS instead of a folder.
     pub s3: bool,
+    /// Bytes are in what stands in for this one's object store.
+    pub cloud: Option<Cloud>,
     /// More settings, or other ones.
     pub coordinator_settings: Settings,
     pub worker_settings: Settings,
@@ -65,6 +68,7 @@ impl Default for Parts {
             nats: 1,
             etcd: 1,
             s3: false,
+            cloud: None,
             coordinator_settings: Settings::new(),
             worker_settings: Settings::new(),
             hosts: BTreeMap::new(),
@@ -78,8 +82,9 @@ pub struct Cluster {
     pub workers: Vec<Program>,
     pub nats: Vec<Server>,
     pub etcd: Vec<Server>,
-    /// `None`: bytes are in the folder.
+    /// `None`, as `cloud`: bytes are in the folder.
     pub s3: Option<S3Server>,
+    pub cloud: Option<CloudServer>,
     pub folder: TempDir,
 }
 
@@ -89,8 +94,12 @@ impl Parts {
         build::build();
         let (nats, etcd) = (servers::nats(self.nats)?, servers::etcd(self.etcd)?);
         let s3 = if self.s3 { Some(S3Server::start()?) } else { None };
+        let cloud = match self.cloud {
+            Some(cloud) => Some(CloudServer::start(cloud)?),
+            None => None,
+        };
         let folder = super::folder();
-        let mut cluster = Cluster { coordinators: vec![], workers: vec![], nats, etcd, s3, folder };
+        let mut cluster = Cluster { coordinators: vec![], workers: vec![], nats, etcd, s3, cloud, folder };
         cluster.coordinators = (0..self.coordinators).map(|number| self.coordinator(&cluster, number)).collect();
         cluster.workers = (0..self.workers).map(|number| self.worker(&cluster, number)).collect();
         for program in cluster.coordinators.iter().chain(&cluster.workers) {
@@ -116,11 +125,11 @@ impl Parts {
         ]);
         if let Some(s3) = &cluster.s3 {
             settings.insert("storage.s3_endpoint", format!("{:?}", s3.config().s3_endpoint));
-            settings.insert("storage.allow_http", "true".into());
         }
+        settings.insert("storage.allow_http", "true".into());
         settings.extend(self.coordinator_settings.clone());
         let name = ["coordinator", &number.to_string()];
-        Program::start(cluster.folder.path(), name, [pages, api], &settings, &KEYS)
+        Program::start(cluster.folder.path(), name, [pages, api], &settings, &cluster.keys())
     }
 
     fn worker(&self, cluster: &Cluster, number: usize) -> Program {
@@ -135,8 +144,8 @@ impl Parts {
         ]);
         if let Some(s3) = &cluster.s3 {
             settings.insert("worker.storage.s3_endpoint", format!("{:?}", s3.config().s3_endpoint));
-            settings.insert("worker.storage.allow_http", "true".into());
         }
+        settings.insert("worker.storage.allow_http", "true".into());
         settings.extend(self.worker_settings.clone());
         let host = self.hosts.get(&number).cloned().unwrap_or_default();
         if let Some(way) = &host.way {
@@ -145,7 +154,7 @@ impl Parts {
         }
         settings.extend(host.settings);
         let environment = host.environment.iter().map(|(name, value)| (*name, value.as_str()));
-        let environment: Vec<(&str, &str)> = KEYS.into_iter().chain(environment).collect();
+        let environment: Vec<(&str, &str)> = cluster.keys().into_iter().chain(environment).collect();
         let name = ["worker", &number.to_string()];
         Program::start(cluster.folder.path(), name, [pages, 0], &settings, &environment)
     }
@@ -187,9 +196,10 @@ impl Cluster {
 
     /// The URI of something of this name in the farm's storage.
     pub fn uri(&self, name: &str) -> String {
-        match &self.s3 {
-            Some(_) => format!("s3://{BUCKET}/{name}"),
-            None => format!("file:{}/{name}", self.folder.path().display()),
+        match (&self.s3, &self.cloud) {
+            (Some(_), _) => format!("s3://{BUCKET}/{name}"),
+            (None, Some(cloud)) => cloud.uri(name),
+            (None, None) => format!("file:{}/{name}", self.folder.path().display()),
         }
     }
 
@@ -212,7 +222,7 @@ impl Cluster {
     /// A folder of this host with what is in the farm's storage below `name`.
     pub async fn fetch(&self, name: &str) -> PathBuf {
         let folder = self.folder.path().join(name);
-        if self.s3.is_some() {
+        if self.s3.is_some() || self.cloud.is_some() {
             let storage = self.storage(name);
             for key in storage.list("").await.unwrap() {
                 let file = folder.join(&key);
@@ -224,8 +234,14 @@ impl Cluster {
     }
 
     fn storage(&self, name: &str) -> Storage {
-        let config = self.s3.as_ref().map_or_else(StorageConfig::default, S3Server::config);
-        Storage::open(&self.uri(name), &config).unwrap()
+        let (s3, cloud) = (self.s3.as_ref().map(S3Server::config), self.cloud.as_ref().map(CloudServer::config));
+        Storage::open(&self.uri(name), &s3.or(cloud).unwrap_or_default()).unwrap()
+    }
+
+    /// What programs find in their environment.
+    fn keys(&self) -> Vec<(&str, &str)> {
+        let cloud = self.cloud.iter().flat_map(CloudServer::environment);
+        KEYS.into_iter().chain(cloud.map(|(name, value)| (*name, value.as_str()))).collect()
     }
 }
 

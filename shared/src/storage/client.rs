@@ -40,6 +40,7 @@ fn missing(kind: StoreKind, bucket: &str) -> StorageError {
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod limits {
+    use std::str::FromStr;
     use std::time::Duration;
 
     use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
@@ -67,6 +68,15 @@ mod limits {
         ]
     }
 
+    /// What was given for one provider's environment variables.
+    pub fn given<'a, Key: FromStr>(
+        config: &'a StorageConfig,
+        provider: &'static str,
+    ) -> impl Iterator<Item = (Key, &'a str)> {
+        let given = config.live.given.iter().filter(move |(name, _)| name.starts_with(provider));
+        given.filter_map(|(name, value)| Some((name.parse().ok()?, value.as_str())))
+    }
+
     pub fn refused(bucket: &str) -> impl FnOnce(object_store::Error) -> StorageError {
         move |error| StorageError::Config { place: bucket.to_owned(), why: error.to_string() }
     }
@@ -87,8 +97,8 @@ mod s3 {
         for (key, value) in limits::options(config) {
             builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
         }
-        if let Some((id, secret)) = &config.live.s3_key {
-            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        for (key, value) in limits::given::<AmazonS3ConfigKey>(config, "aws_") {
+            builder = builder.with_config(key, value);
         }
         if !config.s3_region.is_empty() {
             builder = builder.with_region(&config.s3_region);
@@ -139,6 +149,9 @@ mod gcs {
         for (key, value) in limits::options(config) {
             builder = builder.with_config(GoogleConfigKey::Client(key), value);
         }
+        for (key, value) in limits::given::<GoogleConfigKey>(config, "google_") {
+            builder = builder.with_config(key, value);
+        }
         Ok(Arc::new(builder.build().map_err(limits::refused(bucket))?))
     }
 }
@@ -153,6 +166,9 @@ mod azure {
         let mut builder = MicrosoftAzureBuilder::from_env().with_url(bucket).with_retry(limits::retries(config));
         for (key, value) in limits::options(config) {
             builder = builder.with_config(AzureConfigKey::Client(key), value);
+        }
+        for (key, value) in limits::given::<AzureConfigKey>(config, "azure_") {
+            builder = builder.with_config(key, value);
         }
         Ok(Arc::new(builder.build().map_err(limits::refused(bucket))?))
     }

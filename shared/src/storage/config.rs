@@ -15,7 +15,8 @@ use super::{StorageError, client};
 ///
 /// Credentials are not written here. They come from where each provider's own tools look for them: environment variables
 /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `GOOGLE_SERVICE_ACCOUNT`,
-/// `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY` …), else the metadata service of the machine or pod.
+/// `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY` …), else the metadata service of the machine or pod. So do other
+/// endpoints of Google (`GOOGLE_BASE_URL`) and Azure (`AZURE_STORAGE_ENDPOINT`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
@@ -81,7 +82,14 @@ impl Default for StorageConfig {
 impl StorageConfig {
     /// Takes these for S3 instead of looking for some.
     pub fn with_s3_key(mut self, id: &str, secret: &str) -> Self {
-        self.live.s3_key = Some((id.to_owned(), secret.to_owned()));
+        self.live.given.retain(|(name, _)| !name.starts_with("aws_"));
+        self.with("aws_access_key_id", id).with("aws_secret_access_key", secret)
+    }
+
+    /// Takes this for the environment variable of that name, which is in lower case (`azure_storage_account_key`).
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.live.given.push((variable.to_owned(), value.to_owned()));
         self
     }
 
@@ -94,7 +102,7 @@ impl StorageConfig {
 
     /// The client of `bucket`, a URI without a prefix; opened the first time.
     pub(super) fn client(&self, kind: StoreKind, bucket: &str) -> Result<Arc<dyn ObjectStore>, StorageError> {
-        let settings = format!("{bucket} {self:?} {:?}", self.live.s3_key);
+        let settings = format!("{bucket} {self:?} {:?}", self.live.given);
         let mut opened = self.live.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = opened.get(&settings) {
             return Ok(store.clone());
@@ -109,7 +117,7 @@ impl StorageConfig {
 /// share them, so that each attempt of a worker finds its connections open.
 #[derive(Clone, Default)]
 pub struct Live {
-    pub(super) s3_key: Option<(String, String)>,
+    pub(super) given: Vec<(String, String)>, // instead of environment variables
     pub(super) watch: Watch,
     opened: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>, // by bucket and settings
 }

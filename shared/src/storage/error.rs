@@ -149,39 +149,45 @@ fn advised(fault: Fault) -> String {
 pub(super) fn fault(error: &object_store::Error) -> Fault {
     use object_store::Error;
     match error {
-        Error::NotFound { .. } if says(error, "NoSuchBucket") => Fault::NoBucket,
-        Error::NotFound { .. } => Fault::Missing,
+        Error::NotFound { .. } => said(error).unwrap_or(Fault::Missing),
         Error::Unauthenticated { .. } => Fault::Credentials,
-        Error::PermissionDenied { .. } if says(error, "InvalidAccessKeyId") => Fault::Credentials,
-        Error::PermissionDenied { .. } if says(error, "SignatureDoesNotMatch") => Fault::Credentials,
-        Error::PermissionDenied { .. } => Fault::Denied,
+        Error::PermissionDenied { .. } => said(error).unwrap_or(Fault::Denied),
         Error::InvalidPath { .. } | Error::NotSupported { .. } | Error::NotImplemented { .. } => Fault::Config,
         Error::UnknownConfigurationKey { .. } => Fault::Config,
         Error::Generic { source, .. } => match io_kind(&**source) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Fault::Full,
             Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Fault::Denied,
-            _ => answer(error),
+            _ => said(error).unwrap_or(Fault::Transient),
         },
         _ => Fault::Transient,
     }
 }
 
-/// The store's answer. object_store has no type for it that could be looked at, only its words.
-fn answer(error: &object_store::Error) -> Fault {
-    let full = ["status code: 507", "QuotaExceeded", "XMinioStorageFull"];
+/// Words of stores, the telling ones first. object_store has no type for most answers that could be looked at.
+const WORDS: [(&str, Fault); 15] = [
+    ("NoSuchBucket", Fault::NoBucket),
+    ("ContainerNotFound", Fault::NoBucket), // Azure
+    ("InvalidAccessKeyId", Fault::Credentials),
+    ("SignatureDoesNotMatch", Fault::Credentials),
+    ("failed to authenticate", Fault::Credentials), // Azure
+    ("QuotaExceeded", Fault::Full),
+    ("XMinioStorageFull", Fault::Full),
+    // Azure has thrown away the parts of an upload, as another of the same key was finished first.
+    ("InvalidBlockList", Fault::Transient),
+    ("status code: 507", Fault::Full),
+    ("status code: 401", Fault::Credentials),
+    ("status code: 403", Fault::Denied),
+    ("status code: 400", Fault::Config),
     // A redirect leads to the bucket's region.
-    let config = ["status code: 301", "status code: 307", "status code: 400", "redirect without LOCATION"];
-    if full.iter().any(|words| says(error, words)) {
-        Fault::Full
-    } else if config.iter().any(|words| says(error, words)) {
-        Fault::Config
-    } else {
-        Fault::Transient
-    }
-}
+    ("status code: 301", Fault::Config),
+    ("status code: 307", Fault::Config),
+    ("redirect without LOCATION", Fault::Config),
+];
 
-fn says(error: &object_store::Error, words: &str) -> bool {
-    error.to_string().contains(words)
+/// What a store's words mean; `None`: nothing that we know.
+fn said(error: &object_store::Error) -> Option<Fault> {
+    let text = error.to_string();
+    WORDS.iter().find(|(words, _)| text.contains(words)).map(|(_, fault)| *fault)
 }
 
 /// What the operating system said, however deep it is.
@@ -224,6 +230,10 @@ mod tests {
             ("429 Too Many Requests", Fault::Transient),
             ("301 Moved Permanently", Fault::Config),
             ("400 Bad Request: AuthorizationHeaderMalformed", Fault::Config),
+            ("400 Bad Request: <Code>InvalidBlockList</Code>", Fault::Transient),
+            ("404 Not Found: <Code>ContainerNotFound</Code>", Fault::NoBucket),
+            ("403 Forbidden: Server failed to authenticate the request.", Fault::Credentials),
+            ("403 Forbidden: AccessDenied", Fault::Denied),
             ("507 Insufficient Storage", Fault::Full),
         ] {
             assert_eq!(answered(words), fault, "{words}");

@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod clouds;
 #[cfg(feature = "programs")]
 pub mod metrics;
 pub mod proxy;

@@ -61,6 +61,7 @@ struct Sky {
     changed: Condvar,
     server: Mutex<u16>,
     forbidden: Mutex<Option<String>>,
+    words: Mutex<&'static [(&'static str, &'static str)]>,
     requests: AtomicU64,
     faults: AtomicU64,
 }
@@ -78,6 +79,7 @@ impl Proxy {
             changed: Condvar::new(),
             server: Mutex::new(0),
             forbidden: Mutex::new(None),
+            words: Mutex::new(&[]),
             requests: AtomicU64::new(0),
             faults: AtomicU64::new(0),
         });
@@ -116,6 +118,11 @@ impl Proxy {
         *self.sky.forbidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
     }
 
+    /// From now on, header lines of requests that begin with the left, in lower case, are the right to the server.
+    pub fn translate(&self, words: &'static [(&'static str, &'static str)]) {
+        *self.sky.words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
     /// Requests that were not served.
     pub fn faults(&self) -> u64 {
         self.sky.faults.load(Ordering::Relaxed)
@@ -124,7 +131,7 @@ impl Proxy {
 
 impl Sky {
     fn carry(&self, mut client: TcpStream) -> io::Result<()> {
-        let request = read_request(&mut client)?;
+        let request = self.translated(read_request(&mut client)?);
         let fate = if self.forbids(&request) { Fate::Refused("403 Forbidden") } else { self.fate() };
         match fate {
             Fate::Served(delay) => {
@@ -149,6 +156,19 @@ impl Sky {
             }
         }
         client.shutdown(Shutdown::Both)
+    }
+
+    fn translated(&self, mut request: Vec<u8>) -> Vec<u8> {
+        let words = *self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = request.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(0);
+        let head = String::from_utf8_lossy(&request[..end]).into_owned();
+        let other = |line: &str| {
+            let word = words.iter().find(|(word, _)| line.to_lowercase().starts_with(word));
+            word.map_or_else(|| line.to_owned(), |(_, other)| (*other).to_owned())
+        };
+        let head = head.split("\r\n").map(other).collect::<Vec<_>>().join("\r\n");
+        request.splice(..end, head.into_bytes());
+        request
     }
 
     fn forbids(&self, request: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! A real S3 server (SeaweedFS) with two buckets.
+//! A real S3 server (SeaweedFS) with three buckets.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use crate::storage::StorageConfig;
 pub const BUCKET: &str = "media";
 /// A bucket that it may not.
 pub const CLOSED_BUCKET: &str = "closed";
+/// The bucket that anybody may use who signs nothing.
+pub const OPEN_BUCKET: &str = "open";
 
 /// How long the parts of the server may take to find each other.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,7 +21,8 @@ const IDENTITIES: &str = r#"{"identities":[
   {"name":"farm","credentials":[{"accessKey":"farm-key","secretKey":"farm-secret"}],
    "actions":["Read:media","Write:media","List:media","Tagging:media"]},
   {"name":"owner","credentials":[{"accessKey":"owner-key","secretKey":"owner-secret"}],
-   "actions":["Admin","Read","Write","List","Tagging"]}
+   "actions":["Admin","Read","Write","List","Tagging"]},
+  {"name":"anonymous","actions":["Read:open","Write:open","List:open","Tagging:open"]}
 ]}"#;
 
 /// SeaweedFS with its S3 gateway.
@@ -38,7 +41,7 @@ impl S3Server {
         let (s3_port, filer_port) = (free_port(), free_port());
         let server = Server::start("weed", s3_port, |folder| arguments(folder, s3_port, filer_port))?;
         let server = Self { server, filer_port };
-        for bucket in [BUCKET, CLOSED_BUCKET] {
+        for bucket in [BUCKET, CLOSED_BUCKET, OPEN_BUCKET] {
             server.make_bucket(bucket);
         }
         Some(server)

@@ -1,17 +1,18 @@
 //! One contract of storage, held by a folder, by memory and by a real S3 server; and what only a server can do wrong.
 
+#[cfg(all(feature = "gcs", feature = "azure"))]
+mod clouds;
+mod contract;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use contract::{PART, contract, labels};
 use shared::error::{ErrorKind, TaskError};
 use shared::storage::{Fault, Storage, StorageConfig, StorageMeter, StoreCall};
-use shared::task::StoredObject;
 use shared::testing::proxy::{Proxy, Weather};
 use shared::testing::s3::{BUCKET, CLOSED_BUCKET, S3Server};
-
-/// More than one part of an upload.
-const PART: usize = 5 << 20;
 
 fn folder() -> (tempfile::TempDir, Storage) {
     let folder = tempfile::tempdir().unwrap();
@@ -75,117 +76,21 @@ async fn s3_keeps_the_contract_while_one_request_in_five_fails() {
 async fn a_server_that_says_nothing_is_a_passing_fault() {
     let Some(mut server) = S3Server::start() else { return };
     let (proxy, config) = through(&mut server);
+    let patient = open(&config, BUCKET, "silent");
     let storage = open(&StorageConfig { retries: 1, request_timeout_ms: 300, ..config }, BUCKET, "silent");
-    storage.put("a", "x".into()).await.unwrap();
+    patient.put("a", "x".into()).await.unwrap();
     proxy.set(Weather::Silent);
     assert_eq!(storage.get("a").await.unwrap_err().fault(), Fault::Transient);
     assert_eq!(storage.put("b", "x".into()).await.unwrap_err().fault(), Fault::Transient);
     proxy.set(Weather::Fine);
-    assert_eq!(storage.list("").await.unwrap(), ["a"]);
-}
-
-async fn contract(storage: &Storage) {
-    objects(storage).await;
-    uploads(storage).await;
-    once(storage).await;
-    storage.clear().await.unwrap();
-}
-
-async fn objects(storage: &Storage) {
-    let text = Bytes::from_static(b"0123456789");
-    assert_eq!(storage.size("a/b").await.unwrap(), None);
-    assert_eq!(storage.get("a/b").await.unwrap_err().fault(), Fault::Missing);
-    assert_eq!(storage.put("a/b", text.clone()).await.unwrap(), StoredObject::of("a/b", &text));
-    assert_eq!(storage.size("a/b").await.unwrap(), Some(10));
-    assert_eq!(storage.get("a/b").await.unwrap(), text);
-    assert_eq!(storage.get_range("a/b", 2, 3).await.unwrap(), "234");
-    assert_eq!(storage.get_range("a/b", 7, 3).await.unwrap(), "789");
-    assert_eq!(storage.get_range("a/b", 7, 0).await.unwrap(), "");
-    for (offset, len) in [(8, 3), (10, 1), (u64::MAX, 1)] {
-        assert!(storage.get_range("a/b", offset, len).await.is_err(), "{offset} {len}");
-    }
-
-    storage.put("a/b", "new".into()).await.unwrap();
-    assert_eq!(storage.get("a/b").await.unwrap(), "new");
-
-    for key in ["a/c", "ab/d", "e"] {
-        storage.put(key, "x".into()).await.unwrap();
-    }
-    assert_eq!(storage.list("").await.unwrap(), ["a/b", "a/c", "ab/d", "e"]);
-    assert_eq!(storage.list("a").await.unwrap(), ["a/b", "a/c"]);
-    assert_eq!(storage.list("nothing").await.unwrap(), [] as [&str; 0]);
-    for _ in 0..2 {
-        storage.delete("a/b").await.unwrap();
-    }
-    assert_eq!(storage.list("a").await.unwrap(), ["a/c"]);
-    storage.clear().await.unwrap();
-    assert_eq!(storage.list("").await.unwrap(), [] as [&str; 0]);
-}
-
-async fn uploads(storage: &Storage) {
-    let part = Bytes::from(vec![7; PART]);
-    let mut upload = storage.upload("v720.mp4").await.unwrap();
-    for _ in 0..3 {
-        upload.push(part.clone()).await.unwrap();
-    }
-    assert_eq!(storage.size("v720.mp4").await.unwrap(), None);
-    assert_eq!(upload.finish().await.unwrap(), StoredObject::of("v720.mp4", &part.repeat(3)));
-    assert_eq!(storage.get("v720.mp4").await.unwrap(), part.repeat(3));
-
-    let mut upload = storage.upload("dropped.mp4").await.unwrap();
-    upload.push(part).await.unwrap();
-    drop(upload);
-    assert_eq!(storage.list("").await.unwrap(), ["v720.mp4"]);
-
-    let large = Bytes::from(vec![9; (32 << 20) + 1]);
-    assert_eq!(storage.put("large", large.clone()).await.unwrap().size, large.len() as u64);
-    assert_eq!(storage.get("large").await.unwrap(), large);
-}
-
-/// A key that carries its content's hash is written once.
-async fn once(storage: &Storage) {
-    let key = shared::storage::segment_object("v720", 3, b"segment").key;
-    for _ in 0..2 {
-        assert_eq!(storage.put(&key, "segment".into()).await.unwrap().size, 7);
-    }
-    storage.put(&key, "another".into()).await.unwrap(); // of the same size, so it must be the same
-    assert_eq!(storage.get(&key).await.unwrap(), "segment");
-    let (left, right) = tokio::join!(storage.put("k.0123456789abcdef.m4s", "a".into()), async {
-        storage.put("k.0123456789abcdef.m4s", "a".into()).await
-    });
-    assert_eq!(left.unwrap(), right.unwrap());
-
-    // What was cut off is no such content.
-    let cut = shared::storage::segment_object("v720", 4, b"segment").key;
-    storage.put(&cut, "seg".into()).await.unwrap();
-    storage.put(&cut, "segment".into()).await.unwrap();
-    assert_eq!(storage.get(&cut).await.unwrap(), "segment");
+    assert_eq!(patient.list("").await.unwrap(), ["a"]);
 }
 
 #[tokio::test]
 async fn objects_say_what_they_are_and_how_long_they_last() {
     let Some(server) = S3Server::start() else { return };
-    let config = server.config();
-    let s3 = open(&config, BUCKET, "out");
-    let (minute, year) = ("public, max-age=60", "public, max-age=31536000, immutable");
-    for storage in [&s3, &Storage::in_memory()] {
-        for (key, kind, kept) in [
-            ("master.m3u8", Some("application/vnd.apple.mpegurl"), minute),
-            ("manifest.mpd", Some("application/dash+xml"), minute),
-            ("poster.jpg", Some("image/jpeg"), minute),
-            ("v720/000001.0123456789abcdef.m4s", Some("video/mp4"), year),
-            ("v720/init.0123456789abcdef.mp4", Some("video/mp4"), year),
-        ] {
-            storage.put(key, "x".into()).await.unwrap();
-            let labels = storage.labels(key).await.unwrap();
-            assert_eq!(labels, (kind.map(str::to_owned), Some(kept.to_owned())), "{key}");
-        }
-        let mut upload = storage.upload("v720/v720.mp4").await.unwrap();
-        upload.push("x".into()).await.unwrap();
-        upload.finish().await.unwrap();
-        let labels = storage.labels("v720/v720.mp4").await.unwrap();
-        assert_eq!(labels, (Some("video/mp4".to_owned()), Some(minute.to_owned())));
-    }
+    labels(&open(&server.config(), BUCKET, "out")).await;
+    labels(&Storage::in_memory()).await;
 }
 
 #[tokio::test]
