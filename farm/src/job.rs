@@ -237,11 +237,10 @@ async fn submit(args: Submit, bars: MultiProgress) -> Result<Exit, Failure> {
     };
     let mut client = jobs(remote.connect().await?);
     let job = client.create_job(v1::CreateJobRequest { request_id, spec: Some(spec) }).await?.into_inner();
-    if watch {
-        return watch::run(&remote, job.id, bars).await;
+    if !(watch && remote.json) {
+        remote.show("Job", &job, || format!("{}\n", job.id))?;
     }
-    remote.show("Job", &job, || format!("{}\n", job.id))?;
-    Ok(Exit::Done)
+    if watch { watch::run(&remote, job.id, bars).await } else { Ok(Exit::Done) }
 }
 
 /// A relative path is meant from here; everything else is the farm's to read.

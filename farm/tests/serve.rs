@@ -1,7 +1,8 @@
 //! `farm serve` and the commands that ask it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use proto::v1;
@@ -75,7 +76,7 @@ fn a_job_is_submitted_watched_and_playable_before_it_has_succeeded() {
 }
 
 #[test]
-fn killed_in_the_middle_it_goes_on_and_the_watcher_notices_nothing() {
+fn killed_in_the_middle_it_goes_on_and_so_does_the_watcher() {
     let mut farm = Served::start();
     let source = clip("bunny_720p25.mp4");
     let options = ["--segment", "2s", "--rungs", "360", "--preset", "ultrafast"];
@@ -85,9 +86,14 @@ fn killed_in_the_middle_it_goes_on_and_the_watcher_notices_nothing() {
     while done(&farm) == 0 {
         assert!(begin.elapsed() < LIMIT, "no chunk is done");
     }
-    farm.kill_and_start();
-    let watched = farm.json(&["job", "watch", &job]);
-    assert_eq!(watched.last().unwrap()["state"], "JOB_STATE_SUCCEEDED");
+    let mut watcher = farm.command(&["job", "watch", &job]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watcher.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().is_some(), "it watches");
+    farm.kill();
+    assert!(lines.any(|line| line.contains("can't be reached")), "and says that nobody is there");
+    farm.start_again();
+    let rest: Vec<_> = lines.collect();
+    assert!(watcher.wait().unwrap().success() && rest.last().unwrap().starts_with("succeeded"), "{rest:?}");
     let alone = farm.folder.path().join("alone");
     assert!(support::transcode(&source, &alone, &options).status.success());
     assert!(Presentation::bytes(&farm.out(&job)) == Presentation::bytes(&alone), "another presentation");

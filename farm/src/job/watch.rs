@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coordinator::job::Problem;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -15,8 +15,8 @@ use crate::exit::{Exit, Failure};
 
 /// Between two tries to reach a farm that has gone.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Tries to reach a farm that has gone: a minute.
-const MOST_TRIES: u32 = 120;
+/// How long a farm that has gone is tried to be reached.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Watches until the job has ended, through changes of the leader and restarts of the farm.
 ///
@@ -24,12 +24,15 @@ const MOST_TRIES: u32 = 120;
 /// What the farm refuses; `unreachable` if it stays away; how the job failed.
 pub(super) async fn run(remote: &Remote, id: String, bars: MultiProgress) -> Result<Exit, Failure> {
     let mut screen = Screen::new(remote.json, bars);
-    let (mut after_sequence, mut tries) = (0, 0);
+    let mut after_sequence = 0;
     let mut last: Option<v1::Job> = None;
+    // Since when the farm is gone, while it is.
+    let mut gone: Option<Instant> = None;
     loop {
         let request = v1::WatchJobRequest { job_id: id.clone(), after_sequence, view: v1::JobView::Full.into() };
         let lost = match follow(remote, request, |job| {
-            (after_sequence, tries) = (job.sequence, 0);
+            after_sequence = job.sequence;
+            gone = None;
             screen.show(&job)?;
             last = Some(job);
             Ok(())
@@ -39,9 +42,16 @@ pub(super) async fn run(remote: &Remote, id: String, bars: MultiProgress) -> Res
             Ok(()) => break,
             Err(failure) => failure,
         };
-        tries += 1;
-        if lost.exit != Exit::Unreachable || last.is_none() || tries > MOST_TRIES {
+        if lost.exit != Exit::Unreachable || last.is_none() {
             return Err(lost);
+        }
+        match gone {
+            // Another leader, or a restart, is there at once.
+            None => gone = Some(Instant::now()),
+            Some(since) if since.elapsed() > PATIENCE => {
+                return Err(lost.help(format!("the job goes on: `farm job watch {id}` when the farm can be reached")));
+            }
+            Some(_) => screen.miss(),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -102,11 +112,13 @@ struct Screen {
     all: MultiProgress,
     bars: BTreeMap<String, ProgressBar>,
     said: Option<(v1::JobState, u32)>,
+    /// It was said that the farm is gone.
+    missed: bool,
 }
 
 impl Screen {
     fn new(json: bool, all: MultiProgress) -> Self {
-        Self { json, terminal: io::stderr().is_terminal(), all, bars: BTreeMap::new(), said: None }
+        Self { json, terminal: io::stderr().is_terminal(), all, bars: BTreeMap::new(), said: None, missed: false }
     }
 
     fn show(&mut self, job: &v1::Job) -> Result<(), Failure> {
@@ -114,6 +126,7 @@ impl Screen {
             crate::progress::print_json(&crate::client::json("Job", job)?);
             return Ok(());
         }
+        self.missed = false;
         let percent = job.progress.map_or(0, |progress| progress.percent);
         let news = (job.state(), percent / 10);
         if self.said.is_none_or(|said| said.0 != news.0 || (!self.terminal && said.1 != news.1)) {
@@ -128,6 +141,13 @@ impl Screen {
             self.draw(job);
         }
         Ok(())
+    }
+
+    /// Says once that the farm is gone.
+    fn miss(&mut self) {
+        if !self.json && !std::mem::replace(&mut self.missed, true) {
+            self.say(&format!("the farm can't be reached; trying for {} s", PATIENCE.as_secs()));
+        }
     }
 
     fn draw(&mut self, job: &v1::Job) {

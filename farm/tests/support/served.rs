@@ -29,15 +29,20 @@ impl Served {
     /// With the libraries of a folder before any others.
     pub fn start_with(libraries: Option<&Path>) -> Self {
         let folder = folder();
-        let (child, address) = serve(folder.path(), libraries);
+        let (child, address) = serve(folder.path(), libraries, "127.0.0.1:0");
         Self { child, address, folder, libraries: libraries.map(Path::to_owned) }
     }
 
     /// `farm ARGS` against it.
     pub fn farm(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// The same, to be started.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
         command.args(args).env("FARM_SERVER", &self.address).env_remove("RUST_LOG").env_remove("FARM_KEY");
-        command.output().unwrap()
+        command
     }
 
     /// What it prints as JSON, a value a line; the command must succeed.
@@ -64,11 +69,16 @@ impl Served {
         self.folder.path().join("data/out").join(job)
     }
 
-    /// Kills it as the kernel would, and serves the same folder again.
-    pub fn kill_and_start(&mut self) {
+    /// Kills it as the kernel would.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        (self.child, self.address) = serve(self.folder.path(), self.libraries.as_deref());
+    }
+
+    /// Serves the same folder again, after it was killed, at the same address.
+    pub fn start_again(&mut self) {
+        let listen = self.address.trim_start_matches("http://");
+        (self.child, self.address) = serve(self.folder.path(), self.libraries.as_deref(), listen);
     }
 
     pub async fn jobs(&self) -> JobServiceClient<Channel> {
@@ -85,9 +95,9 @@ impl Drop for Served {
 }
 
 /// Starts `farm serve` in a folder; returns its address once it answers.
-fn serve(folder: &Path, libraries: Option<&Path>) -> (Child, String) {
+fn serve(folder: &Path, libraries: Option<&Path>, listen: &str) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farm"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--slots", "2", "--data"]).arg(folder.join("data"));
+    command.args(["serve", "--listen", listen, "--slots", "2", "--data"]).arg(folder.join("data"));
     command.envs(libraries.map(|folder| ("LD_LIBRARY_PATH", folder)));
     let mut child = command.env_remove("RUST_LOG").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
