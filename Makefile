@@ -4,6 +4,9 @@
 #   make test     formatting, lints, documentation, licences, every test, and what ops-check checks
 #   make helm-check
 #                 the Helm chart: linted, rendered, held to the schemas of Kubernetes and KEDA, its settings read by the programs
+#   make upgrade-check OLD=COMMIT
+#                 a farm under load becomes this version, one program after the other, and the old one again; builds the
+#                 programs of that commit, or takes those of a folder: OLD=FOLDER (some minutes)
 #   make bench    against FFmpeg on this machine (minutes); see benches/RESULTS.md
 #   make bench-control
 #                 how much the coordinator, NATS and etcd carry, with workers that make nothing (6 minutes);
@@ -37,7 +40,8 @@ SHELL := bash
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
-  dashboards dashboards-check ops-check deploy-check compose-check clouds-check images-check observe helm-check bench-autoscale
+  dashboards dashboards-check ops-check deploy-check compose-check clouds-check images-check observe helm-check bench-autoscale \
+  upgrade-check
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -275,6 +279,29 @@ observe: packages servers node prometheus
 	node $(DASHBOARDS)/build/generate.js queries --window 15s >$(OBSERVE)/made/queries.jsonl
 	export FARM_REQUIRE_SERVERS=1 PATH="$(CURDIR)/$(PROMETHEUS)/usr/bin:$$PATH"
 	cargo test --locked -p farm --test observe -- --ignored --nocapture
+
+# Programs of the other version are kept, those of each commit once.
+UPGRADE := target/upgrade
+upgrade-check: packages servers
+	old='$(OLD)'
+	[ -n "$$old" ] || { echo "programs of which version? OLD=COMMIT or OLD=FOLDER says it" >&2; exit 2; }
+	if [ ! -d "$$old" ]; then
+	  commit=$$(git rev-parse --verify "$$old^{commit}")
+	  old=$(UPGRADE)/$$commit
+	  if [ ! -e "$$old/made" ]; then
+	    rm -rf "$$old"
+	    mkdir -p "$$old/source"
+	    git archive "$$commit" | tar -x -C "$$old/source"
+	    cargo build --locked --manifest-path "$$old/source/Cargo.toml" --target-dir $(UPGRADE)/build \
+	      -p coordinator -p worker -p farm -F coordinator/cluster,worker/cluster --bins
+	    mv $(UPGRADE)/build/debug/{coordinator,worker,farm} "$$old"
+	    rm -r "$$old/source"
+	    touch "$$old/made"
+	  fi
+	fi
+	cargo build --locked --workspace --bins
+	FARM_OLD_PROGRAMS=$$(realpath "$$old") FARM_REQUIRE_SERVERS=1 \
+	  cargo test --locked -p farm --test deploy upgrade -- --nocapture
 
 bench-autoscale: packages
 	cargo build --release --locked -p benches --bin autoscale

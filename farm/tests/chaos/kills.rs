@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::load::{Load, real_clips, tiny_clips};
 use super::support::chance::{Chance, number};
 use super::support::cluster::{Cluster, Parts, Settings};
+use super::support::load::{Load, real_clips, tiny_clips};
 use super::work::Work;
 
 /// Of all work, what may be for nothing.

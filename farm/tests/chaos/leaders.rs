@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::{Load, tiny_clips};
 use super::support::chance::{Chance, number};
 use super::support::cluster::client::Client;
 use super::support::cluster::{Cluster, LEASE_S, Parts};
+use super::support::load::{Load, tiny_clips};
 
 /// What fail-over may take beyond the lease.
 const GRACE: Duration = Duration::from_secs(2);

@@ -17,6 +17,5 @@ mod support;
 
 mod kills;
 mod leaders;
-mod load;
 mod orders;
 mod work;

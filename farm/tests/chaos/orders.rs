@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use proto::v1;
 
-use super::load::{Load, tiny_clips};
 use super::support::cluster::{Cluster, Parts};
+use super::support::load::{Load, tiny_clips};
 use super::support::{clip, run};
 
 /// Of a cancelled job.

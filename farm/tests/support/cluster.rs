@@ -46,6 +46,8 @@ pub struct Parts {
     pub worker_settings: Settings,
     /// What single workers have besides, by their numbers.
     pub hosts: BTreeMap<usize, Host>,
+    /// Folder of its coordinator and worker.
+    pub programs: PathBuf,
 }
 
 /// What a worker finds where it runs.
@@ -59,7 +61,7 @@ pub struct Host {
 }
 
 impl Default for Parts {
-    /// Two coordinators and two workers with a slot each, one server of each kind, and a folder.
+    /// Two coordinators and two workers of this build with a slot each, one server of each kind, and a folder.
     fn default() -> Self {
         Self {
             coordinators: 2,
@@ -72,6 +74,7 @@ impl Default for Parts {
             coordinator_settings: Settings::new(),
             worker_settings: Settings::new(),
             hosts: BTreeMap::new(),
+            programs: build::programs(),
         }
     }
 }
@@ -129,7 +132,8 @@ impl Parts {
         settings.insert("storage.allow_http", "true".into());
         settings.extend(self.coordinator_settings.clone());
         let name = ["coordinator", &number.to_string()];
-        Program::start(cluster.folder.path(), name, [pages, api], &settings, &cluster.keys())
+        let environment = cluster.keys();
+        Program::start_one_of(&self.programs, cluster.folder.path(), name, [pages, api], &settings, &environment)
     }
 
     fn worker(&self, cluster: &Cluster, number: usize) -> Program {
@@ -156,7 +160,7 @@ impl Parts {
         let environment = host.environment.iter().map(|(name, value)| (*name, value.as_str()));
         let environment: Vec<(&str, &str)> = cluster.keys().into_iter().chain(environment).collect();
         let name = ["worker", &number.to_string()];
-        Program::start(cluster.folder.path(), name, [pages, 0], &settings, &environment)
+        Program::start_one_of(&self.programs, cluster.folder.path(), name, [pages, 0], &settings, &environment)
     }
 }
 

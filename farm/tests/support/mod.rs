@@ -3,6 +3,7 @@
 pub mod boxes;
 pub mod chance;
 pub mod cluster;
+pub mod load;
 pub mod players;
 pub mod presentation;
 pub mod probe;

@@ -6,9 +6,14 @@ use std::sync::Once;
 use std::time::SystemTime;
 
 /// Where cargo puts all programs of a build: above the folder of its tests.
-pub fn program(name: &str) -> PathBuf {
+pub fn programs() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().with_file_name(name)
+    test.ancestors().nth(2).unwrap().to_owned()
+}
+
+/// One of them.
+pub fn program(name: &str) -> PathBuf {
+    programs().join(name)
 }
 
 /// Builds the programs, unless a build of the whole workspace just has.

@@ -43,6 +43,11 @@ impl Client {
         self.ask(request, async |channel, request| JobServiceClient::new(channel).get_job(request).await).await
     }
 
+    /// A page of jobs.
+    pub async fn list(&self, request: v1::ListJobsRequest) -> v1::ListJobsResponse {
+        self.ask(request, async |channel, request| JobServiceClient::new(channel).list_jobs(request).await).await
+    }
+
     /// Waits until the job has come as far as `state`.
     pub async fn wait_for(&self, job: &str, state: v1::JobState) -> v1::Job {
         let began = Instant::now();
@@ -79,8 +84,10 @@ impl Client {
         released
     }
 
+    /// Asks until somebody answers, which no refusal is.
+    ///
     /// A wait that is over without the job having come so far is an answer for nobody: it is asked again.
-    async fn ask<Q: Clone, A>(
+    pub async fn ask<Q: Clone, A>(
         &self,
         question: Q,
         call: impl AsyncFn(Channel, Request<Q>) -> Result<tonic::Response<A>, Status>,

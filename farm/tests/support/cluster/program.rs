@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use shared::testing::{page, signal};
 
 use super::super::processes::children;
-use super::build::program;
+use super::build::programs;
 use super::{PATIENCE, pause};
 
 /// Lines of a log that a failed test shows.
@@ -30,8 +30,20 @@ pub struct Program {
 pub type Settings = BTreeMap<&'static str, String>;
 
 impl Program {
-    /// Starts the program `name` in `folder`, with the settings in a file and `environment` around it.
+    /// Starts the program `name` of this build in `folder`, with the settings in a file and `environment` around it.
     pub fn start(
+        folder: &Path,
+        name: [&str; 2],
+        ports: [u16; 2],
+        settings: &Settings,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self::start_one_of(&programs(), folder, name, ports, settings, environment)
+    }
+
+    /// The same with the program of this name in the folder `programs`, which may become another one before a restart.
+    pub fn start_one_of(
+        programs: &Path,
         folder: &Path,
         [name, place]: [&str; 2],
         ports: [u16; 2],
@@ -42,7 +54,7 @@ impl Program {
         let lines = settings.iter().map(|(key, value)| format!("{key} = {value}\n"));
         fs::write(&file, lines.collect::<String>()).unwrap();
         let log = folder.join(format!("{name}-{place}.log"));
-        let mut command = Command::new(program(name));
+        let mut command = Command::new(programs.join(name));
         command.arg("--config").arg(file).stdin(Stdio::null()).env_remove("RUST_LOG").envs(environment.iter().copied());
         let child = spawn(&mut command, &log);
         let [pages, api] = ports;

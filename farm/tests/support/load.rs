@@ -10,18 +10,21 @@ use std::time::{Duration, Instant};
 use proto::v1;
 use tokio::task::JoinSet;
 
-use super::support::cluster::Cluster;
-use super::support::cluster::client::Client;
-use super::support::{Presentation, clip, run, transcode};
+use super::cluster::Cluster;
+use super::cluster::client::Client;
+use super::right::assert_right;
+use super::{Presentation, clip, run, transcode};
 
-const PROFILE: &str = "web-3";
+/// Of all jobs.
+pub const PROFILE: &str = "web-3";
 /// What lost attempts leave behind must be gone so soon after the last job: the queue may hand one out again after 30 s.
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(60);
 
-/// A source, and what an undisturbed farm makes of it.
-struct Clip {
-    uri: String,
-    wanted: BTreeMap<String, Vec<u8>>,
+/// A source, and what is right of it.
+pub struct Clip {
+    source: PathBuf,
+    /// What an undisturbed farm makes of it; `None` where programs of several versions make different bytes.
+    wanted: Option<BTreeMap<String, Vec<u8>>>,
 }
 
 /// Runs until it is finished.
@@ -60,17 +63,58 @@ pub fn real_clips(folder: &Path) -> Vec<PathBuf> {
     vec![source]
 }
 
+impl Clip {
+    /// Of which every farm makes the same bytes.
+    pub fn of(source: PathBuf) -> Self {
+        let alone = source.with_extension("alone");
+        let output = transcode(&source, &alone, &["--profile", PROFILE]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { source, wanted: Some(Presentation::bytes(&alone)) }
+    }
+
+    /// Of which programs of several versions make different bytes: its presentations are looked at instead.
+    pub fn of_many_bytes(source: PathBuf) -> Self {
+        Self { source, wanted: None }
+    }
+
+    pub fn uri(&self) -> String {
+        format!("file:{}", self.source.display())
+    }
+
+    /// Every file is there and as it should be, and no file more.
+    pub fn assert_right(&self, out: &Path) {
+        match &self.wanted {
+            Some(wanted) => compare(wanted, out).unwrap_or_else(|why| panic!("{}: {why}", out.display())),
+            None => assert_right(&self.source, &Presentation::read(out)),
+        }
+    }
+
+    /// Whether there are other files in `out` than there should, as far as that is known.
+    fn has_others(&self, out: &Path) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| compare(wanted, out).is_err())
+    }
+}
+
+/// With what an undisturbed farm makes: every file, and no file more.
+fn compare(wanted: &BTreeMap<String, Vec<u8>>, out: &Path) -> Result<(), String> {
+    let made = Presentation::bytes(out);
+    if !wanted.keys().eq(made.keys()) {
+        return Err(format!("{:?}\nundisturbed: {:?}", made.keys(), wanted.keys()));
+    }
+    let wrong: Vec<&String> =
+        wanted.iter().filter(|(name, bytes)| made[*name] != **bytes).map(|(name, _)| name).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?} differ")) }
+}
+
 impl Load {
     /// Keeps so many jobs going on a cluster whose storage is a folder.
     pub fn start(cluster: &Cluster, sources: Vec<PathBuf>, at_once: usize) -> Self {
+        Self::of(cluster, sources.into_iter().map(Clip::of).collect(), at_once)
+    }
+
+    /// The same with these clips.
+    pub fn of(cluster: &Cluster, clips: Vec<Clip>, at_once: usize) -> Self {
         let folder = cluster.folder.path().to_owned();
-        let clip = |source: PathBuf| {
-            let alone = source.with_extension("alone");
-            let output = transcode(&source, &alone, &["--profile", PROFILE]);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            Clip { uri: format!("file:{}", source.display()), wanted: Presentation::bytes(&alone) }
-        };
-        let clips = sources.into_iter().map(clip).collect();
         let shared =
             Shared { clips, folder, enough: AtomicBool::new(false), done: AtomicU64::new(0), last: Mutex::default() };
         let (shared, client) = (Arc::new(shared), cluster.client());
@@ -108,7 +152,7 @@ impl Load {
             made.extend(lane.unwrap());
         }
         let left_over = || {
-            let wrong = made.iter().filter(|(out, clip)| self.shared.compare(out, *clip).is_err());
+            let wrong = made.iter().filter(|(out, clip)| self.shared.clips[*clip].has_others(out));
             (wrong.count(), files(&self.shared.folder.join("work")))
         };
         let began = Instant::now();
@@ -150,29 +194,18 @@ impl Shared {
             let (name, clip) = (format!("made-{lane}-{number}"), (lane + number) % self.clips.len());
             let out = self.folder.join(&name);
             let spec = v1::JobSpec {
-                source: self.clips[clip].uri.clone(),
+                source: self.clips[clip].uri(),
                 target: format!("file:{}", out.display()),
                 profile: Some(v1::job_spec::Profile::ProfileName(PROFILE.into())),
                 ..Default::default()
             };
             let job = client.submit(&name, spec).await;
             client.succeeded(&job).await;
-            self.compare(&out, clip).unwrap_or_else(|why| panic!("{name}: {why}"));
+            self.clips[clip].assert_right(&out);
             self.done.fetch_add(1, Ordering::Relaxed);
             *self.last.lock().unwrap() = job;
             made.push((out, clip));
         }
         made
-    }
-
-    /// With what an undisturbed farm makes: every file, and no file more.
-    fn compare(&self, out: &Path, clip: usize) -> Result<(), String> {
-        let (wanted, made) = (&self.clips[clip].wanted, Presentation::bytes(out));
-        if !wanted.keys().eq(made.keys()) {
-            return Err(format!("{:?}\nundisturbed: {:?}", made.keys(), wanted.keys()));
-        }
-        let wrong: Vec<&String> =
-            wanted.iter().filter(|(name, bytes)| made[*name] != **bytes).map(|(name, _)| name).collect();
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?} differ")) }
     }
 }
