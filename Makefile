@@ -201,6 +201,7 @@ clouds-check: packages node servers
 	$(MAKE) --no-print-directory $(CLOUDS)/made
 	export FARM_REQUIRE_SERVERS=1 PATH="$(CURDIR)/$(CLOUDS)/node_modules/.bin:$$PATH"
 	cargo test --locked -p shared --features gcs,azure --test storage clouds
+	cargo build --locked --workspace --bins --features farm/gcs,farm/azure
 	cargo test --locked -p farm --features gcs,azure --test clouds
 
 images-check:

@@ -29,9 +29,6 @@ pub fn build() {
         }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--locked", "--workspace", "--bins"]).current_dir(root);
-        if cfg!(all(feature = "gcs", feature = "azure")) {
-            cargo.args(["--features", "farm/gcs,farm/azure"]);
-        }
         if program("farm").parent().is_some_and(|folder| folder.ends_with("release")) {
             cargo.arg("--release");
         }
