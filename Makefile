@@ -27,6 +27,8 @@
 #   make observe  a farm under load, watched by a real Prometheus, in which one thing after another goes wrong: every alert
 #                 fires when it should, every panel shows something, every metric moves (7 minutes).
 #                 FARM_SCENES='a slow store,NATS' plays those scenes alone that have such words in their names
+#   make drill    the same farm, and one of the five faults of deploy/DRILL.md for you to find: which, it says when you have.
+#                 FARM_DRILL_HOLD_S=180 ends it after so many seconds, FAULT='a slow store' chooses
 #   make bench-autoscale
 #                 a simulated day of workers that come and go: what they cost, how long work waits (seconds)
 #   make corpus   every clip of ../shared/media, where that folder exists
@@ -40,8 +42,8 @@ SHELL := bash
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench bench-control corpus chaos packages test-packages players servers node prometheus \
-  dashboards dashboards-check ops-check deploy-check compose-check clouds-check images-check observe helm-check bench-autoscale \
-  upgrade-check
+  dashboards dashboards-check ops-check deploy-check compose-check clouds-check images-check observe drill helm-check \
+  bench-autoscale upgrade-check
 
 # What a build links and what checks its result.
 PACKAGES := pkg-config clang libclang-dev gcc libc6-dev ffmpeg libavcodec-dev libavformat-dev libavfilter-dev \
@@ -273,13 +275,16 @@ bench-control: packages servers
 # Alerts with a twentieth of their times, and every query of every panel. FARM_OBSERVED=1 looks at panels and metrics of the last
 # time again and plays nothing.
 OBSERVE := target/observe
-observe: packages servers node prometheus
+observe drill: packages servers node prometheus
 	$(MAKE) --no-print-directory $(DASHBOARDS)/build/made
 	mkdir -p $(OBSERVE)/made
 	node $(DASHBOARDS)/build/generate.js alerts --divide 20 --out $(OBSERVE)/made/alerts.yml
 	node $(DASHBOARDS)/build/generate.js queries --window 15s >$(OBSERVE)/made/queries.jsonl
 	export FARM_REQUIRE_SERVERS=1 PATH="$(CURDIR)/$(PROMETHEUS)/usr/bin:$$PATH"
 	cargo test --locked -p farm --test observe -- --ignored --nocapture
+
+# Set, though it names no fault: then it is any.
+drill: export FARM_DRILL := $(FAULT)
 
 # Programs of the other version are kept, those of each commit once.
 UPGRADE := target/upgrade
