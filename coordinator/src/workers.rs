@@ -55,8 +55,8 @@ pub enum Quarantined {
     Failures,
 }
 
-/// A process that has the name of another which started later and lives as well. It is not listened to: two that are would
-/// count as one that begins anew each time.
+/// A process that has the name of another which started later and lives as well. It is not listened to, as two that
+/// are would count as one that begins anew each time, and told to take nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twin {
     /// On which host.

@@ -10,7 +10,7 @@ use proto::v1;
 #[allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 mod support;
 
-use support::cluster::{Cluster, LEASE_S, Parts};
+use support::cluster::{Cluster, Host, LEASE_S, Parts, Program, Settings};
 use support::right::assert_judged_right;
 use support::{Presentation, clip, run, transcode};
 
@@ -76,6 +76,46 @@ async fn whoever_is_killed_the_job_ends_with_the_same_bytes() {
     assert!(began.elapsed() <= limit, "{:?}", began.elapsed());
     client.succeeded(&job).await;
     assert_same(&source, &cluster.fetch("made").await);
+}
+
+#[tokio::test]
+async fn of_two_workers_of_one_name_the_older_waits_until_it_is_alone_and_a_restarted_one_does_not_wait() {
+    let host = Host { settings: Settings::from([("name", "\"w0\"".into())]), ..Host::default() };
+    let parts = Parts { coordinators: 1, hosts: [(1, host)].into(), ..Parts::default() };
+    let Some(mut cluster) = parts.start() else { return };
+    let takes_tasks = |worker: &Program| worker.metric("farm_worker_taking_tasks") == Some(1.0);
+    let given_way = |worker: &Program| worker.said().matches("this one takes nothing while that one lives").count();
+    cluster.workers[1].kill(); // both began within the same millisecond, perhaps
+    let before = given_way(&cluster.workers[1]);
+    cluster.workers[1].restart();
+    wait_until(|| given_way(&cluster.workers[0]) == 1).await;
+    let listed = farm(&cluster, 0, &["worker", "list", "--json"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("and takes nothing"), "{listed}");
+
+    // The one with the name is killed and comes back, and the other still waits.
+    cluster.workers[1].kill();
+    cluster.workers[1].restart();
+    cluster.workers[1].wait_until_ready();
+    cluster.put("source.mp4", &clip("open_gop_2997.mp4")).await;
+    let client = cluster.client();
+    let job = client.submit("younger", cluster.spec("source.mp4", "made", "web-3")).await;
+    client.succeeded(&job).await;
+    assert!(takes_tasks(&cluster.workers[1]) && !takes_tasks(&cluster.workers[0]));
+    assert_eq!(given_way(&cluster.workers[1]), before, "{}", cluster.workers[1].said());
+
+    cluster.workers[1].kill();
+    let job = client.submit("older", cluster.spec("source.mp4", "again", "web-3")).await;
+    client.succeeded(&job).await;
+    assert!(takes_tasks(&cluster.workers[0]));
+}
+
+async fn wait_until(it_is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !it_is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// `farm ARGS` against a coordinator; it must succeed.

@@ -179,6 +179,17 @@ impl Heartbeat {
 /// Between two heartbeats of a worker.
 pub const HEARTBEAT_MS: u64 = 2_000;
 
+/// Two processes have one name: the one that started last keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GiveWay {
+    /// The name.
+    pub worker: WorkerId,
+    /// When the one that keeps it started, in milliseconds of UNIX time by its own clock. The others started before that.
+    pub started_ms: u64,
+    /// Where that one runs, for people.
+    pub host: String,
+}
+
 /// What the coordinator tells workers. Whoever it does not concern ignores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directive {
@@ -194,4 +205,6 @@ pub enum Directive {
     Drain(WorkerId),
     /// Try again what it can do.
     Prove(WorkerId),
+    /// Take nothing new, until told to take tasks again: another process has the name.
+    GiveWay(GiveWay),
 }

@@ -12,7 +12,7 @@ use proto::v1;
 use shared::cmaf::DecoderConfig;
 use shared::error::{ErrorKind, TaskError};
 use shared::family::Family;
-use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, GiveWay, GpuShare, Heartbeat, Standing};
 use shared::index::{AudioRun, Gop, ListRef};
 use shared::rendition::{AudioCodec, AudioRendition, RateControl, VideoCodec, VideoRendition};
 use shared::source::{AudioStream, Color, DecoderSetup, Finding, SourceInfo, Timing, Verdict, VideoStream};
@@ -233,6 +233,7 @@ fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
 
 fn directives() -> Vec<(&'static str, Directive)> {
     let worker = || WorkerId::new("worker-1").unwrap();
+    let give_way = GiveWay { worker: worker(), started_ms: 1_700_000_000_000, host: "cellar".into() };
     vec![
         ("directive-cancel", Directive::Cancel(Cancellation { job: JobId::new("job-1").unwrap(), last: AttemptId(7) })),
         ("directive-stop", Directive::Stop(attempt(3))),
@@ -240,6 +241,7 @@ fn directives() -> Vec<(&'static str, Directive)> {
         ("directive-release", Directive::Release(worker())),
         ("directive-drain", Directive::Drain(worker())),
         ("directive-prove", Directive::Prove(worker())),
+        ("directive-give-way", Directive::GiveWay(give_way)),
     ]
 }
 
@@ -305,6 +307,10 @@ fn what_is_wrong_with_a_heartbeat_or_a_directive_is_named() {
     assert_eq!(error(None), "wire: content: missing");
     let stop = v1::AttemptRef { task: None, attempt: 1 };
     assert_eq!(error(Some(v1::directive::Content::Stop(stop))), "wire: stop.task: missing");
+    assert_eq!(
+        error(Some(v1::directive::Content::GiveWay(v1::GiveWay::default()))),
+        "wire: give_way.worker: \"\" is not 1 to 64 of a-z, 0-9 and -"
+    );
     let said = error(Some(v1::directive::Content::Drain("a/b".into())));
     assert_eq!(said, "wire: drain: \"a/b\" is not 1 to 64 of a-z, 0-9 and -");
 }

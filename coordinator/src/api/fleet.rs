@@ -123,7 +123,7 @@ fn message(view: &WorkerView) -> v1::Worker {
 }
 
 fn warning(host: &str) -> String {
-    format!("another worker of this name runs on {host}, and nobody listens to it: give it a name of its own")
+    format!("another worker of this name runs on {host}, and takes nothing: give it a name of its own")
 }
 
 /// What does not work, if anything was tried.

@@ -1,7 +1,7 @@
 //! What workers say: that they live, what they run, what has become of an attempt.
 
 use shared::error::ErrorKind;
-use shared::fleet::{AttemptRef, Directive, Heartbeat};
+use shared::fleet::{AttemptRef, Directive, GiveWay, Heartbeat, Standing};
 use shared::task::{Outcome, TaskId, TaskReport, WorkerId};
 
 use super::active::ActiveJob;
@@ -13,9 +13,7 @@ impl Farm {
     /// A worker is alive, and so is what it runs; what it runs in vain is stopped.
     pub(super) fn heartbeat(&mut self, heartbeat: Heartbeat, now_ms: u64, out: &mut Vec<Command>) {
         if let Some(news) = self.workers.is_twin(&heartbeat, now_ms) {
-            let Heartbeat { worker, host, .. } = heartbeat;
-            let other = self.workers.get(&worker).map(|view| view.heartbeat.host.clone()).unwrap_or_default();
-            return out.extend(news.then_some(Command::WarnOfTwin(worker, [other, host])));
+            return self.twin(heartbeat, news, out);
         }
         if let Some(ran) = self.workers.began_anew(&heartbeat) {
             self.worker_gone(&heartbeat.worker, ran, now_ms, out);
@@ -40,6 +38,18 @@ impl Farm {
         if held && !self.workers.is_held(&worker) {
             out.push(Command::SaveHold(worker, None));
         }
+    }
+
+    /// Two processes have one name: this is the older of them, which takes nothing while the other lives. Once it is alone, it
+    /// is heard again, and told so as anybody who holds without a reason.
+    fn twin(&self, Heartbeat { worker, host, standing, .. }: Heartbeat, news: bool, out: &mut Vec<Command>) {
+        let Some(view) = self.workers.get(&worker) else { return };
+        let Heartbeat { host: other, started_ms, .. } = view.heartbeat.clone();
+        if standing == Standing::Working {
+            let give_way = GiveWay { worker: worker.clone(), started_ms, host: other.clone() };
+            out.push(Command::Direct(Directive::GiveWay(give_way)));
+        }
+        out.extend(news.then_some(Command::WarnOfTwin(worker, [other, host])));
     }
 
     /// Nothing would come of an attempt that runs.

@@ -198,7 +198,7 @@ impl Outbox {
             Command::ForgetTasks(_) | Command::Enqueue(..) => {}
             Command::ForgetJob(job) => self.views.forget(&job),
             Command::WarnOfTwin(worker, [host, other]) => {
-                let text = "two workers of one name: only the one that started last is listened to, give each its own";
+                let text = "two workers of one name: only the one that started last takes tasks, give each its own";
                 warn!(%worker, host, other, text);
             }
             Command::Count(count) => (self.counter)(count),

@@ -5,7 +5,7 @@ use coordinator::job::{JobSpec, JobState, TaskState};
 use coordinator::workers::{Hold, Quarantined};
 use coordinator::{retry, workers};
 use shared::error::{ErrorKind, TaskError};
-use shared::fleet::{Ability, AttemptRef, Class, Directive, HEARTBEAT_MS, Heartbeat, Standing};
+use shared::fleet::{Ability, AttemptRef, Class, Directive, GiveWay, HEARTBEAT_MS, Heartbeat, Standing};
 use shared::task::*;
 use shared::testing::synthetic::{Source, report};
 
@@ -144,8 +144,16 @@ fn two_workers_of_one_name_lose_nothing_again_and_again_and_people_are_told_of_b
     }
     assert_eq!(world.task(TaskName::Video(0)).failures, [], "both live");
     assert_eq!(world.twins, [(heartbeat().worker, ["cellar".to_owned(), "attic".to_owned()])], "once");
-    world.worker = Some(first);
+    let give_way = GiveWay { worker: heartbeat().worker, started_ms: 2, host: "cellar".into() };
+    assert!(world.directives.iter().all(|said| *said == Directive::GiveWay(give_way.clone())), "to the older alone");
+    assert!(world.directives.len() >= 10, "as long as it takes tasks: {}", world.directives.len());
+    world.directives.clear();
+    world.worker = Some(Heartbeat { standing: Standing::Holding, ..first.clone() });
+    world.beat();
+    assert_eq!(world.directives, [], "it does as it was told");
     world.wait(workers::LOST_AFTER_MS + HEARTBEAT_MS);
+    assert_eq!(world.directives[0], Directive::Release(heartbeat().worker), "it is alone");
+    world.worker = Some(first);
     assert_eq!(world.task(TaskName::Video(0)).failures.last().unwrap().code, retry::WORKER_LOST, "that one has ended");
     assert!(world.run(&source));
 }

@@ -4,7 +4,7 @@ use proto::v1;
 
 use super::task::attempt;
 use super::{Wire, WireEnum, WireError, all_from_wire, all_to_wire, required, wire_enum};
-use crate::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, Heartbeat, Standing};
+use crate::fleet::{Ability, AttemptRef, Class, Directive, GiveWay, GpuShare, Heartbeat, Standing};
 use crate::task::{AttemptId, Cancellation, JobId, WorkerId};
 
 wire_enum!(Class: Cpu, Gpu);
@@ -109,6 +109,7 @@ impl Wire for Directive {
             Self::Release(worker) => Content::Release(worker.to_string()),
             Self::Drain(worker) => Content::Drain(worker.to_string()),
             Self::Prove(worker) => Content::Prove(worker.to_string()),
+            Self::GiveWay(other) => Content::GiveWay(other.to_wire()),
         };
         v1::Directive { content: Some(content) }
     }
@@ -123,7 +124,20 @@ impl Wire for Directive {
             Content::Release(id) => Self::Release(worker("release", id)?),
             Content::Drain(id) => Self::Drain(worker("drain", id)?),
             Content::Prove(id) => Self::Prove(worker("prove", id)?),
+            Content::GiveWay(message) => Self::GiveWay(Wire::from_wire(message).map_err(within("give_way"))?),
         })
+    }
+}
+
+impl Wire for GiveWay {
+    type Message = v1::GiveWay;
+
+    fn to_wire(&self) -> v1::GiveWay {
+        v1::GiveWay { worker: self.worker.to_string(), started_ms: self.started_ms, host: self.host.clone() }
+    }
+
+    fn from_wire(v1::GiveWay { worker: id, started_ms, host }: v1::GiveWay) -> Result<Self, WireError> {
+        Ok(Self { worker: worker("worker", id)?, started_ms, host })
     }
 }
 

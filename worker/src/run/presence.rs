@@ -83,22 +83,32 @@ impl Presence {
                 self.told.send_modify(|told| remember(&mut told.cancelled, cancellation));
             }
             Directive::Stop(attempt) => self.told.send_modify(|told| remember(&mut told.stopped, attempt)),
-            Directive::Hold(worker) if worker == self.worker => self.set_hold(true),
-            Directive::Release(worker) if worker == self.worker => self.set_hold(false),
+            Directive::Hold(worker) if worker == self.worker => drop(self.set_hold(true)),
+            Directive::Release(worker) if worker == self.worker => drop(self.set_hold(false)),
             Directive::Drain(worker) if worker == self.worker => {
                 info!(%worker, "told to drain");
                 self.draining.cancel();
             }
             Directive::Prove(worker) if worker == self.worker => self.told.send_modify(|told| told.prove = true),
+            Directive::GiveWay(other) if other.worker == self.worker && self.started_ms < other.started_ms => {
+                if self.set_hold(true) {
+                    let text =
+                        "another process of this name started later: this one takes nothing while that one lives";
+                    error!(worker = %self.worker, host = other.host, text);
+                }
+            }
             Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) | Directive::Prove(_) => {}
+            Directive::GiveWay(_) => {}
         }
     }
 
-    fn set_hold(&self, hold: bool) {
+    /// Whether that is news.
+    fn set_hold(&self, hold: bool) -> bool {
         let changed = self.told.send_if_modified(|told| std::mem::replace(&mut told.hold, hold) != hold);
         if changed {
             info!(worker = %self.worker, hold, "told to hold, or not to any more");
         }
+        changed
     }
 
     /// Waits until the attempt is not wanted any more.

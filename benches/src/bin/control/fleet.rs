@@ -191,7 +191,8 @@ async fn obey(queue: NatsQueue, workers: Vec<Arc<Worker>>) {
                 Directive::Cancel(cancelled) => {
                     worker.stop(|one| one.task.job == cancelled.job && one.attempt <= cancelled.last);
                 }
-                Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) | Directive::Prove(_) => {}
+                Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) => {}
+                Directive::Prove(_) | Directive::GiveWay(_) => {}
             }
         }
     }
