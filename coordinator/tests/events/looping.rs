@@ -27,7 +27,7 @@ pub struct Running {
     pub coordinator: tokio::task::JoinHandle<Result<(), coordinator::run::RunError>>,
 }
 
-fn start(store: Arc<dyn Store>) -> Running {
+pub fn start(store: Arc<dyn Store>) -> Running {
     start_as(store, |coordinator| coordinator)
 }
 

@@ -2,6 +2,7 @@
 
 mod archiving;
 mod classes;
+mod commits;
 mod counting;
 mod families;
 mod fleet;
