@@ -1,5 +1,7 @@
 //! Who is there, what they can do, and who is not trusted any more. Pure: fed by heartbeats and by how attempts end.
 
+mod load;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -7,9 +9,9 @@ use shared::error::ErrorKind;
 use shared::fleet::{Ability, AttemptRef, Class, Directive, GpuShare, HEARTBEAT_MS, Heartbeat, Standing};
 use shared::task::{JobId, Task, TaskId, Work, WorkerId};
 
-use crate::farm::Backlog;
 use crate::job::TaskRecord;
 use crate::retry::blames_worker;
+pub use load::Load;
 
 /// A worker that has missed so many heartbeats is gone.
 const MISSED_HEARTBEATS: u64 = 5;
@@ -29,10 +31,6 @@ const FIRST_QUARANTINE_MS: u64 = 30_000;
 const LONGEST_QUARANTINE_MS: u64 = 3_600_000;
 /// Faults that come so close together are those of a black hole: a worker that would empty the queue by failing fast.
 const BLACK_HOLE_MS: u64 = 60_000;
-/// Speed of a slot of which nothing is known: real time.
-const UNKNOWN_SPEED_MS_PER_S: u32 = 1_000;
-/// What a task counts of which nobody knows how long it takes, in seconds: enough to be seen where there are no workers.
-const UNMEASURED_S: f64 = 1.0;
 /// How long a worker that was gone is still shown.
 const SHOWN_MS: u64 = 15 * 60_000;
 
@@ -469,46 +467,6 @@ fn needs(work: &Work) -> Vec<&'static str> {
         Work::Video(task) => task.renditions.iter().map(|rendition| rendition.codec.as_str()).collect(),
         Work::Audio(task) => vec![task.rendition.codec.as_str()],
         Work::Index(_) | Work::Storyboard(_) => Vec::new(),
-    }
-}
-
-/// How much work of a class waits, and who is there for it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Load {
-    /// Seconds that one slot needs for it, at the speed of those who work.
-    pub queued_seconds: f64,
-    /// Slots of workers that take tasks.
-    pub slots: u32,
-    /// Attempts that run there.
-    pub busy_slots: u32,
-    /// Milliseconds of presentation that a slot encodes in a second: the average of those who work, or what was last heard.
-    pub speed_ms_per_s: u32,
-}
-
-impl Load {
-    /// Of what waits and runs of a class.
-    pub fn of(class: Class, backlog: &Backlog, workers: &[WorkerView]) -> Self {
-        // One that was told to work again will have begun before anybody acts on this.
-        let there = |view: &&WorkerView| {
-            let beat = &view.heartbeat;
-            let stays = beat.standing != Standing::Draining && view.hold.is_none() && !view.lost;
-            stays && beat.classes.contains(&class)
-        };
-        let beats: Vec<_> = workers.iter().filter(there).map(|view| &view.heartbeat).collect();
-        let measured = beats.iter().map(|beat| (u64::from(beat.slots_of(class)), u64::from(beat.speed_of(class))));
-        let measured = measured.filter(|(_, speed)| *speed > 0);
-        let (weight, total) =
-            measured.fold((0, 0), |(weight, total), (slots, speed)| (weight + slots, total + slots * speed));
-        let average = total.checked_div(weight).and_then(|speed| u32::try_from(speed).ok());
-        let known = [average.unwrap_or(0), backlog.speed_ms_per_s, UNKNOWN_SPEED_MS_PER_S];
-        let speed_ms_per_s = known.into_iter().find(|speed| *speed > 0).unwrap_or(UNKNOWN_SPEED_MS_PER_S);
-        let encoding = backlog.left_ms as f64 / f64::from(speed_ms_per_s);
-        Self {
-            queued_seconds: encoding + f64::from(backlog.unmeasured) * UNMEASURED_S,
-            slots: beats.iter().map(|beat| beat.slots_of(class)).sum(),
-            busy_slots: beats.iter().map(|beat| beat.busy_of(class)).sum(),
-            speed_ms_per_s,
-        }
     }
 }
 

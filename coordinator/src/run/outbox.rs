@@ -1,32 +1,35 @@
 //! Carries out commands: saves first, in one commit where that can be, then the rest in order.
+//!
+//! What is done beside the loop has a file each: [`round`], [`removal`], [`stock`].
 
+mod log;
 mod pending;
+mod removal;
+mod round;
 mod stock;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use serde::de::DeserializeOwned;
 use shared::fleet::{AttemptRef, Lane};
 use shared::queue::Queue;
-use shared::storage::{Storage, StorageConfig, StorageError};
+use shared::storage::StorageConfig;
 use shared::task::{JobId, Task, WorkerId};
-use shared::trace::{TraceId, Tracer};
+use shared::trace::Tracer;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::field::display;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
 use super::Views;
 use super::journal::Journal;
 use crate::archive::{Archive, Archived};
-use crate::farm::{CleanUp, Command, Count, Event, Restored, Round, TakeAway};
-use crate::job::{JobView, Milestone};
-use crate::publish::{self, Owner, PublishError, Publisher};
+use crate::farm::{Command, Count, Event, Restored};
 use crate::store::{Revision, Store, StoreError, Stored};
-use crate::workers::Hold;
 use pending::Pending;
+use round::Publishers;
 
 /// The coordinator's hands.
 pub(super) struct Outbox {
@@ -49,9 +52,6 @@ pub(super) struct Outbox {
 
 /// Whoever counts what happens.
 pub(super) type Counter = Box<dyn Fn(Count) + Send + Sync>;
-
-/// A job's publisher remembers what it has written; a round takes it out and puts it back.
-type Publishers = Arc<Mutex<HashMap<JobId, Publisher>>>;
 
 impl Outbox {
     pub(super) fn new(
@@ -141,7 +141,7 @@ impl Outbox {
                     }
                 }
                 Command::SaveHold(worker, hold) => {
-                    log_hold(&worker, hold.as_ref());
+                    log::hold(&worker, hold.as_ref());
                     let key = format!("hold/{worker}");
                     match hold {
                         Some(hold) => pending.put(key, json(&hold)),
@@ -215,13 +215,13 @@ impl Outbox {
             Command::Notify(view) => {
                 let shown = self.views.watch(&view.id);
                 if self.begun {
-                    log(&view, shown.as_ref().map(|shown| shown.borrow()).as_deref(), self.journal.tracer());
+                    log::job(&view, shown.as_ref().map(|shown| shown.borrow()).as_deref(), self.journal.tracer());
                 }
                 self.views.show(*view);
             }
             Command::Publish(round) => {
                 let (job, publishers, last) = (round.job.clone(), self.publishers.clone(), round.last.is_some());
-                let publishing = publish_round(*round, publishers, self.storage.clone(), self.store.clone());
+                let publishing = round::publish(*round, publishers, self.storage.clone(), self.store.clone());
                 let publishing = self.journal.publishing(&job, last, publishing);
                 self.beside(publishing, move |result| match result {
                     Ok(Ok(multivariant)) => Event::Published { job, multivariant },
@@ -236,7 +236,7 @@ impl Outbox {
                 let job = order.job.clone();
                 self.publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
                 let (storage, archive) = (self.storage.clone(), self.archive.clone());
-                self.beside(clean_up(*order, storage, archive), move |result| {
+                self.beside(removal::clean_up(*order, storage, archive), move |result| {
                     let result = result.and_then(|result| result.map_err(|error| error.to_string()));
                     Event::CleanedUp(job, result)
                 });
@@ -323,109 +323,6 @@ fn json<T: serde::Serialize>(record: &T) -> Vec<u8> {
 fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> {
     let damaged = |error: serde_json::Error| StoreError::Damaged { place: key.to_owned(), reason: error.to_string() };
     serde_json::from_slice(value).map_err(damaged)
-}
-
-/// A line for each change of state since `before` was shown.
-fn log(view: &JobView, before: Option<&JobView>, tracer: &Tracer) {
-    let job = &view.id;
-    let trace_id = || tracer.trace_of(job).map(display::<TraceId>);
-    // One that is submitted anew begins another history.
-    let before = before.filter(|before| view.history.starts_with(&before.history));
-    for moment in &view.history[before.map_or(0, |before| before.history.len())..] {
-        let became = moment.what.as_str();
-        match (moment.what, view.problems.iter().rfind(|problem| problem.fatal)) {
-            (Milestone::Failed, Some(problem)) => {
-                let (code, scope, text) = (&problem.code, &problem.scope, &problem.text);
-                error!(%job, became, code, scope, text, trace_id = trace_id(), "job");
-            }
-            _ => info!(%job, became, trace_id = trace_id(), "job"),
-        }
-    }
-    if view.settled && !before.is_some_and(|before| before.settled) {
-        info!(%job, state = %view.state, trace_id = trace_id(), "job settled");
-    }
-    debug!(%job, state = %view.state, chunks = view.chunks.done, trace_id = trace_id(), "job shown");
-}
-
-/// Why a worker takes nothing from now on, or that it does again.
-fn log_hold(worker: &WorkerId, hold: Option<&Hold>) {
-    match hold {
-        Some(Hold::Quarantined(reason)) => warn!(%worker, reason, "worker quarantined"),
-        Some(Hold::Cordoned) => info!(%worker, "worker cordoned"),
-        None => info!(%worker, "worker released"),
-    }
-}
-
-/// Writes a round; says whether there is a multivariant playlist.
-async fn publish_round(
-    round: Round,
-    publishers: Publishers,
-    storage: StorageConfig,
-    store: Arc<dyn Store>,
-) -> Result<bool, PublishError> {
-    let Round { job, places, presentation, mut last } = round;
-    let target = Storage::open(&places.target, &storage)?;
-    let known = publishers.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
-    let mut publisher = match known {
-        Some(publisher) => publisher,
-        None => {
-            publish::claim(&target, &job).await?;
-            Publisher::new(target.clone()).asking(store)
-        }
-    };
-    if let Some(last) = last.as_mut().filter(|last| last.movies) {
-        last.certificate.movies = publish::write_movies(&target, &presentation).await?;
-    }
-    let certificate = last.as_ref().map(|last| &last.certificate);
-    let published = publisher.publish(&presentation, certificate).await?;
-    if let Some(last) = &last {
-        last.report.write(&target).await?;
-        let removed = publish::sweep(&target, &presentation).await?;
-        info!(%job, removed, "published; segments of lost attempts removed");
-    }
-    publishers.lock().unwrap_or_else(PoisonError::into_inner).insert(job, publisher);
-    Ok(published.multivariant)
-}
-
-/// Removes the work objects, and of a job that did not complete the presentation, playlists first; what has become another
-/// job's stays. A folder that was never made is not made now.
-async fn clean_up(order: CleanUp, storage: StorageConfig, archive: Option<Arc<Archive>>) -> Result<(), StorageError> {
-    if let (Some(tenant), Some(archive)) = (&order.forget, archive) {
-        archive.remove(tenant, &order.job).await?;
-    }
-    if let Some(take_away) = &order.take_away
-        && let Some(target) = Storage::open_existing(&order.places.target, &storage)?
-    {
-        withdraw(&target, &order, take_away).await?;
-    }
-    match Storage::open_existing(&order.places.work, &storage)? {
-        Some(work) if !order.keep_parts => work.clear().await,
-        _ => Ok(()),
-    }
-}
-
-/// Takes a presentation away, or what has come of it.
-async fn withdraw(target: &Storage, order: &CleanUp, take_away: &TakeAway) -> Result<(), StorageError> {
-    match Owner::find(target, &order.job).await? {
-        Owner::Other => return Ok(()),
-        Owner::Nobody if !take_away.whole => {}
-        Owner::Nobody | Owner::ThisJob => publish::unpublish(target).await?,
-    }
-    if order.keep_parts {
-        return Ok(());
-    }
-    publish::remove_media(target, &take_away.renditions).await?;
-    for key in &take_away.images {
-        target.delete(key).await?;
-    }
-    if take_away.whole {
-        publish::remove_extras(target).await?;
-    }
-    publish::disclaim(target).await?;
-    if order.forget.is_some() {
-        target.remove_folder().await;
-    }
-    Ok(())
 }
 
 /// Says whether a job is in the archive now.
