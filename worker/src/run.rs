@@ -196,14 +196,17 @@ async fn prove_gpus(shared: Arc<Shared>, spawner: Spawner) {
 }
 
 /// Says again and again that the worker lives, and at once when it can do more or less than before: others may wait for that.
+/// So too when it drains, lest what it gives back be taken for lost with it.
 async fn beat(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut offer, mut proof) = (shared.gpus.offer(), shared.presence.proof());
+    let mut drains = false;
     loop {
         // Neither change can fail: the senders are in `shared`.
         tokio::select! {
             _ = tick.tick() => {}
+            () = shared.draining.cancelled(), if !drains => drains = true,
             _ = offer.changed() => {}
             _ = proof.changed() => {}
         }

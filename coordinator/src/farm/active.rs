@@ -398,14 +398,29 @@ impl ActiveJob {
         now_ms: u64,
         out: &mut Vec<Command>,
     ) {
-        if self.rival_over(name, attempt) {
-            return;
-        }
-        let held_by_another = |task: &ActiveTask| task.holder.as_ref().is_some_and(|holder| holder != worker);
-        if self.wants(name, attempt) && !self.tasks.get(&name).is_some_and(held_by_another) {
+        if self.went_with(name, attempt, worker) {
             let error = TaskError::new(ErrorKind::Transient, retry::WORKER_LOST, format!("worker {worker} is gone"));
             self.count_failure(name, error, Some(worker), now_ms, out);
         }
+    }
+
+    /// The worker that held the current attempt has ended as it was told to, and given it back: nobody has failed.
+    pub(super) fn given_back(&mut self, name: TaskName, attempt: AttemptId, worker: &WorkerId, now_ms: u64) {
+        if self.went_with(name, attempt, worker)
+            && let Some(task) = self.tasks.get_mut(&name)
+        {
+            task.wait_until(now_ms);
+            self.unseen.tasks = true;
+        }
+    }
+
+    /// Whether a task waits for an attempt that went with a worker. Nobody waits any longer for one that was a rival's.
+    fn went_with(&mut self, name: TaskName, attempt: AttemptId, worker: &WorkerId) -> bool {
+        if self.rival_over(name, attempt) {
+            return false;
+        }
+        let held_by_another = |task: &ActiveTask| task.holder.as_ref().is_some_and(|holder| holder != worker);
+        self.wants(name, attempt) && !self.tasks.get(&name).is_some_and(held_by_another)
     }
 
     /// Whether it was a rival's, which nobody waits for any longer then.

@@ -67,11 +67,18 @@ impl Farm {
     }
 
     /// What a worker ran by its last heartbeat, and what it has begun since, is handed out again; nothing is counted
-    /// against it.
+    /// against it. Of one that had said that it drains nothing is counted against the task either.
     fn worker_gone(&mut self, worker: &WorkerId, mut ran: Vec<AttemptRef>, now_ms: u64, out: &mut Vec<Command>) {
         ran.extend(self.jobs.values().flat_map(|job| job.held_by(worker)));
+        let drained = self.workers.get(worker).is_some_and(|view| view.heartbeat.standing == Standing::Draining);
         for AttemptRef { task: TaskId { job, name }, attempt } in ran {
-            self.with(&job, now_ms, out, |job, out| job.attempt_lost(name, attempt, worker, now_ms, out));
+            self.with(&job, now_ms, out, |job, out| {
+                if drained {
+                    job.given_back(name, attempt, worker, now_ms);
+                } else {
+                    job.attempt_lost(name, attempt, worker, now_ms, out);
+                }
+            });
         }
     }
 

@@ -129,6 +129,25 @@ fn a_worker_that_comes_back_as_another_process_has_lost_what_it_ran() {
 }
 
 #[test]
+fn what_a_worker_that_drains_gives_back_is_made_again_and_counts_against_nobody() {
+    let source = Source::default();
+    let mut world = indexed(&source);
+    for round in 1..retry::MOST_LOST as u64 + 3 {
+        let task = world.take(TaskName::Video(0));
+        assert_eq!(task.attempt, AttemptId(round as u32));
+        world.report(report(&task, Outcome::Started));
+        let drains = Heartbeat { running: vec![reference(&task)], standing: Standing::Draining, ..heartbeat() };
+        world.worker = Some(Heartbeat { started_ms: round, ..drains });
+        world.beat();
+        world.worker = Some(Heartbeat { started_ms: round + 1, ..heartbeat() });
+        world.beat();
+    }
+    assert_eq!(world.task(TaskName::Video(0)).failures, []);
+    assert!(world.run(&source));
+    assert_eq!(world.state(), JobState::Completed);
+}
+
+#[test]
 fn two_workers_of_one_name_lose_nothing_again_and_again_and_people_are_told_of_both() {
     let source = Source::default();
     let mut world = indexed(&source);
