@@ -297,7 +297,7 @@ upgrade-check: packages servers
 	  if [ ! -e "$$old/made" ]; then
 	    rm -rf "$$old"
 	    mkdir -p "$$old/source"
-	    git archive "$$commit" | tar -x -C "$$old/source"
+	    git archive "$$commit" | tar -xm -C "$$old/source" # times of now: cargo builds what is newer than what it built
 	    cargo build --locked --manifest-path "$$old/source/Cargo.toml" --target-dir $(UPGRADE)/build \
 	      -p coordinator -p worker -p farm -F coordinator/cluster,worker/cluster --bins
 	    mv $(UPGRADE)/build/debug/{coordinator,worker,farm} "$$old"
