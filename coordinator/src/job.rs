@@ -25,7 +25,7 @@ use crate::profile::{Profile, check_preset};
 
 mod view;
 
-pub use view::{ChunkCounts, JobView, RenditionView};
+pub use view::{ChunkCounts, JobView, RenditionView, Totals};
 
 /// Problems kept of a job; the first ones tell most.
 pub const MOST_PROBLEMS: usize = 100;
@@ -299,6 +299,9 @@ pub struct JobRecord {
     /// Something that was made may be gone: before the job goes on, it is looked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// Of its tasks, once it has settled and they are forgotten.
+    #[serde(default)]
+    pub totals: Totals,
     /// It was asked for again while it was ending.
     #[serde(default)]
     pub resubmitted: Option<Box<Submission>>,
@@ -381,6 +384,7 @@ impl JobRecord {
             ended_ms: None,
             erase: None,
             parts_gone: false,
+            totals: Totals::default(),
             unsure: false,
             resubmitted: None,
         }

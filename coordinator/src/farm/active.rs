@@ -15,7 +15,7 @@ use super::placing;
 use super::publication::Publishing;
 use super::stock::Stocktaking;
 use super::taken::Taken;
-use super::view::{Memory, Unseen};
+use super::view::Unseen;
 use crate::job::{JobRecord, JobSpec, JobState, Submission, TaskRecord, TaskState};
 use crate::plan::Planner;
 use crate::plan::tasks::VideoPlan;
@@ -51,8 +51,6 @@ pub(super) struct ActiveJob {
     pub(super) awaits_trial_since_ms: Option<u64>,
     /// Since when they wait for a worker with a GPU, where there is none; `None`: they do not.
     pub(super) awaits_gpu_since_ms: Option<u64>,
-    /// Of the tasks, once they are forgotten.
-    pub(super) memory: Memory,
     /// What people have not been shown yet.
     pub(super) unseen: Unseen,
 }
@@ -158,7 +156,6 @@ impl ActiveJob {
             leaving: Leaving::default(),
             awaits_trial_since_ms: None,
             awaits_gpu_since_ms: None,
-            memory: Memory::default(),
             unseen: Unseen::whole(),
         }
     }

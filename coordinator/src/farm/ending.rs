@@ -276,6 +276,7 @@ impl ActiveJob {
         let id: JobId = self.record.spec.id.clone();
         self.ending = None;
         self.record.settled = true;
+        self.record.totals = self.totals();
         self.record.attempts_before = self.last_attempt();
         self.unseen.job = true;
         out.push(Command::SaveJob(Box::new(self.record.clone())));

@@ -5,7 +5,7 @@ use shared::time::Timescale;
 
 use super::active::{ActiveJob, ActiveTask, Joined};
 use super::ending::is_chunk;
-use crate::job::{ChunkCounts, JobState, JobView, RenditionView, TaskState};
+use crate::job::{ChunkCounts, JobState, JobView, RenditionView, TaskState, Totals};
 use crate::plan::audio::audio_renditions;
 
 /// A view looks at every task, and a job of thousands changes hundreds of times a second: so many tasks make it wait for a
@@ -39,13 +39,6 @@ impl Unseen {
     }
 }
 
-/// What a settled job's view keeps of its tasks.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Memory {
-    chunks: ChunkCounts,
-    cpu_ms: u64,
-}
-
 impl ActiveJob {
     /// The view, if there is something in it that should be shown now.
     pub(super) fn changed_view(&mut self, sequence: &mut u64, now_ms: u64) -> Option<JobView> {
@@ -58,7 +51,6 @@ impl ActiveJob {
 
     /// Frees what only an unsettled job needs.
     pub(super) fn forget_tasks(&mut self) {
-        self.memory = self.remembered();
         self.tasks.clear();
         self.joined = Joined::default();
     }
@@ -66,7 +58,7 @@ impl ActiveJob {
     pub(super) fn view(&self, sequence: u64) -> JobView {
         let record = &self.record;
         let restarted = self.record.resubmitted.is_some();
-        let Memory { chunks, cpu_ms } = if record.settled { self.memory.clone() } else { self.remembered() };
+        let Totals { chunks, cpu_ms } = if record.settled { record.totals } else { self.totals() };
         let completed = record.state == JobState::Completed;
         JobView {
             id: record.spec.id.clone(),
@@ -96,11 +88,12 @@ impl ActiveJob {
         }
     }
 
-    fn remembered(&self) -> Memory {
+    /// Of the tasks as they stand.
+    pub(super) fn totals(&self) -> Totals {
         let chunks = || self.tasks.iter().filter(|(name, _)| is_chunk(name)).map(|(_, task)| task);
         let count = |of: &dyn Fn(&ActiveTask) -> bool| chunks().filter(|task| of(task)).count() as u32;
         let receipts = self.tasks.values().filter_map(|task| task.record.receipt());
-        Memory {
+        Totals {
             chunks: ChunkCounts {
                 planned: count(&|_| true),
                 complete: self.index_done(),

@@ -81,6 +81,15 @@ pub struct RenditionView {
     pub total_ms: Option<u64>,
 }
 
+/// What the tasks of a job come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Its chunks.
+    pub chunks: ChunkCounts,
+    /// CPU time of the attempts that count, in milliseconds.
+    pub cpu_ms: u64,
+}
+
 /// Chunks by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkCounts {

@@ -93,3 +93,14 @@ fn attempts_are_told_what_the_source_was_and_another_one_fails_the_job() {
         }
     }
 }
+
+#[test]
+fn an_ended_job_is_shown_as_before() {
+    let mut world = World::with_job();
+    assert!(world.run(&Source::default()));
+    let before = std::mem::take(&mut world.views).pop().unwrap();
+    world.restart();
+    let after = world.view();
+    assert!(before.settled && before.chunks.done > 0);
+    assert_eq!((after.chunks, after.cpu_ms, after.settled), (before.chunks, before.cpu_ms, true));
+}

@@ -38,6 +38,7 @@ const ABSENT: [ErrorCode; 2] = [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JET
 pub(super) struct Link {
     pub config: NatsConfig,
     pub names: Names,
+    servers: String,
     pub client: Client,
     pub jetstream: jetstream::Context,
     /// Unique to this connection.
@@ -55,8 +56,10 @@ impl Link {
             return Err(QueueError(wrong.join("; ")));
         }
         let (changed, mut up) = watch::channel(false);
+        let servers = servers(config);
+        let told = servers.clone();
         let options = options(config).await?.retry_on_initial_connect().event_callback(move |event| {
-            note(&event, &changed);
+            note(&event, &changed, &told);
             async {}
         });
         let client = options.connect(&config.urls).await.map_err(|error| unreachable(config, &chain(&error)))?;
@@ -69,6 +72,7 @@ impl Link {
         Ok(Arc::new(Self {
             config: config.clone(),
             names: Names::new(&config.prefix),
+            servers,
             client,
             jetstream,
             session,
@@ -112,7 +116,7 @@ impl Link {
     pub fn require_connection(&self) -> Result<(), QueueError> {
         match self.client.connection_state() {
             async_nats::connection::State::Connected => Ok(()),
-            _ => Err(QueueError("not connected to the broker".into())),
+            _ => Err(QueueError(format!("not connected to the broker: {}", self.servers))),
         }
     }
 
@@ -195,7 +199,7 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions, QueueError> {
     Ok(options)
 }
 
-fn note(event: &Event, up: &watch::Sender<bool>) {
+fn note(event: &Event, up: &watch::Sender<bool>, servers: &str) {
     match event {
         Event::Connected => {
             up.send_replace(true);
@@ -203,7 +207,7 @@ fn note(event: &Event, up: &watch::Sender<bool>) {
         }
         Event::Disconnected => {
             up.send_replace(false);
-            warn!("connection to the broker lost");
+            warn!(servers, "connection to the broker lost; `farm doctor --nats URL` says why");
         }
         Event::LameDuckMode | Event::SlowConsumer(_) | Event::ServerError(_) => warn!(%event, "broker"),
         Event::ClientError(_) | Event::Draining | Event::Closed => debug!(%event, "broker"),
@@ -220,8 +224,12 @@ async fn why_not(config: &NatsConfig) -> Result<String, QueueError> {
 }
 
 fn unreachable(config: &NatsConfig, why: &str) -> QueueError {
-    let servers = config.urls.iter().map(|url| without_login(url)).collect::<Vec<_>>().join(", ");
-    QueueError(format!("no broker at {servers}: {why}"))
+    QueueError(format!("no broker at {}: {why}", servers(config)))
+}
+
+/// Where brokers are looked for.
+fn servers(config: &NatsConfig) -> String {
+    config.urls.iter().map(|url| without_login(url)).collect::<Vec<_>>().join(", ")
 }
 
 /// A URL may carry a password.
