@@ -8,7 +8,7 @@ use shared::error::{ErrorKind, TaskError};
 use shared::fleet::Class;
 use shared::placement::{Fallback, Placement};
 use shared::queue::{Delivery, QueueError};
-use shared::task::{Outcome, Receipt, Spent, Task, TaskReport};
+use shared::task::{Outcome, Receipt, Spent, Task, TaskName, TaskReport};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error_span, info, warn};
@@ -48,7 +48,7 @@ pub struct SlotLoop {
     abort: CancellationToken,
     takes: Takes,
     slot: Option<Slot>,
-    /// Attempts that ran out of something since the last success.
+    /// Attempts that ran out of something since the last success of a task that needs as much.
     exhausted: u32,
 }
 
@@ -187,7 +187,9 @@ impl SlotLoop {
                 let Spent { wall_ms, cpu_ms, .. } = receipt.spent();
                 info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
                 self.shared.presence.made(&receipt, self.class());
-                self.exhausted = 0;
+                if task.id.name != TaskName::Index {
+                    self.exhausted = 0; // an index takes next to nothing of what others ran out of
+                }
                 Outcome::Done(receipt)
             }
             Err(Stop::Failed(error)) => {
