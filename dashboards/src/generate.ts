@@ -2,7 +2,8 @@
  * Makes what Grafana and Prometheus read.
  *
  *   generate                                       writes dashboards/grafana/*.json and dashboards/alerts.yml
- *   generate check                                 says which of them differ from what would be written
+ *   generate check                                 says which of them differ from what would be written, and which names in
+ *                                                  dashboards/alertmanager.yml are no alerts
  *   generate alerts [--divide N] [--runbook URL] --out FILE
  *                                                  the alerts with all windows N times shorter, for tests that can't wait
  *   generate queries [--window 1m]                 every query of every panel, one JSON object a line
@@ -40,7 +41,17 @@ function differing(): string[] {
   const there = readdirSync(join(HERE, 'grafana')).map((name) => join('grafana', name));
   const left = there.filter((path) => !wanted.has(path)).map((path) => `${path}: nothing makes it`);
   const changed = [...wanted].filter(([path, text]) => !existsSync(join(HERE, path)) || read(path) !== text);
-  return [...left, ...changed.map(([path]) => `${path}: differs from its source, run \`make dashboards\``)];
+  return [...left, ...unknown(), ...changed.map(([path]) => `${path}: differs from its source, run \`make dashboards\``)];
+}
+
+/** Alerts and signs that the settings of Alertmanager name and nobody lets fire. */
+function unknown(): string[] {
+  const alerts = groups(new Clock()).flatMap((group) => group.alerts);
+  const there = new Set(alerts.flatMap(({ name, signs }) => [name, ...signs.map(({ sign }) => sign)]));
+  const settings = 'alertmanager.yml';
+  const matchers = [...read(settings).matchAll(/(?:alertname|sign) =~? "?([\w|]+)/g)];
+  const named = matchers.flatMap(([, names = '']) => names.split('|'));
+  return named.filter((name) => !there.has(name)).map((name) => `${settings}: no alert is or has ${name}`);
 }
 
 function read(path: string): string {

@@ -43,6 +43,11 @@ export const STORAGE_TIME = {
   queries: [{ expr: percentileOfBoth(50, 'storage_seconds', ['call']), legend: '{{call}}' }],
 } satisfies Asked & Pick<Measured, 'nothing'>;
 
+export const STORAGE_TIME_BY_PROGRAM = {
+  ...STORAGE_TIME,
+  queries: [{ expr: percentileOfBoth(50, 'storage_seconds', ['job', 'instance']), legend: '{{instance}}' }],
+} satisfies Asked & Pick<Measured, 'nothing'>;
+
 /** For panels that tell of GPUs' readings. */
 export const NO_GPU = {
   nothing: 'no GPU',

@@ -1,5 +1,5 @@
 import { type Board, type Measured, percentile, percentileOfBoth, perMinute, rate, rateBy, rateOfBoth } from '../panel';
-import { STORAGE_TIME } from '../questions';
+import { STORAGE_TIME, STORAGE_TIME_BY_PROGRAM } from '../questions';
 
 const HERE = 'instance=~"$instance"';
 const NO_ETCD = {
@@ -125,12 +125,24 @@ export const controlPlane: Board = {
           good: '`read` and `write` under 0.5 s.',
           otherwise: 'slow: the store or the way there. Workers wait: what time goes into.',
           to: 'farm-workers',
+          width: 6,
           thresholds: ['green', [2, 'red']],
           ...STORAGE_TIME,
         },
         {
           kind: 'graph',
+          title: 'Time of requests to storage by program',
+          shows: 'Half of all.',
+          good: 'all alike, and under 0.5 s.',
+          otherwise: 'one is slow: the network of its host. All: the store or the way there, FarmStorageTrouble.',
+          width: 6,
+          thresholds: ['green', [2, 'red']],
+          ...STORAGE_TIME_BY_PROGRAM,
+        },
+        {
+          kind: 'graph',
           title: 'The slowest requests',
+          width: 6,
           shows: '99 of a hundred are faster.',
           good: 'under 5 s.',
           otherwise: 'a tail alone costs little: rivals are started. With a slow half: the store.',
@@ -141,6 +153,7 @@ export const controlPlane: Board = {
         {
           kind: 'graph',
           title: 'Requests to storage that failed',
+          width: 6,
           good: 'none.',
           otherwise: '`unavailable`: the store is away. `denied`, `credentials`: keys. `full`: no room. `missing`: written, and gone. FarmStorageTrouble.',
           unit: 'suffix: /min',

@@ -6,6 +6,9 @@ const UNDER_WAY = 'state=~"probing|encoding|publishing"';
 /** Tasks that wait longer are an alert. */
 const OLD_S = 300;
 
+/** Labels that tell alerts of one name and sign apart. */
+const TOLD_APART = ['instance', 'class', 'call', 'kind', 'gpu', 'xid', 'reason', 'standing', 'use'];
+
 /** The first page: is it healthy, is work flowing, who waits? */
 export const farm: Board = {
   uid: 'farm',
@@ -90,13 +93,13 @@ export const farm: Board = {
         {
           kind: 'list',
           title: 'Which alerts',
-          shows: '`pending`: it will fire if it goes on.',
+          shows: '`pending`: it will fire if it goes on. One cause may fire several: the runbook says which to read first.',
           good: 'empty.',
           otherwise: 'read the section of `deploy/RUNBOOK.md` that has the name of the alert: what it means, where to look, what to do.',
           width: 17,
           height: 5,
           unit: 'none',
-          labels: ['alertname', 'alertstate', 'severity', 'sign', 'instance', 'class', 'kind', 'gpu'],
+          labels: ['alertname', 'alertstate', 'severity', 'sign', ...TOLD_APART],
           nothing: 'none',
           mayBeEmpty: 'no alert fires',
           queries: [{ expr: 'ALERTS{alertname=~"Farm.+"}', legend: 'alerts' }],

@@ -244,8 +244,9 @@ export const workers: Board = {
         {
           kind: 'graph',
           title: 'Fallbacks',
-          shows: 'Stages that were to run on a GPU and did not, for each chunk that was made.',
-          good: '0.',
+          shows: 'Stages that were to run on a GPU and did not, for each chunk that was made. 0 also while a card rests, as nothing is tried there: see its slots on Farm.',
+          to: 'farm',
+          good: '0, with all slots there.',
           otherwise: '`encode`: sessions or the card. `decode`: sources it can\'t read. `slot`: the card hung or crashed the process. `farm job explain ID` has reasons.',
           unit: 'percentunit',
           nothing: 'no chunks',
