@@ -325,7 +325,7 @@ function nats(clock: Clock): Alert {
       expr: `count(farm:nats_errors:increase5m > ${FEW})`,
       for: lasting,
       summary: 'NATS does not take messages',
-      description: 'It refused those of {{ $value }} programs. Tasks are not handed out and results not heard; nothing is lost, what runs goes on.',
+      description: '{{ $value }} programs do not reach it, or are refused. Tasks are not handed out and results not heard; nothing is lost, what runs goes on.',
     },
     {
       expr: 'histogram_quantile(0.9, sum by (le, call) (farm:nats_seconds_bucket:increase5m)) > 0.5',
@@ -363,6 +363,11 @@ function etcd(clock: Clock): Alert {
   return alert;
 }
 
+/** What a gauge of the alert's program says when the alert is told. */
+function bytes(series: string): string {
+  return `{{ with printf "${series}{instance=%q}" $labels.instance | query }}{{ . | first | value | humanize1024 }}B{{ end }}`;
+}
+
 function scratch(clock: Clock): Alert {
   return {
     name: 'FarmScratchFull',
@@ -374,7 +379,7 @@ function scratch(clock: Clock): Alert {
         expr: 'min by (instance) (farm_worker_scratch_free_bytes / farm_worker_scratch_bytes) < 0.1',
         for: clock.duration('5m'),
         summary: 'Scratch space of {{ $labels.instance }} is nearly full',
-        description: '{{ $value | humanizePercentage }} of it is free. Attempts that find no room fail as exhausted and are made again elsewhere.',
+        description: `{{ $value | humanizePercentage }} of ${bytes('farm_worker_scratch_bytes')} is free; what the worker itself has there is ${bytes('farm_worker_scratch_used_bytes')}. Attempts that find no room fail as exhausted and are made again elsewhere.`,
       },
     ],
   };
