@@ -80,11 +80,36 @@ impl SlotStderr {
         };
         // Control characters of a hostile source must not reach a terminal.
         let line = String::from_utf8_lossy(line.trim_ascii_end()).replace(|c: char| c.is_control() && c != '\t', "?");
+        let line = without_pointers(&line);
         self.tells_of_memory |= OUT_OF_MEMORY.iter().any(|text| line.contains(text));
         if self.kept.len() == KEPT_LINES {
             self.kept.pop_front();
         }
         self.kept.push_back(line.clone());
         Some(line)
+    }
+}
+
+/// FFmpeg names its contexts by where they lie (`[h264 @ 0x559cc69f6440] no frame!`), which differs each time: without that
+/// the same trouble has the same words.
+fn without_pointers(line: &str) -> String {
+    let mut parts = line.split(" @ 0x");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| plain.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit())));
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_trouble_has_the_same_words() {
+        assert_eq!(without_pointers("[h264 @ 0x559cc69f6440] no frame!"), "[h264] no frame!");
+        let two = "[mov,mp4 @ 0x7f00] x [aac @ 0x0] 0x2a";
+        assert_eq!(without_pointers(two), "[mov,mp4] x [aac] 0x2a");
+        for line in ["", "mail a@b at @ 5", "code 0xdead"] {
+            assert_eq!(without_pointers(line), line);
+        }
     }
 }
