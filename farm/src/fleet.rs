@@ -92,14 +92,14 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let mut text = format!(
-        "{:24}  {:11}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  HOST\n",
+        "{:24}  {:11}  {:>5}  {:>7}  {:>7}  {:>6}  {:>6}  HOST\n",
         "ID", "STATE", "SLOTS", "GPU", "RUNNING", "DONE", "FAILED"
     );
     for worker in &workers {
-        let v1::Worker { id, slots, gpu_slots, running, done, failed, host, .. } = worker;
-        let running = running.len();
+        let v1::Worker { id, slots, running, done, failed, host, .. } = worker;
+        let (running, gpu) = (running.len(), gpu_slots(worker));
         let state = state(worker);
-        let counts = format!("{slots:>5}  {gpu_slots:>4}  {running:>7}  {done:>6}  {failed:>6}");
+        let counts = format!("{slots:>5}  {gpu:>7}  {running:>7}  {done:>6}  {failed:>6}");
         let _ = writeln!(text, "{id:24}  {state:11}  {counts}  {host}");
     }
     for worker in workers.iter().filter(|worker| !worker.warning.is_empty()) {
@@ -140,6 +140,12 @@ fn show(remote: &Remote, worker: &v1::Worker) -> Result<(), Failure> {
     })
 }
 
+/// Slots on GPUs; `0 (out)` if there is a card that is not used: it rests, or has not passed its test. `show` says why.
+fn gpu_slots(worker: &v1::Worker) -> String {
+    let has_card = worker.abilities.iter().any(|ability| ability.class() == v1::WorkClass::Gpu);
+    if has_card && worker.gpu_slots == 0 { "0 (out)".to_owned() } else { worker.gpu_slots.to_string() }
+}
+
 fn class(class: v1::WorkClass) -> String {
     class.as_str_name().trim_start_matches("WORK_CLASS_").to_lowercase()
 }
@@ -155,4 +161,19 @@ fn loads(signal: &v1::ScaleSignal) -> String {
         format!("{class}: {queued_seconds:.0} s of work for one slot wait; {busy_slots} of {slots} slots are busy\n")
     });
     lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_that_is_not_used_is_told_from_none() {
+        let ability = v1::WorkerAbility { name: "h264".into(), ..Default::default() };
+        let of = |class: v1::WorkClass| v1::WorkerAbility { class: class.into(), ..ability.clone() };
+        let told = |slots, abilities| gpu_slots(&v1::Worker { gpu_slots: slots, abilities, ..Default::default() });
+        assert_eq!(told(0, vec![of(v1::WorkClass::Cpu)]), "0");
+        assert_eq!(told(0, vec![of(v1::WorkClass::Cpu), of(v1::WorkClass::Gpu)]), "0 (out)");
+        assert_eq!(told(2, vec![of(v1::WorkClass::Gpu)]), "2");
+    }
 }

@@ -16,13 +16,24 @@ const PAUSES: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(300)
 #[derive(Debug, Default)]
 pub struct Breaker {
     faults: VecDeque<Instant>,
-    /// Tests since it was trusted last, and when the next is due.
-    open: Option<(usize, Instant)>,
+    last_fault: String,
+    open: Option<Rest>,
+}
+
+/// It is not trusted.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    since: Instant,
+    /// Tests since then, and when the next is due.
+    tests: usize,
+    test_at: Instant,
 }
 
 impl Breaker {
-    /// An attempt has failed by the GPU's fault. Returns whether it was trusted until now, and is not any more.
-    pub fn fault(&mut self, now: Instant) -> bool {
+    /// An attempt has failed by the GPU's fault; `what` is for people. Returns whether it was trusted until now, and is not
+    /// any more.
+    pub fn fault(&mut self, what: &str, now: Instant) -> bool {
+        self.last_fault = what.to_owned();
         while self.faults.front().is_some_and(|fault| now.duration_since(*fault) > WINDOW) {
             self.faults.pop_front();
         }
@@ -30,7 +41,7 @@ impl Breaker {
         if self.open.is_some() || self.faults.len() < MOST_FAULTS {
             return false;
         }
-        self.open = Some((0, now + PAUSES[0]));
+        self.open = Some(Rest { since: now, tests: 0, test_at: now + PAUSES[0] });
         true
     }
 
@@ -41,16 +52,32 @@ impl Breaker {
 
     /// When it is to be tested again; `None`: it is trusted.
     pub fn test_at(&self) -> Option<Instant> {
-        self.open.map(|(_, at)| at)
+        self.open.map(|rest| rest.test_at)
+    }
+
+    /// Why it is not trusted, for people: since when, what it did, and when it is tested again; `None`: it is trusted.
+    pub fn rest(&self, now: Instant) -> Option<String> {
+        let Rest { since, tests, test_at } = self.open?;
+        let failed = if tests > 0 { "; its last test failed too" } else { "" };
+        let seconds = now.duration_since(since).as_secs();
+        let minutes = WINDOW.as_secs() / 60;
+        let next = match test_at.saturating_duration_since(now).as_secs() {
+            0 => "it is tested again now".to_owned(),
+            seconds => format!("it is tested again in {seconds} s"),
+        };
+        let last = &self.last_fault;
+        Some(format!(
+            "rests for {seconds} s, after {MOST_FAULTS} faults within {minutes} min; the last: {last}{failed}; {next}"
+        ))
     }
 
     /// It has been tested.
     pub fn tested(&mut self, passed: bool, now: Instant) {
         self.open = match self.open {
             _ if passed => None,
-            Some((tests, _)) => {
-                let tests = tests + 1;
-                Some((tests, now + PAUSES[tests.min(PAUSES.len() - 1)]))
+            Some(rest) => {
+                let tests = rest.tests + 1;
+                Some(Rest { tests, test_at: now + PAUSES[tests.min(PAUSES.len() - 1)], ..rest })
             }
             None => None,
         };
@@ -69,12 +96,12 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut breaker = Breaker::default();
-        assert!(!breaker.fault(at(0)) && !breaker.fault(at(300)));
-        assert!(!breaker.fault(at(601)), "the first is forgotten");
+        assert!(!breaker.fault("x", at(0)) && !breaker.fault("x", at(300)));
+        assert!(!breaker.fault("x", at(601)), "the first is forgotten");
         assert!(breaker.trusts());
-        assert!(breaker.fault(at(700)));
+        assert!(breaker.fault("x", at(700)));
         assert!(!breaker.trusts());
-        assert!(!breaker.fault(at(701)), "it is said once");
+        assert!(!breaker.fault("x", at(701)), "it is said once");
     }
 
     #[test]
@@ -82,7 +109,7 @@ mod tests {
         let start = Instant::now();
         let mut breaker = Breaker::default();
         for _ in 0..MOST_FAULTS {
-            breaker.fault(start);
+            breaker.fault("x", start);
         }
         let mut pauses = Vec::new();
         for _ in 0..4 {
@@ -93,6 +120,27 @@ mod tests {
         assert_eq!(pauses, [60, 300, 900, 900]);
         breaker.tested(true, start);
         assert!(breaker.trusts() && breaker.test_at().is_none());
-        assert!(!breaker.fault(start), "it begins anew");
+        assert!(!breaker.fault("x", start), "it begins anew");
+    }
+
+    #[test]
+    fn who_rests_says_since_when_why_and_until_when() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut breaker = Breaker::default();
+        for fault in ["decode: a", "decode: a", "scale: cuMemAlloc failed with CUDA status 999"] {
+            assert_eq!(breaker.rest(start), None);
+            breaker.fault(fault, start);
+        }
+        let why = "after 3 faults within 10 min";
+        let last = "the last: scale: cuMemAlloc failed with CUDA status 999";
+        let told = |breaker: &Breaker, seconds| breaker.rest(at(seconds)).unwrap();
+        assert_eq!(told(&breaker, 20), format!("rests for 20 s, {why}; {last}; it is tested again in 40 s"));
+        assert_eq!(told(&breaker, 61), format!("rests for 61 s, {why}; {last}; it is tested again now"));
+        breaker.tested(false, at(62));
+        let failed = "its last test failed too";
+        assert_eq!(told(&breaker, 62), format!("rests for 62 s, {why}; {last}; {failed}; it is tested again in 300 s"));
+        breaker.tested(true, at(400));
+        assert_eq!(breaker.rest(at(400)), None);
     }
 }

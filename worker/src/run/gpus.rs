@@ -38,6 +38,16 @@ struct Held {
     breaker: Breaker,
 }
 
+impl Held {
+    /// What it encodes; while it is not trusted, why it does not.
+    fn claims(&self, now: Instant) -> Vec<Ability> {
+        let Card { uuid, name, .. } = &*self.card;
+        let rest = self.breaker.rest(now).map(|rest| format!("{uuid} {name} {rest}"));
+        let claims = self.card.claims().into_iter();
+        claims.map(|claim| Ability { lack: rest.clone().or(claim.lack), ..claim }).collect()
+    }
+}
+
 impl Gpus {
     /// None is known yet; there may be some (`on_trial`). A fault takes away what is `kept` of a card's proof.
     pub fn new(kept: Kept, on_trial: bool) -> Self {
@@ -84,10 +94,11 @@ impl Gpus {
         drop(self.offer.subscribe().wait_for(|offer| (offer.slots > number) == has).await);
     }
 
-    /// The codecs of [`Class::Gpu`], each as the card that does it best says.
+    /// The codecs of [`Class::Gpu`], each as the card that does it best says. One that is not trusted does nothing.
     pub fn claims(&self) -> Vec<Ability> {
         let mut claims: Vec<Ability> = Vec::new();
-        for claim in self.held().iter().flat_map(|one| one.card.claims()) {
+        let now = Instant::now();
+        for claim in self.held().iter().flat_map(|one| one.claims(now)) {
             match claims.iter_mut().find(|known| known.name == claim.name) {
                 Some(known) if known.lack.is_some() => *known = claim,
                 Some(_) => {}
@@ -113,15 +124,16 @@ impl Gpus {
         Some(Seat { gpus: self, card: best.card.clone(), placement })
     }
 
-    /// An attempt has failed by the fault of a card.
-    pub fn blame(&self, card: &Card) {
+    /// An attempt has failed by the fault of a card; `what` is for people.
+    pub fn blame(&self, card: &Card, what: &str) {
         self.kept.forget(&card.uuid);
         let mut held = self.held();
         let Some(known) = held.iter_mut().find(|one| one.card.uuid == card.uuid) else { return };
-        if known.breaker.fault(Instant::now()) {
+        if known.breaker.fault(what, Instant::now()) {
             warn!(
                 gpu = card.uuid,
                 name = card.name,
+                what,
                 "it failed too often: not used until it has passed its test again"
             );
             self.count(&held);
@@ -161,9 +173,9 @@ pub struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// The attempt has failed by the card's fault.
-    pub fn blame(&self) {
-        self.gpus.blame(&self.card);
+    /// The attempt has failed by the card's fault; `what` is for people.
+    pub fn blame(&self, what: &str) {
+        self.gpus.blame(&self.card, what);
     }
 }
 
@@ -172,5 +184,36 @@ impl Drop for Seat<'_> {
         if let Some(held) = self.gpus.held().iter_mut().find(|one| one.card.uuid == self.card.uuid) {
             held.taken = held.taken.saturating_sub(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proof::gpu::Tried;
+
+    #[test]
+    fn a_card_that_rests_says_so_of_all_it_could_do_unless_another_does_it() {
+        let card = |uuid: &str, seats| {
+            let able = |name: &str| Tried { name: name.to_owned(), lack: None, ms: 1 };
+            let tried = vec![able("encode-h264"), able("encode-hevc")];
+            Card { uuid: uuid.to_owned(), name: "Tesla T4".to_owned(), tried, seats, ..Card::default() }
+        };
+        let (first, second) = (card("GPU-1", 2), card("GPU-2", 3));
+        let gpus = Gpus::default();
+        let lacks = || gpus.claims().into_iter().map(|claim| claim.lack).collect::<Vec<_>>();
+        let tire = |card: &Card| (0..3).for_each(|_| gpus.blame(card, "scale: cuMemAlloc failed"));
+
+        gpus.found(vec![first.clone(), second.clone()]);
+        tire(&first);
+        assert_eq!((lacks(), gpus.offer().borrow().slots), (vec![None, None], 3), "the other card does it");
+        tire(&second);
+        assert_eq!(gpus.offer().borrow().slots, 0);
+        let [Some(h264), Some(hevc)] = &lacks()[..] else { panic!("{:?}", lacks()) };
+        assert_eq!(h264, hevc);
+        assert!(h264.starts_with("GPU-2 Tesla T4 rests for 0 s, after 3 faults"), "{h264}");
+        assert!(h264.contains("the last: scale: cuMemAlloc failed; it is tested again in "), "{h264}");
+        gpus.found(vec![first, second]);
+        assert_eq!((lacks(), gpus.offer().borrow().slots), (vec![None, None], 5), "they have passed");
     }
 }

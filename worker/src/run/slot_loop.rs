@@ -237,7 +237,7 @@ impl SlotLoop {
         let task = attempt.task();
         let seat = shared.gpus.seat(task, self.class());
         let mut ladder = Ladder::new(seat.as_ref().map_or(Placement::SOFTWARE, |seat| seat.placement));
-        let (mut fallbacks, mut blamed) = (Vec::new(), None);
+        let (mut fallbacks, mut blamed): (Vec<Fallback>, Option<(&Seat<'_>, String)>) = Default::default();
         attempt.begin().await?;
         loop {
             let seat = seat.as_ref().filter(|_| ladder.now().needs_gpu());
@@ -254,7 +254,7 @@ impl SlotLoop {
             let error = match attempt.run(slot, order).await {
                 Ok(mut receipt) => {
                     // Once for each attempt, and only now: what fails without the card too is the input's fault.
-                    blamed.into_iter().for_each(Seat::blame);
+                    blamed.into_iter().for_each(|(seat, what)| seat.blame(&what));
                     receipt.fell_back(fallbacks);
                     return Ok(receipt);
                 }
@@ -264,8 +264,10 @@ impl SlotLoop {
             let (Some(seat), Some(fall)) = (seat, Fall::of(&error)) else { return Err(error.into()) };
             let TaskError { code, message, .. } = &error;
             warn!(task = %task.id, gpu = seat.card.uuid, placement = %ladder.now(), code, text = message, "falls back");
-            blamed = blamed.or(fall.blamed.then_some(seat));
             let fallback = Fallback::new(fall.stage, format!("{message} ({code})"));
+            if fall.blamed {
+                blamed.get_or_insert_with(|| (seat, format!("{}: {}", fall.stage.as_str(), fallback.reason)));
+            }
             recording.iter_mut().for_each(|recording| recording.fell_back(&fallback));
             fallbacks.push(fallback);
             ladder.step_down(fall.stage);
