@@ -184,8 +184,9 @@ impl SlotLoop {
         }
         let outcome = match result {
             Ok(receipt) => {
-                let Spent { wall_ms, cpu_ms, .. } = receipt.spent();
-                info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, "attempt done");
+                let Spent { wall_ms, cpu_ms, stages } = receipt.spent();
+                let storage_wait_ms = stages.fetch_ms + stages.upload_ms; // requests at once count each
+                info!(task = %task.id, attempt = task.attempt.0, wall_ms, cpu_ms, storage_wait_ms, "attempt done");
                 self.shared.presence.made(&receipt, self.class());
                 if task.id.name != TaskName::Index {
                     self.exhausted = 0; // an index takes next to nothing of what others ran out of
