@@ -40,6 +40,7 @@ enum Command {
     /// Ask for a job, and print its id
     Submit(Box<Submit>),
     /// Say how a job stands
+    #[command(visible_alias = "show")]
     Get {
         /// Which job
         id: String,

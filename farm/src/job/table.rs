@@ -84,14 +84,22 @@ pub(super) fn jobs(jobs: &[v1::Job]) -> String {
     if jobs.is_empty() {
         return "no jobs\n".to_owned();
     }
-    let mut text = format!("{:36}  {:10}  {:>4}  {:20}  SOURCE\n", "ID", "STATE", "DONE", "ACCEPTED");
+    let longest = jobs.iter().map(|job| problem(job).len()).max().unwrap_or(0).max("PROBLEM".len());
+    let mut text =
+        format!("{:36}  {:10}  {:longest$}  {:>4}  {:20}  SOURCE\n", "ID", "STATE", "PROBLEM", "DONE", "ACCEPTED");
     for job in jobs {
         let percent = job.progress.map_or(0, |progress| progress.percent);
         let accepted = job.create_time.map(clock).unwrap_or_default();
         let source = job.spec.as_ref().map_or("", |spec| spec.source.as_str());
-        let _ = writeln!(text, "{:36}  {:10}  {percent:>3}%  {accepted:20}  {source}", job.id, state(job));
+        let (state, problem) = (state(job), problem(job));
+        let _ = writeln!(text, "{:36}  {state:10}  {problem:longest$}  {percent:>3}%  {accepted:20}  {source}", job.id);
     }
     text
+}
+
+/// The code of what a job has failed of; empty: it has not.
+fn problem(job: &v1::Job) -> &str {
+    job.problems.iter().rfind(|problem| problem.fatal).map_or("", |problem| &problem.code)
 }
 
 /// The timeline of a job.
@@ -133,6 +141,20 @@ mod tests {
         let segment = Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 });
         let spec = v1::JobSpec { profile, segment, rungs: "720".into(), mp4: true, ..v1::JobSpec::default() };
         assert_eq!(made(&spec), "web, rungs 720, segments of 2.5 s, MP4 files");
+    }
+
+    #[test]
+    fn failed_jobs_are_told_apart_by_what_they_failed_of() {
+        let problem = |code: &str, fatal| v1::Problem { code: code.into(), fatal, ..v1::Problem::default() };
+        let state = v1::JobState::Failed.into();
+        let job = |id: &str, problems| v1::Job { id: id.into(), state, problems, ..v1::Job::default() };
+        let failed = job("a", vec![problem("slot_stalled", false), problem("family_unavailable", true)]);
+        let listed = jobs(&[failed, job("b", vec![problem("slot_stalled", false)])]);
+        let lines: Vec<&str> = listed.lines().collect();
+        let at = lines[0].find("PROBLEM").unwrap();
+        assert!(lines[1][at..].starts_with("family_unavailable    0%"), "{listed}");
+        assert!(lines[2][at..].trim_start().starts_with("0%"), "{listed}");
+        assert_eq!(lines[2].find("0%"), lines[1].find("0%"), "{listed}");
     }
 
     #[test]
