@@ -255,7 +255,7 @@ function gpus(clock: Clock): Alert[] {
           expr: `${slots} < max_over_time(${slots}[${clock.duration('1h')}])`,
           for: clock.duration('2m'),
           summary: 'A GPU of {{ $labels.instance }} is not used any more',
-          description: 'It failed attempts, or its test: `farm worker show ID` says why. It is tested again after 1, 5 and every 15 minutes; until then others, or software, make its chunks.',
+          description: 'It failed attempts, or its test: `farm worker show ID`, or the worker\'s log, says why. It is tested again after 1, 5 and every 15 minutes; until then others, or software, make its chunks.',
         },
       ],
     },
