@@ -19,6 +19,8 @@
 //! A receipt that is refused counts as `Bug`. An attempt whose worker is gone ([`WORKER_LOST`]) is made again at once, up to
 //! [`MOST_LOST`] times, and counts for nothing else.
 
+use std::collections::BTreeSet;
+
 use shared::error::ErrorKind;
 use shared::storage::{Fault, SERVER_DOWN};
 use shared::task::TaskId;
@@ -40,6 +42,8 @@ pub const MISSING: [&str; 3] = [Fault::Missing.code(), "work_missing", PARTS_MIS
 pub const MOST_MISSING: usize = 5;
 /// Code of a failure that is nobody's but the worker's: it is gone.
 pub const WORKER_LOST: &str = "worker_lost";
+/// Codes of attempts whose process crashed.
+const CRASHES: [&str; 2] = ["slot_crashed", "panic"];
 /// Code of a receipt that came too soon to be believed; nobody has failed yet.
 pub const IMPLAUSIBLE: &str = "implausible";
 /// Code of a chunk whose parameter sets don't unite with those of its tracks.
@@ -154,6 +158,21 @@ pub fn advice(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// The same about a failure that came after `failures`, if all of them say that the source is to blame: its process crashed on
+/// several workers.
+pub fn poison_advice(failures: &[Failure]) -> Option<String> {
+    let crashes = failures.iter().filter(|failure| CRASHES.contains(&failure.code.as_str()));
+    let workers: BTreeSet<&str> = crashes.filter_map(|failure| Some(failure.worker.as_ref()?.as_str())).collect();
+    let names = workers.iter().copied().collect::<Vec<_>>().join(", ");
+    (workers.len() > 1).then(|| {
+        format!(
+            "The source, or what decodes it, crashed its process on {} workers ({names}): if they do other jobs, running it \
+             again will hardly help. Keep the source and report it.",
+            workers.len()
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use shared::task::{AttemptId, JobId, TaskName};
@@ -205,6 +224,19 @@ mod tests {
         use ErrorKind::*;
         let expected = [(Input, 0), (Unsupported, 0), (Transient, 5), (Exhausted, 8), (Cancelled, 5), (Bug, 1)];
         assert_eq!(expected.map(|(kind, _)| (kind, retries(kind))), expected);
+    }
+
+    #[test]
+    fn what_crashes_on_several_workers_is_the_sources_doing() {
+        let crashed = |worker: &str, code: &str| Failure {
+            worker: Some(shared::task::WorkerId::new(worker).unwrap()),
+            code: code.to_owned(),
+            ..failures(&[ErrorKind::Bug]).remove(0)
+        };
+        let told = poison_advice(&[crashed("w2", "slot_crashed"), crashed("w1", "panic")]).unwrap();
+        assert!(told.contains("on 2 workers (w1, w2)") && told.contains("report it"), "{told}");
+        assert_eq!(poison_advice(&[crashed("w1", "slot_crashed"), crashed("w1", "slot_crashed")]), None);
+        assert_eq!(poison_advice(&[crashed("w1", "slot_crashed"), crashed("w2", "slot_stalled")]), None);
     }
 
     #[test]
