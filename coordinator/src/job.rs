@@ -322,6 +322,9 @@ pub struct Problem {
     pub advice: String,
     /// The job failed of it; otherwise it was overcome.
     pub fatal: bool,
+    /// When it was known, in milliseconds of UNIX time; `None`: when the job ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
 }
 
 impl Problem {

@@ -321,6 +321,7 @@ mod tests {
             scope: String::new(),
             advice: String::new(),
             fatal: false,
+            at_ms: None,
         };
         let large = |id: &str| JobView { problems: vec![problem.clone()], ..job(id, 1, 0, "x") };
         let (ids, token) = page(&request("", "", 0, ""), &[large("a"), large("b"), large("c")]);

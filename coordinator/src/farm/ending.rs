@@ -110,6 +110,7 @@ impl ActiveJob {
             scope: "the source".to_owned(),
             advice: advice.to_owned(),
             fatal: true,
+            at_ms: Some(now_ms),
         };
         self.fail_with(kind, problem, now_ms, out);
     }
@@ -265,6 +266,7 @@ impl ActiveJob {
                 scope: format!("{} and {}", self.record.spec.places.work, self.record.spec.places.target),
                 advice: "Remove what is left there by hand.".to_owned(),
                 fatal: false,
+                at_ms: Some(now_ms),
             });
         }
         self.settle(out);

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use shared::fleet::Class;
 use shared::placement::{Fallback, Stage};
-use shared::task::{JobId, Receipt, Spent, VideoReceipt};
+use shared::task::{JobId, Receipt, Spent, VideoReceipt, WorkerId};
 
 use super::Farm;
 use super::active::{ActiveJob, ActiveTask};
-use crate::job::{Accepted, Milestone, TaskState};
+use crate::job::{Accepted, Milestone, Problem, TaskState};
 use crate::workers::LOST_AFTER_MS;
 
 /// Milliseconds of waiting for storage that are worth a word, if they were most of an attempt's time.
@@ -68,8 +68,9 @@ impl Farm {
 impl ActiveJob {
     /// What has happened, in order, and last what stands now.
     pub(super) fn timeline(&self, now_ms: u64) -> Vec<Line> {
-        let mut lines = self.told();
-        lines.extend(self.tasks.values().flat_map(|task| self.task_lines(task, now_ms)));
+        // Of one moment what a task came to is told before what the job did of it.
+        let mut lines: Vec<Line> = self.tasks.values().flat_map(|task| self.task_lines(task, now_ms)).collect();
+        lines.extend(self.told());
         lines.sort_by_key(|line| line.at_ms.unwrap_or(u64::MAX));
         lines
     }
@@ -89,11 +90,17 @@ impl ActiveJob {
             };
             Line { at_ms: Some(moment.at_ms), about: about(), text: text.to_owned() }
         });
-        let problems = self.record.problems.iter().map(|problem| {
+        let problems = self.record.problems.iter().filter(|problem| !self.is_told_by_task(problem)).map(|problem| {
             let text = format!("{}: {} ({}) {}", problem.scope, problem.text, problem.code, problem.advice);
-            Line { at_ms: self.record.ended_ms, about: about(), text }
+            Line { at_ms: problem.at_ms.or(self.record.ended_ms), about: about(), text }
         });
-        moments.chain(problems).collect()
+        problems.chain(moments).collect()
+    }
+
+    /// Whether a problem that was overcome is told as the failed attempt that it is.
+    fn is_told_by_task(&self, problem: &Problem) -> bool {
+        let mut failures = self.tasks.values().flat_map(|task| &task.record.failures);
+        !problem.fatal && failures.any(|one| (&one.code, &one.message) == (&problem.code, &problem.text))
     }
 
     fn task_lines(&self, task: &ActiveTask, now_ms: u64) -> Vec<Line> {
@@ -108,7 +115,7 @@ impl ActiveJob {
         }
         match &task.record.state {
             TaskState::Done(accepted) => {
-                fallbacks(&accepted.receipt).into_iter().for_each(|text| say(Some(accepted.at_ms), text));
+                fallbacks(accepted).into_iter().for_each(|text| say(Some(accepted.at_ms), text));
                 say(Some(accepted.at_ms), done(accepted, self.ordinal(accepted.attempt)));
             }
             TaskState::Out => say(None, self.under_way(task, now_ms)),
@@ -154,16 +161,16 @@ fn waited(receipt: &Receipt) -> String {
 }
 
 /// What was to be done on a GPU and was not.
-fn fallbacks(receipt: &Receipt) -> Vec<String> {
+fn fallbacks(Accepted { worker, receipt, .. }: &Accepted) -> Vec<String> {
     let Receipt::Video(video) = receipt else { return Vec::new() };
-    video.hardware.fallbacks.iter().map(fallback).collect()
+    video.hardware.fallbacks.iter().map(|one| fallback(one, worker)).collect()
 }
 
 /// What of a chunk was to be done on a GPU and was not, for people.
-pub(super) fn fallback(Fallback { stage, reason }: &Fallback) -> String {
+pub(super) fn fallback(Fallback { stage, reason }: &Fallback, worker: &WorkerId) -> String {
     match stage {
-        Stage::Slot => format!("Its slot died on a GPU, and it began again with less of it: {reason}."),
-        stage => format!("A GPU did not {}, and something else did: {reason}.", stage.as_str()),
+        Stage::Slot => format!("Its slot died on a GPU of {worker}, and it began again with less of it: {reason}."),
+        stage => format!("A GPU did not {} on {worker}, and something else did: {reason}.", stage.as_str()),
     }
 }
 
@@ -176,6 +183,8 @@ fn by_families(video: &VideoReceipt) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::task::AttemptId;
+
     use super::*;
     use crate::stitch::fixture;
 
@@ -195,14 +204,18 @@ mod tests {
     #[test]
     fn what_a_gpu_did_not_do_is_told() {
         let (_, mut receipt) = fixture::Job::new(2, 2).video.remove(0);
-        assert_eq!(fallbacks(&Receipt::Video(receipt.clone())), [""; 0]);
+        let told = |receipt: &VideoReceipt| {
+            let worker = WorkerId::new("w7").unwrap();
+            fallbacks(&Accepted { attempt: AttemptId(1), worker, at_ms: 0, receipt: Receipt::Video(receipt.clone()) })
+        };
+        assert_eq!(told(&receipt), [""; 0]);
         receipt.hardware.fallbacks =
             vec![Fallback::new(Stage::Encode, "no session is free"), Fallback::new(Stage::Slot, "no frame in 20 s")];
         assert_eq!(
-            fallbacks(&Receipt::Video(receipt)),
+            told(&receipt),
             [
-                "A GPU did not encode, and something else did: no session is free.",
-                "Its slot died on a GPU, and it began again with less of it: no frame in 20 s."
+                "A GPU did not encode on w7, and something else did: no session is free.",
+                "Its slot died on a GPU of w7, and it began again with less of it: no frame in 20 s."
             ]
         );
     }

@@ -164,6 +164,7 @@ impl ActiveJob {
             scope: "the job".to_owned(),
             advice: "It ends well all the same, and later. See what has become of GPUs: `farm worker list`.".to_owned(),
             fatal: false,
+            at_ms: Some(now_ms),
         });
         out.push(Command::SaveJob(Box::new(self.record.clone())));
         true

@@ -16,7 +16,7 @@ use shared::task::{Receipt, TaskName};
 
 use super::active::ActiveJob;
 use super::{Command, Farm, explain};
-use crate::job::{Problem, ProblemClass};
+use crate::job::{Problem, ProblemClass, TaskState};
 use crate::workers::{ALL_LOST_AFTER_MS, Workers};
 
 /// For so long the chunks of a job wait for GPUs that are being tried. A trial takes some five seconds a GPU, and hosts have up
@@ -92,23 +92,26 @@ impl ActiveJob {
 
     /// A chunk is made, and of what a GPU was to do something was not done there: people are told, once for each stage.
     pub(super) fn note_fallbacks(&mut self, name: TaskName, out: &mut Vec<Command>) {
-        let Some(Receipt::Video(video)) = self.tasks.get(&name).and_then(|task| task.record.receipt()) else { return };
+        let Some(TaskState::Done(accepted)) = self.tasks.get(&name).map(|task| &task.record.state) else { return };
+        let (worker, at_ms) = (accepted.worker.clone(), Some(accepted.at_ms));
+        let Receipt::Video(video) = &accepted.receipt else { return };
         let known = |code: &String| self.record.problems.iter().any(|problem| problem.code == *code);
         let mut new: BTreeMap<String, String> = BTreeMap::new();
         for fallback in &video.hardware.fallbacks {
             let code = format!("gpu_{}_fallback", fallback.stage.as_str());
             if !known(&code) {
-                new.entry(code).or_insert_with(|| explain::fallback(fallback));
+                new.entry(code).or_insert_with(|| explain::fallback(fallback, &worker));
             }
         }
         if new.is_empty() {
             return;
         }
         for (code, text) in new {
-            let advice =
-                "It is made all the same, and slower. If it goes on: `worker gpu-selftest` on that host.".to_owned();
+            let advice = format!(
+                "It is made all the same, and slower. If it goes on: `worker gpu-selftest` on the host of {worker}."
+            );
             let (class, scope) = (ProblemClass::Worker, self.scope(name));
-            self.note(Problem { code, class, text, scope, advice, fatal: false });
+            self.note(Problem { code, class, text, scope, advice, fatal: false, at_ms });
         }
         out.push(Command::SaveJob(Box::new(self.record.clone())));
     }
@@ -135,12 +138,12 @@ impl ActiveJob {
                 if now_ms < since_ms + gpus.await_ms || workers.slots(Class::Cpu) == 0 {
                     return false; // not remembered: a restart waits again
                 }
-                self.note_gpu_gone(gpus.await_ms);
+                self.note_gpu_gone(gpus.await_ms, now_ms);
                 Class::Cpu
             }
             (None, Some(_)) if workers.slots(Class::Cpu) > 0 => Class::Cpu,
             (Some(Class::Gpu), _) if gpus.gone => {
-                self.note_gpu_gone(gpus.patience_ms);
+                self.note_gpu_gone(gpus.patience_ms, now_ms);
                 self.hand_out_again(|name| matches!(name, TaskName::Video(_)));
                 Class::Cpu
             }
@@ -156,7 +159,7 @@ impl ActiveJob {
         before == Some(Class::Gpu)
     }
 
-    fn note_gpu_gone(&mut self, waited_ms: u64) {
+    fn note_gpu_gone(&mut self, waited_ms: u64, now_ms: u64) {
         let waited_s = waited_ms / 1000;
         self.note(Problem {
             code: "gpu_gone".to_owned(),
@@ -165,6 +168,7 @@ impl ActiveJob {
             scope: "the job".to_owned(),
             advice: "look at the workers with GPUs: `farm worker list`".to_owned(),
             fatal: false,
+            at_ms: Some(now_ms),
         });
     }
 }

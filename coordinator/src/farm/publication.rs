@@ -337,6 +337,7 @@ impl ActiveJob {
             scope: self.record.spec.places.target.clone(),
             advice: advice(kind).to_owned(),
             fatal: false,
+            at_ms: Some(now_ms),
         };
         match retry::during_outage(failures, self.record.spec.id.as_str()) {
             Decision::AgainAfter(pause_ms) if transient => {

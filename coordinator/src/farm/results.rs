@@ -218,6 +218,7 @@ impl ActiveJob {
             scope,
             advice: "The farm tried again by itself.".to_owned(),
             fatal: false,
+            at_ms: Some(now_ms),
         };
         if decision == Decision::GiveUp {
             self.record.verdict = verdict(name, kind, &problem.code).or(self.record.verdict);
@@ -242,6 +243,7 @@ impl ActiveJob {
             scope: self.scope(name),
             advice: "Use longer segments or fewer renditions, or split the source.".to_owned(),
             fatal: true,
+            at_ms: Some(now_ms),
         };
         if let Some(task) = self.tasks.get_mut(&name) {
             task.wait_until(0);

@@ -97,6 +97,7 @@ impl ActiveJob {
             scope: format!("{} and {}", self.record.spec.places.work, self.record.spec.places.target),
             advice: retry::advice(ErrorKind::Transient).to_owned(),
             fatal: false,
+            at_ms: Some(now_ms),
         };
         match retry::during_outage(self.stocktaking.failures, self.record.spec.id.as_str()) {
             Decision::AgainAfter(pause_ms) => {

@@ -183,11 +183,14 @@ fn what_a_gpu_did_not_do_is_told_once_for_each_stage() {
     assert_eq!(
         told,
         [
-            ("gpu_slot_fallback", "Its slot died on a GPU, and it began again with less of it: no frame in 20 s."),
-            ("gpu_encode_fallback", "A GPU did not encode, and something else did: no session is free."),
+            (
+                "gpu_slot_fallback",
+                "Its slot died on a GPU of worker, and it began again with less of it: no frame in 20 s."
+            ),
+            ("gpu_encode_fallback", "A GPU did not encode on worker, and something else did: no session is free."),
         ]
     );
-    assert!(problems.iter().all(|problem| !problem.fatal));
+    assert!(problems.iter().all(|problem| !problem.fatal && problem.at_ms.is_some()));
     assert!(problems[0].scope.starts_with("chunk 0") && problems[1].scope.starts_with("chunk 1"), "{problems:?}");
 }
 

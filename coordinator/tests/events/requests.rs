@@ -257,5 +257,7 @@ fn a_timeline_names_who_failed_and_what_stands() {
             .any(|line| line == "video-000001: Attempt 1 by worker failed: no frame can be decoded (undecodable).")
     );
     assert!(text.iter().any(|line| line.starts_with("video-000000: Attempt 1 by worker encoded")));
+    let place = |words: &str| text.iter().position(|line| line.contains(words)).unwrap();
+    assert!(place("Attempt 1 by worker failed") < place("job: It failed."), "{text:?}");
     assert!(lines.is_sorted_by_key(|line| line.at_ms.unwrap_or(u64::MAX)));
 }

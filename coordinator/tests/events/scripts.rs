@@ -141,6 +141,9 @@ fn transient_failures_are_made_good_after_a_pause() {
     for _ in 0..5 {
         fail(&mut world, TaskName::Video(0), TaskError::transient("storage", "timed out"));
         assert!(!world.names().contains(&"video-000000".to_owned()), "no pause");
+        let told = world.farm.explain(&spec().id, world.now_ms).unwrap();
+        let times = told.iter().filter(|line| line.text.contains("timed out")).count();
+        assert_eq!(times, world.task(TaskName::Video(0)).failures.len(), "each is told once: {told:?}");
         world.come_round(&source);
     }
     assert!(world.run(&source));
