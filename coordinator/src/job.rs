@@ -287,6 +287,9 @@ pub struct JobRecord {
     /// No attempt of the job's earlier lives has a higher number: it may fail, be called off or be deleted, and start over.
     /// In its first, and after it was forgotten, the seconds of UNIX time of its submission.
     pub attempts_before: AttemptId,
+    /// Attempts up to this one were called off when it failed: whoever tries it again has higher ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_off: Option<AttemptId>,
     /// When it was submitted, in milliseconds of UNIX time.
     pub submitted_ms: u64,
     /// When it reached its final state, in milliseconds of UNIX time.
@@ -383,6 +386,7 @@ impl JobRecord {
             pins: BTreeMap::new(),
             problems: Vec::new(),
             attempts_before,
+            called_off: None,
             submitted_ms: now_ms,
             ended_ms: None,
             erase: None,

@@ -84,7 +84,8 @@ async fn of_two_workers_of_one_name_the_older_waits_until_it_is_alone_and_a_rest
     let parts = Parts { coordinators: 1, hosts: [(1, host)].into(), ..Parts::default() };
     let Some(mut cluster) = parts.start() else { return };
     let takes_tasks = |worker: &Program| worker.metric("farm_worker_taking_tasks") == Some(1.0);
-    let given_way = |worker: &Program| worker.said().matches("this one takes nothing while that one lives").count();
+    let given_way =
+        |worker: &Program| worker.said().matches("takes nothing while a younger process of this name lives").count();
     cluster.workers[1].kill(); // both began within the same millisecond, perhaps
     let before = given_way(&cluster.workers[1]);
     cluster.workers[1].restart();

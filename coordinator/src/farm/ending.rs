@@ -138,11 +138,14 @@ impl ActiveJob {
 
     /// Enters a final state.
     pub(super) fn end(&mut self, state: JobState, now_ms: u64, out: &mut Vec<Command>) {
+        let runs = self.tasks.values().any(|task| task.record.state == TaskState::Out || task.rival.is_some());
+        let called_off = runs.then(|| self.last_attempt());
+        self.record.called_off = called_off.or(self.record.called_off);
         self.record.ended_ms = Some(now_ms);
         self.reached(milestone(state), now_ms);
         self.become_state(state, out);
-        if self.tasks.values().any(|task| task.record.state == TaskState::Out || task.rival.is_some()) {
-            let (job, last) = (self.record.spec.id.clone(), self.last_attempt());
+        if let Some(last) = called_off {
+            let job = self.record.spec.id.clone();
             out.push(Command::Direct(Directive::Cancel(Cancellation { job, last })));
         }
         if !self.record.terms.is_probe() {

@@ -268,7 +268,7 @@ impl ActiveJob {
 fn advice(kind: ErrorKind, code: &str) -> &'static str {
     match code {
         "source_changed" => SOURCE_CHANGED_ADVICE,
-        "source_missing" => "Put it back, or check where it is, and submit it again.",
+        "source_missing" => "Put it back, or check where it is, and try the job again.",
         retry::FAMILY_MISFIT | retry::FAMILY_UNAVAILABLE => {
             "Encoders that made a part of it are gone or have changed: start it over, on workers of one kind."
         }

@@ -185,6 +185,40 @@ fn a_job_tried_again_while_its_playlists_go_keeps_what_was_made() {
 }
 
 #[test]
+fn what_is_tried_again_is_not_what_was_called_off() {
+    let source = Source { length_ms: 300_000, ..Source::default() };
+    for restarted in [false, true] {
+        let mut world = World::new();
+        let spec = JobSpec { keep_parts_ms: KEPT_MS, ..spec() };
+        world.apply(Event::Submitted(Box::new(spec.clone().into())));
+        let index = world.take(TaskName::Index);
+        world.reports(source.work(&index));
+        let under_way = world.take(TaskName::Video(1));
+        world.report(report(&under_way, Outcome::Started));
+        // Its attempts have higher numbers than that of the chunk which is under way.
+        for _ in 0..3 {
+            let task = world.take(TaskName::Video(0));
+            world.report(report(&task, Outcome::Failed(TaskError::transient("reset", "reset by peer"))));
+            world.come_round(&source);
+        }
+        let task = world.take(TaskName::Video(0));
+        world.report(report(&task, Outcome::Failed(TaskError::input("odd", "no picture in it"))));
+        let called_off = world.cancelled.last().unwrap().clone();
+        assert!(called_off.covers(&under_way));
+        world.answer();
+        world.queue.clear(); // workers have dropped it
+        if restarted {
+            world.fail_over();
+        }
+        world.apply(Event::Retried(spec.id.clone()));
+        world.answer();
+        world.wait(20_000);
+        let again: Vec<_> = world.queue.iter().filter(|task| called_off.covers(task)).collect();
+        assert!(!world.queue.is_empty() && again.is_empty(), "workers would stop these at once: {again:?}");
+    }
+}
+
+#[test]
 fn a_retry_that_has_not_begun_can_be_called_off() {
     let mut world = failing(&Source::default());
     world.apply(Event::Retried(spec().id));

@@ -92,9 +92,8 @@ impl Presence {
             Directive::Prove(worker) if worker == self.worker => self.told.send_modify(|told| told.prove = true),
             Directive::GiveWay(other) if other.worker == self.worker && self.started_ms < other.started_ms => {
                 if self.set_hold(true) {
-                    let text =
-                        "another process of this name started later: this one takes nothing while that one lives";
-                    error!(worker = %self.worker, host = other.host, text);
+                    let host = other.host;
+                    error!(worker = %self.worker, host, "takes nothing while a younger process of this name lives");
                 }
             }
             Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) | Directive::Prove(_) => {}
