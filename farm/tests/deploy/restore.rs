@@ -26,10 +26,8 @@ async fn submit(cluster: &Cluster, name: &str) -> String {
 
 /// The ids of the jobs that the farm knows.
 async fn known(cluster: &Cluster) -> Vec<String> {
-    let api = cluster.coordinators[cluster.leader()].api;
-    let mut client = JobServiceClient::connect(format!("http://127.0.0.1:{api}")).await.unwrap();
-    let jobs = client.list_jobs(v1::ListJobsRequest::default()).await.unwrap().into_inner().jobs;
-    jobs.into_iter().map(|job| job.id).collect()
+    let listed = cluster.client().list(v1::ListJobsRequest::default()).await;
+    listed.jobs.into_iter().map(|job| job.id).collect()
 }
 
 /// The job is known no more; what it has made stays.
