@@ -336,8 +336,8 @@ impl ActiveJob {
             (task.rival, task.had_rival) = (Some(task.record.attempt), true);
             task.wait_until(0);
         }
-        let last = Some(task.record.attempt).max(self.record.called_off);
-        task.record.attempt = AttemptId(last.map_or(0, |last| last.0) + 1);
+        let last = task.record.attempt;
+        task.record.attempt = AttemptId(self.record.called_off.map_or(last, |called_off| called_off.max(last)).0 + 1);
         task.record.state = TaskState::Out;
         task.record.handed_out_ms.get_or_insert(now_ms);
         if let Work::Video(work) = &mut task.record.work {

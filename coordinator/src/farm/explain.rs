@@ -90,17 +90,15 @@ impl ActiveJob {
             };
             Line { at_ms: Some(moment.at_ms), about: about(), text: text.to_owned() }
         });
-        let problems = self.record.problems.iter().filter(|problem| !self.is_told_by_task(problem)).map(|problem| {
+        // A problem that was overcome is told as the failed attempt that it is.
+        let failures = self.tasks.values().flat_map(|task| &task.record.failures);
+        let told: BTreeSet<_> = failures.map(|one| (&one.code, &one.message)).collect();
+        let untold = |problem: &&Problem| problem.fatal || !told.contains(&(&problem.code, &problem.text));
+        let problems = self.record.problems.iter().filter(untold).map(|problem| {
             let text = format!("{}: {} ({}) {}", problem.scope, problem.text, problem.code, problem.advice);
             Line { at_ms: problem.at_ms.or(self.record.ended_ms), about: about(), text }
         });
         problems.chain(moments).collect()
-    }
-
-    /// Whether a problem that was overcome is told as the failed attempt that it is.
-    fn is_told_by_task(&self, problem: &Problem) -> bool {
-        let mut failures = self.tasks.values().flat_map(|task| &task.record.failures);
-        !problem.fatal && failures.any(|one| (&one.code, &one.message) == (&problem.code, &problem.text))
     }
 
     fn task_lines(&self, task: &ActiveTask, now_ms: u64) -> Vec<Line> {

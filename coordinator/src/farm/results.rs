@@ -199,7 +199,6 @@ impl ActiveJob {
         };
         task.record.failures.push(failure);
         let decision = retry::decide(&id, &task.record.failures, task.elsewhere);
-        let poison_advice = retry::poison_advice(&task.record.failures);
         let times = task.record.failures.len();
         match decision {
             Decision::AgainAfter(pause_ms) => task.wait_until(now_ms + pause_ms),
@@ -222,7 +221,8 @@ impl ActiveJob {
         };
         if decision == Decision::GiveUp {
             self.record.verdict = verdict(name, kind, &problem.code).or(self.record.verdict);
-            problem.advice = poison_advice.unwrap_or_else(|| advice(kind, &problem.code).to_owned());
+            let poison = self.tasks.get(&name).and_then(|task| retry::poison_advice(&task.record.failures));
+            problem.advice = poison.unwrap_or_else(|| advice(kind, &problem.code).to_owned());
             if times > 1 {
                 problem.text = format!("{}, after {times} attempts", problem.text);
             }

@@ -44,12 +44,12 @@ impl Farm {
     /// is heard again, and told so as anybody who holds without a reason.
     fn twin(&self, Heartbeat { worker, host, standing, .. }: Heartbeat, news: bool, out: &mut Vec<Command>) {
         let Some(view) = self.workers.get(&worker) else { return };
-        let Heartbeat { host: other, started_ms, .. } = view.heartbeat.clone();
+        let Heartbeat { host: other, started_ms, .. } = &view.heartbeat;
         if standing == Standing::Working {
-            let give_way = GiveWay { worker: worker.clone(), started_ms, host: other.clone() };
+            let give_way = GiveWay { worker: worker.clone(), started_ms: *started_ms, host: other.clone() };
             out.push(Command::Direct(Directive::GiveWay(give_way)));
         }
-        out.extend(news.then_some(Command::WarnOfTwin(worker, [other, host])));
+        out.extend(news.then_some(Command::WarnOfTwin(worker, [other.clone(), host])));
     }
 
     /// Nothing would come of an attempt that runs.

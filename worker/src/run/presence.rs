@@ -96,8 +96,11 @@ impl Presence {
                     error!(worker = %self.worker, host, "takes nothing while a younger process of this name lives");
                 }
             }
-            Directive::Hold(_) | Directive::Release(_) | Directive::Drain(_) | Directive::Prove(_) => {}
-            Directive::GiveWay(_) => {}
+            Directive::Hold(_)
+            | Directive::Release(_)
+            | Directive::Drain(_)
+            | Directive::Prove(_)
+            | Directive::GiveWay(_) => {}
         }
     }
 
